@@ -1,0 +1,18 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Lilac: linear attention and low-rank adaptation in C. This header includes all others, in teaching order.
+ *
+ * Letters used throughout for sizes:
+ *   B  batch (rows of a batch)            N  sequence length
+ *   H  heads                              D  size of a query or key     M  size of a value
+ *   C  size of a feature map's range      F  features (model width)     r  rank of a low-rank adapter
+ *
+ * All matrices are row major. Sizes and strides count elements, not bytes.
+ */
+#ifndef LILAC_H
+#define LILAC_H
+
+#include <lilac/status.h>
+#include <lilac/context.h>
+
+#endif

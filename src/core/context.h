@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: MIT */
+/* The inside of a context, and how code reports a failure through it. */
+#ifndef LILAC_CORE_CONTEXT_H
+#define LILAC_CORE_CONTEXT_H
+
+#include <lilac/context.h>
+
+#include <stdbool.h>
+
+struct lilac_kernel_table;
+
+struct lilac_context {
+    lilac_context_config config;              /* threads and level as resolved, never 0 or above the machine's */
+    const struct lilac_kernel_table *kernels; /* for that level; no entry is NULL */
+    char message[512];
+};
+
+/* Records the formatted reason on the context and returns status, so that a caller can write `return lilac_fail(...)`. */
+lilac_status lilac_fail(lilac_context *context, lilac_status status, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+
+/* The usual message for a failed allocation of that many bytes. */
+lilac_status lilac_fail_memory(lilac_context *context, const char *what, size_t bytes);
+
+/* Calls the progress callback if there is one: LILAC_OK to go on, LILAC_CANCELLED to stop. */
+lilac_status lilac_report_progress(lilac_context *context, const char *stage, uint64_t done, uint64_t total);
+
+/* Returns from the enclosing function with the status of `call` unless that is LILAC_OK. */
+#define LILAC_TRY(call)                                                                                                \
+    do {                                                                                                               \
+        const lilac_status lilac_try_status = (call);                                                                  \
+        if (lilac_try_status != LILAC_OK) {                                                                            \
+            return lilac_try_status;                                                                                   \
+        }                                                                                                              \
+    } while (0)
+
+#endif

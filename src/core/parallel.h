@@ -1,0 +1,30 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Parallel loops. How the work is cut into blocks depends on the work alone, never on the number of threads: that is what
+ * makes results the same bytes at any thread count.
+ */
+#ifndef LILAC_CORE_PARALLEL_H
+#define LILAC_CORE_PARALLEL_H
+
+#include "core/context.h"
+
+/* Works on the items begin .. end-1. Must not touch what another block writes. */
+typedef void lilac_parallel_body(void *argument, size_t begin, size_t end);
+
+/*
+ * Runs body over 0 .. count-1 in blocks of grain items (the last may be shorter) on the context's threads. Neighbouring
+ * blocks go to the same thread. A call from inside another parallel loop runs on the calling thread.
+ */
+void lilac_parallel_for(const lilac_context *context, size_t count, size_t grain, lilac_parallel_body *body,
+                        void *argument);
+
+/* The same with one item a block, each taken in order by the first free thread: for a few long, uneven tasks. */
+void lilac_parallel_tasks(const lilac_context *context, size_t count, lilac_parallel_body *body, void *argument);
+
+/* The calling thread's index within the innermost parallel loop: 0 .. threads-1. */
+int lilac_parallel_thread_index(void);
+
+/* The number of processors this process may run on, at least 1. */
+int lilac_parallel_processors(void);
+
+#endif

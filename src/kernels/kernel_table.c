@@ -1,0 +1,36 @@
+/* SPDX-License-Identifier: MIT */
+#include "kernels/kernel_table.h"
+
+#include <pthread.h>
+
+enum { LEVELS = 3 };
+
+static lilac_kernel_table tables[LEVELS];
+static pthread_once_t tables_filled = PTHREAD_ONCE_INIT;
+
+static void fill_table(lilac_kernel_table *table, lilac_cpu_level level) {
+    lilac_elementwise_kernels_reference(&table->elementwise);
+#if defined(__x86_64__)
+    if (level < LILAC_CPU_AVX2) {
+        return;
+    }
+    lilac_elementwise_kernels_avx2(&table->elementwise);
+    if (level < LILAC_CPU_AVX512) {
+        return;
+    }
+    lilac_elementwise_kernels_avx512(&table->elementwise);
+#else
+    (void)level;
+#endif
+}
+
+static void fill_tables(void) {
+    for (int level = 0; level < LEVELS; level++) {
+        fill_table(&tables[level], (lilac_cpu_level)level);
+    }
+}
+
+const lilac_kernel_table *lilac_kernel_table_for(lilac_cpu_level level) {
+    pthread_once(&tables_filled, fill_tables);
+    return &tables[level];
+}
