@@ -14,5 +14,6 @@
 
 #include <lilac/status.h>
 #include <lilac/context.h>
+#include <lilac/dataset.h>
 
 #endif

@@ -1,0 +1,76 @@
+/* SPDX-License-Identifier: MIT */
+#include "data/batches.h"
+
+#include "core/parallel.h"
+#include "core/random.h"
+#include "data/dataset.h"
+#include "data/variant.h"
+
+/* Images in a block of the parallel loop: small enough to share out a small batch, large enough to be worth a thread.
+ */
+enum { GRAIN = 32 };
+
+typedef struct batch_rows {
+    const lilac_context *context;
+    const lilac_data_view *view;
+    size_t first;
+    float *inputs;
+    uint8_t *labels;
+} batch_rows;
+
+static size_t image_of(const lilac_data_view *view, size_t item) {
+    return view->indices == NULL ? view->first + item : view->indices[item];
+}
+
+static void fill_rows(void *argument, size_t begin, size_t end) {
+    const batch_rows *rows = argument;
+    const lilac_dataset *dataset = rows->view->dataset;
+    for (size_t i = begin; i < end; i++) {
+        const size_t image = image_of(rows->view, rows->first + i);
+        if (rows->inputs != NULL) {
+            lilac_variant_inputs(rows->context, rows->view->variant, dataset->pixels,
+                                 lilac_dataset_image(dataset, image), rows->inputs + i * dataset->pixels);
+        }
+        if (rows->labels != NULL) {
+            rows->labels[i] = dataset->labels[image];
+        }
+    }
+}
+
+lilac_data_view lilac_data_view_all(const lilac_dataset *dataset, lilac_variant variant) {
+    return (lilac_data_view){.dataset = dataset, .count = dataset->shape.count, .variant = variant};
+}
+
+lilac_status lilac_batch_fill(lilac_context *context, const lilac_data_view *view, size_t first, size_t count,
+                              float *inputs, uint8_t *labels) {
+    if (first > view->count || count > view->count - first) {
+        return lilac_fail(context, LILAC_ERROR_ARGUMENT, "batch of %zu items from item %zu on: the view has %zu", count,
+                          first, view->count);
+    }
+    if (lilac_variant_name(view->variant) == NULL) {
+        return lilac_fail(context, LILAC_ERROR_ARGUMENT, "batch: there is no variant %d", (int)view->variant);
+    }
+    for (size_t i = 0; i < count; i++) {
+        const size_t image = image_of(view, first + i);
+        if (image >= view->dataset->shape.count) {
+            return lilac_fail(context, LILAC_ERROR_ARGUMENT, "batch, item %zu: image %zu of a data set of %zu",
+                              first + i, image, view->dataset->shape.count);
+        }
+    }
+    batch_rows rows = {.context = context, .view = view, .first = first, .inputs = inputs, .labels = labels};
+    lilac_parallel_for(context, count, GRAIN, fill_rows, &rows);
+    return LILAC_OK;
+}
+
+void lilac_split(uint64_t seed, size_t count, uint32_t *indices) {
+    lilac_random_permutation(lilac_random_stream(seed, LILAC_RANDOM_SPLIT, 0), count, indices);
+}
+
+void lilac_shuffle(uint64_t seed, uint64_t epoch, size_t count, const uint32_t *indices, uint32_t *shuffled) {
+    lilac_random_permutation(lilac_random_stream(seed, LILAC_RANDOM_SHUFFLE, epoch), count, shuffled);
+    if (indices != NULL) {
+        for (size_t i = 0; i < count; i++) {
+            shuffled[i] = indices[shuffled[i]];
+        }
+    }
+}

@@ -1,0 +1,18 @@
+/* SPDX-License-Identifier: MIT */
+/* Turning an image's bytes into a model's inputs. Every variant is a change of bytes followed by byte * scale + offset.
+ */
+#ifndef LILAC_DATA_VARIANT_H
+#define LILAC_DATA_VARIANT_H
+
+#include "core/context.h"
+
+#include <lilac/dataset.h>
+
+/* The variant of an image of that many pixels as bytes, 255 standing for 1. out must not overlap image. */
+void lilac_variant_bytes(lilac_variant variant, size_t pixels, const uint8_t *image, uint8_t *out);
+
+/* The variant of an image as a model's inputs, computed with the context's kernels. */
+void lilac_variant_inputs(const lilac_context *context, lilac_variant variant, size_t pixels, const uint8_t *image,
+                          float *inputs);
+
+#endif
