@@ -12,8 +12,10 @@
 #ifndef LILAC_H
 #define LILAC_H
 
-#include <lilac/status.h>
 #include <lilac/context.h>
+#include <lilac/status.h>
 #include <lilac/dataset.h>
+#include <lilac/lora.h>
+#include <lilac/mlp.h>
 
 #endif

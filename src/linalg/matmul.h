@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Matrix products, through a library that is chosen when Lilac is built (oneDNN or a CBLAS).
+ *
+ * A product is cut into blocks of rows of C that depend on its shape alone, and each block is computed by one thread,
+ * so the result is the same bytes at any number of threads.
+ */
+#ifndef LILAC_LINALG_MATMUL_H
+#define LILAC_LINALG_MATMUL_H
+
+#include "core/context.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* C = alpha op(A) op(B) + beta C; op(A) is m x k, op(B) is k x n, C is m x n, all row major with their row strides. */
+typedef struct lilac_matmul_shape {
+    size_t m, n, k;
+    bool transpose_a, transpose_b; /* A is stored k x m, B is stored n x k */
+    size_t lda, ldb, ldc;          /* at least the number of columns stored */
+    float alpha;
+    float beta; /* 0 (C is not read) or 1 */
+} lilac_matmul_shape;
+
+/*
+ * The product of f32 matrices. C overlaps neither A nor B. k = 0 leaves beta C.
+ * Errors: SHAPE (a stride below the columns), OVERFLOW (beyond what the library can index), MEMORY.
+ */
+lilac_status lilac_matmul_f32(lilac_context *context, const lilac_matmul_shape *shape, const float *a, const float *b,
+                              float *c);
+
+/* The same with A and B in bf16 and C in f32. Errors also: UNSUPPORTED (the library cannot). */
+lilac_status lilac_matmul_bf16(lilac_context *context, const lilac_matmul_shape *shape, const uint16_t *a,
+                               const uint16_t *b, float *c);
+
+/* "oneDNN 2.6.3", for `lilac info`. */
+const char *lilac_matmul_library(void);
+
+#endif
