@@ -2,8 +2,8 @@
 /*
  * The context: thread count, cpu level, progress callback, and the message of the last failure.
  *
- * Lilac has no global state. Everything a call needs beyond its arguments hangs on a context, which one thread uses at a
- * time; different contexts may be used by different threads at once.
+ * Lilac has no global state. Everything a call needs beyond its arguments hangs on a context, which one thread uses at
+ * a time; different contexts may be used by different threads at once.
  */
 #ifndef LILAC_CONTEXT_H
 #define LILAC_CONTEXT_H
@@ -31,16 +31,16 @@ typedef struct lilac_progress {
 } lilac_progress;
 
 /*
- * Called now and then by long calls, from one thread at a time but not always the same one. Return 0 to go on, any other
- * value to stop: the call then returns LILAC_CANCELLED as soon as it can.
+ * Called now and then by long calls, from one thread at a time but not always the same one. Return 0 to go on, any
+ * other value to stop: the call then returns LILAC_CANCELLED as soon as it can.
  */
 typedef int lilac_progress_callback(void *user, const lilac_progress *progress);
 
 typedef struct lilac_context_config {
-    int threads;                        /* 1 .. 1024; 0 = one for each processor the process may run on */
-    lilac_cpu_level max_cpu_level;      /* the level used is the lower of this and the machine's */
-    lilac_progress_callback *progress;  /* may be NULL */
-    void *progress_user;                /* handed to the callback */
+    int threads;                       /* 1 .. 1024; 0 = one for each processor the process may run on */
+    lilac_cpu_level max_cpu_level;     /* the level used is the lower of this and the machine's */
+    lilac_progress_callback *progress; /* may be NULL */
+    void *progress_user;               /* handed to the callback */
 } lilac_context_config;
 
 typedef struct lilac_context lilac_context;

@@ -81,6 +81,27 @@ LILAC_API const uint8_t *lilac_dataset_image(const lilac_dataset *dataset, size_
 /* All count labels, valid as long as the data set. Thread safe. */
 LILAC_API const uint8_t *lilac_dataset_labels(const lilac_dataset *dataset);
 
+/*
+ * A part of a data set, in some order, seen as one of the variants. It owns nothing: what it points to must outlive it.
+ */
+typedef struct lilac_data_view {
+    const lilac_dataset *dataset;
+    const uint32_t *indices; /* the images, count numbers; NULL: images first .. first+count-1 */
+    size_t first;            /* read only where indices is NULL */
+    size_t count;
+    lilac_variant variant;
+} lilac_data_view;
+
+/* The whole data set in its own order. Thread safe. */
+LILAC_API lilac_data_view lilac_data_view_all(const lilac_dataset *dataset, lilac_variant variant);
+
+/*
+ * A random order of the images 0 .. count-1 that depends on the seed alone, for cutting a data set in two: with V
+ * images to be set aside for validation, the first count - V of indices (count numbers) are the training set and the
+ * rest are the validation set. count < 2^32. Thread safe.
+ */
+LILAC_API void lilac_split(uint64_t seed, size_t count, uint32_t *indices);
+
 #ifdef __cplusplus
 }
 #endif

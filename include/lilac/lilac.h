@@ -12,10 +12,13 @@
 #ifndef LILAC_H
 #define LILAC_H
 
+/* clang-format off: not in alphabetical order */
 #include <lilac/context.h>
-#include <lilac/status.h>
 #include <lilac/dataset.h>
 #include <lilac/lora.h>
 #include <lilac/mlp.h>
+#include <lilac/status.h>
+#include <lilac/train.h>
+/* clang-format on */
 
 #endif

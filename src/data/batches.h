@@ -7,19 +7,6 @@
 
 #include <lilac/dataset.h>
 
-/* A part of a data set, in some order, seen as one of the variants. It owns nothing: what it points to must outlive it.
- */
-typedef struct lilac_data_view {
-    const lilac_dataset *dataset;
-    const uint32_t *indices; /* the images, count numbers; NULL: images first .. first+count-1 */
-    size_t first;            /* read only where indices is NULL */
-    size_t count;
-    lilac_variant variant;
-} lilac_data_view;
-
-/* The whole data set in its own order. */
-lilac_data_view lilac_data_view_all(const lilac_dataset *dataset, lilac_variant variant);
-
 /*
  * Gathers the view's items first .. first+count-1: inputs (count x pixels) and labels (count). Either may be NULL where
  * it is not wanted. The rows are shared out among the context's threads; the bytes do not depend on their number.
@@ -27,13 +14,6 @@ lilac_data_view lilac_data_view_all(const lilac_dataset *dataset, lilac_variant 
  */
 lilac_status lilac_batch_fill(lilac_context *context, const lilac_data_view *view, size_t first, size_t count,
                               float *inputs, uint8_t *labels);
-
-/*
- * A random order of the images 0 .. count-1 that depends on the seed alone, for cutting a data set in two: with V
- * images to be set aside for validation, the first count - V of indices (count numbers) are the training set and the
- * rest are the validation set. count < 2^32.
- */
-void lilac_split(uint64_t seed, size_t count, uint32_t *indices);
 
 /*
  * Writes indices (count numbers; NULL: 0 .. count-1) to shuffled in a random order that depends on the seed and the
