@@ -14,6 +14,8 @@
 
 /* clang-format off: not in alphabetical order */
 #include <lilac/context.h>
+#include <lilac/feature_map.h>
+#include <lilac/attention.h>
 #include <lilac/dataset.h>
 #include <lilac/lora.h>
 #include <lilac/mlp.h>
