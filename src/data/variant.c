@@ -26,8 +26,7 @@ lilac_status lilac_variant_parse(const char *name, lilac_variant *variant) {
     return LILAC_ERROR_ARGUMENT;
 }
 
-/* The elements start .. start+n-1 of the variant. */
-static void variant_part(lilac_variant variant, size_t pixels, const uint8_t *image, size_t start, size_t n,
+void lilac_variant_bytes(lilac_variant variant, size_t pixels, const uint8_t *image, size_t start, size_t n,
                          uint8_t *out) {
     switch (variant) {
     case LILAC_VARIANT_QUANTIZED:
@@ -53,10 +52,6 @@ static void variant_part(lilac_variant variant, size_t pixels, const uint8_t *im
     }
 }
 
-void lilac_variant_bytes(lilac_variant variant, size_t pixels, const uint8_t *image, uint8_t *out) {
-    variant_part(variant, pixels, image, 0, pixels, out);
-}
-
 void lilac_variant_inputs(const lilac_context *context, lilac_variant variant, size_t pixels, const uint8_t *image,
                           float *inputs) {
     static const double mean = 0.1307, deviation = 0.3081;
@@ -69,7 +64,7 @@ void lilac_variant_inputs(const lilac_context *context, lilac_variant variant, s
     uint8_t part[1024];
     for (size_t start = 0; start < pixels; start += sizeof part) {
         const size_t n = lilac_size_min(pixels - start, sizeof part);
-        variant_part(variant, pixels, image, start, n, part);
+        lilac_variant_bytes(variant, pixels, image, start, n, part);
         kernels->bytes_to_float(n, part, 1.0f / 255, 0.0f, inputs + start);
     }
 }

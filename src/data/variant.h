@@ -8,8 +8,12 @@
 
 #include <lilac/dataset.h>
 
-/* The variant of an image of that many pixels as bytes, 255 standing for 1. out must not overlap image. */
-void lilac_variant_bytes(lilac_variant variant, size_t pixels, const uint8_t *image, uint8_t *out);
+/*
+ * The elements start .. start+n-1 of the variant of an image of that many pixels, as bytes: 255 stands for 1. out (n)
+ * must not overlap image.
+ */
+void lilac_variant_bytes(lilac_variant variant, size_t pixels, const uint8_t *image, size_t start, size_t n,
+                         uint8_t *out);
 
 /* The variant of an image as a model's inputs, computed with the context's kernels. */
 void lilac_variant_inputs(const lilac_context *context, lilac_variant variant, size_t pixels, const uint8_t *image,
