@@ -1,0 +1,127 @@
+/* SPDX-License-Identifier: MIT */
+#include "attention/arguments.h"
+
+#include "core/memory.h"
+
+lilac_status lilac_attention_check_shape(lilac_context *context, const lilac_attention_shape *shape, bool causal,
+                                         const size_t *key_lengths) {
+    if (shape == NULL) {
+        return lilac_fail(context, LILAC_ERROR_ARGUMENT, "attention shape: is NULL");
+    }
+    if (shape->key_size == 0 || shape->value_size == 0) {
+        return lilac_fail(context, LILAC_ERROR_SHAPE,
+                          "attention shape: key size %zu, value size %zu: expected at least 1", shape->key_size,
+                          shape->value_size);
+    }
+    if (causal && shape->keys != shape->queries) {
+        return lilac_fail(context, LILAC_ERROR_SHAPE,
+                          "causal attention: expected as many keys as queries, got %zu and %zu", shape->keys,
+                          shape->queries);
+    }
+    for (size_t b = 0; key_lengths != NULL && b < shape->batch; b++) {
+        if (key_lengths[b] > shape->keys) {
+            return lilac_fail(context, LILAC_ERROR_SHAPE, "key length of sequence %zu: expected at most %zu, got %zu",
+                              b, shape->keys, key_lengths[b]);
+        }
+    }
+    return LILAC_OK;
+}
+
+/* *index += (count - 1) * stride, for a count of at least 1. */
+static bool advance(size_t count, size_t stride, size_t *index) {
+    size_t offset;
+    return lilac_size_multiply(count - 1, stride, &offset) && lilac_size_add(*index, offset, index);
+}
+
+typedef struct tensor {
+    const char *name;
+    const void *data;
+    size_t item_size;
+    size_t batch_stride, token_stride, head_stride;
+} tensor;
+
+static lilac_status check_tensor(lilac_context *context, const tensor *tensor, const lilac_attention_shape *shape,
+                                 size_t tokens, size_t size) {
+    if (shape->batch == 0 || tokens == 0 || shape->heads == 0) {
+        return LILAC_OK;
+    }
+    if (tensor->data == NULL) {
+        return lilac_fail(context, LILAC_ERROR_ARGUMENT, "%s: data is NULL", tensor->name);
+    }
+    if ((shape->batch > 1 && tensor->batch_stride < size) || (tokens > 1 && tensor->token_stride < size) ||
+        (shape->heads > 1 && tensor->head_stride < size)) {
+        return lilac_fail(context, LILAC_ERROR_SHAPE, "%s: strides %zu, %zu, %zu: expected at least the row size %zu",
+                          tensor->name, tensor->batch_stride, tensor->token_stride, tensor->head_stride, size);
+    }
+    size_t end = size;
+    if (!advance(shape->batch, tensor->batch_stride, &end) || !advance(tokens, tensor->token_stride, &end) ||
+        !advance(shape->heads, tensor->head_stride, &end) || end > PTRDIFF_MAX / tensor->item_size) {
+        return lilac_fail(context, LILAC_ERROR_OVERFLOW,
+                          "%s: (%zu, %zu, %zu, %zu) with its strides cannot be addressed", tensor->name, shape->batch,
+                          tokens, shape->heads, size);
+    }
+    return LILAC_OK;
+}
+
+lilac_status lilac_attention_check_input(lilac_context *context, const char *name, const lilac_attention_input *input,
+                                         const lilac_attention_shape *shape, size_t tokens, size_t size) {
+    if (input == NULL) {
+        return lilac_fail(context, LILAC_ERROR_ARGUMENT, "%s: is NULL", name);
+    }
+    if (input->dtype != LILAC_ATTENTION_F32 && input->dtype != LILAC_ATTENTION_BF16) {
+        return lilac_fail(context, LILAC_ERROR_ARGUMENT, "%s: unknown dtype %d", name, (int)input->dtype);
+    }
+    const size_t item_size = input->dtype == LILAC_ATTENTION_BF16 ? sizeof(uint16_t) : sizeof(float);
+    const tensor checked = {name, input->data, item_size, input->batch_stride, input->token_stride, input->head_stride};
+    return check_tensor(context, &checked, shape, tokens, size);
+}
+
+lilac_status lilac_attention_check_output(lilac_context *context, const char *name,
+                                          const lilac_attention_output *output, const lilac_attention_shape *shape,
+                                          size_t tokens, size_t size) {
+    if (output == NULL) {
+        return lilac_fail(context, LILAC_ERROR_ARGUMENT, "%s: is NULL", name);
+    }
+    const tensor checked = {
+        name, output->data, sizeof(float), output->batch_stride, output->token_stride, output->head_stride};
+    return check_tensor(context, &checked, shape, tokens, size);
+}
+
+lilac_workspace lilac_workspace_over(void *memory) {
+    const size_t misaligned = (uintptr_t)memory % LILAC_ALIGNMENT;
+    char *aligned = memory;
+    if (misaligned != 0) {
+        aligned += LILAC_ALIGNMENT - misaligned;
+    }
+    return (lilac_workspace){.memory = aligned, .used = 0};
+}
+
+void *lilac_workspace_take(lilac_workspace *workspace, size_t count, size_t size) {
+    const size_t start = workspace->used;
+    size_t bytes, end;
+    /* Sizes near SIZE_MAX must not wrap when they are rounded up. */
+    if (!lilac_size_multiply(count, size, &bytes) || !lilac_size_add(start, bytes, &end) || end > PTRDIFF_MAX) {
+        workspace->used = SIZE_MAX;
+        return NULL;
+    }
+    workspace->used = lilac_round_up(end, LILAC_ALIGNMENT);
+    return workspace->memory == NULL ? NULL : workspace->memory + start;
+}
+
+lilac_status lilac_workspace_measured(lilac_context *context, const lilac_workspace *workspace, size_t *bytes) {
+    if (workspace->used == SIZE_MAX) {
+        return lilac_fail(context, LILAC_ERROR_OVERFLOW, "workspace: more bytes than can be addressed");
+    }
+    *bytes = workspace->used == 0 ? 0 : workspace->used + LILAC_ALIGNMENT;
+    return LILAC_OK;
+}
+
+lilac_status lilac_workspace_check(lilac_context *context, const void *memory, size_t bytes, size_t needed) {
+    if (memory == NULL && needed > 0) {
+        return lilac_fail(context, LILAC_ERROR_ARGUMENT, "workspace: is NULL, %zu bytes are needed", needed);
+    }
+    if (bytes < needed) {
+        return lilac_fail(context, LILAC_ERROR_SHAPE, "workspace: expected at least %zu bytes, got %zu", needed, bytes);
+    }
+    return LILAC_OK;
+}
