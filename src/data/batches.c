@@ -66,11 +66,11 @@ void lilac_split(uint64_t seed, size_t count, uint32_t *indices) {
     lilac_random_permutation(lilac_random_stream(seed, LILAC_RANDOM_SPLIT, 0), count, indices);
 }
 
-void lilac_shuffle(uint64_t seed, uint64_t epoch, size_t count, const uint32_t *indices, uint32_t *shuffled) {
-    lilac_random_permutation(lilac_random_stream(seed, LILAC_RANDOM_SHUFFLE, epoch), count, shuffled);
-    if (indices != NULL) {
-        for (size_t i = 0; i < count; i++) {
-            shuffled[i] = indices[shuffled[i]];
-        }
+lilac_data_view lilac_data_view_shuffle(const lilac_data_view *view, uint64_t seed, uint64_t epoch, uint32_t *indices) {
+    lilac_random_permutation(lilac_random_stream(seed, LILAC_RANDOM_SHUFFLE, epoch), view->count, indices);
+    for (size_t i = 0; i < view->count; i++) {
+        indices[i] = (uint32_t)image_of(view, indices[i]);
     }
+    return (lilac_data_view){
+        .dataset = view->dataset, .indices = indices, .count = view->count, .variant = view->variant};
 }

@@ -16,9 +16,10 @@ lilac_status lilac_batch_fill(lilac_context *context, const lilac_data_view *vie
                               float *inputs, uint8_t *labels);
 
 /*
- * Writes indices (count numbers; NULL: 0 .. count-1) to shuffled in a random order that depends on the seed and the
- * epoch alone, not on the order of another epoch. shuffled must not overlap indices.
+ * The view's items in a random order that depends on the seed and the epoch alone, not on the order of another epoch.
+ * The images are written to indices (view->count numbers), to which the result points; they must not overlap
+ * view->indices.
  */
-void lilac_shuffle(uint64_t seed, uint64_t epoch, size_t count, const uint32_t *indices, uint32_t *shuffled);
+lilac_data_view lilac_data_view_shuffle(const lilac_data_view *view, uint64_t seed, uint64_t epoch, uint32_t *indices);
 
 #endif

@@ -121,16 +121,7 @@ static lilac_status train_step(training_run *run, const lilac_data_view *view, s
 
 static lilac_status train_epoch(training_run *run, size_t epoch, double *loss) {
     const size_t batch = lilac_size_min(run->config->batch, run->training->count);
-    lilac_shuffle(run->config->seed, epoch, run->training->count, NULL, run->order);
-    /* The order is of positions in the view; what the batches need is images. */
-    for (size_t i = 0; i < run->training->count; i++) {
-        run->order[i] = run->training->indices != NULL ? run->training->indices[run->order[i]]
-                                                       : (uint32_t)(run->training->first + run->order[i]);
-    }
-    const lilac_data_view shuffled = {.dataset = run->training->dataset,
-                                      .indices = run->order,
-                                      .count = run->training->count,
-                                      .variant = run->training->variant};
+    const lilac_data_view shuffled = lilac_data_view_shuffle(run->training, run->config->seed, epoch, run->order);
     double sum = 0.0;
     for (size_t step = 0; step < run->steps_an_epoch; step++) {
         const size_t first = step * batch;
