@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: MIT */
+/* What a subcommand is: everything that dispatch, parser and help need to know of it. */
+#ifndef LILAC_CLI_COMMAND_H
+#define LILAC_CLI_COMMAND_H
+
+#include <lilac/lilac.h>
+
+#include "options.h"
+
+struct lilac_session;
+
+/* The common options that a command takes; --help is always one of them. */
+enum {
+    LILAC_TAKES_COMPUTE = 1, /* --threads, --cpu, --quiet */
+    LILAC_TAKES_SEED = 2,    /* --seed */
+    LILAC_TAKES_DATA = 4,    /* --data */
+    LILAC_TAKES_TRAINING = 8 /* --epochs and its kin */
+};
+
+/*
+ * Does the work. A failure leaves its reason on the session's context, or has been told by lilac_session_usage_error.
+ * Results go to standard output; whether they were written is checked when the program ends.
+ */
+typedef lilac_status lilac_command_run(struct lilac_session *session, const void *settings);
+
+typedef struct lilac_command {
+    const char *name;            /* one word or two: "info", "mlp train" */
+    const char *summary;         /* one line for the list of commands, no full stop */
+    const char *description;     /* what else there is to know; sentences */
+    const char *example;         /* command lines, each ended by a newline */
+    const lilac_option *options; /* its own, beside the common ones */
+    size_t option_count;
+    size_t settings_size; /* of the struct that the options fill in; 0: none */
+    unsigned takes;       /* LILAC_TAKES_... */
+    lilac_command_run *run;
+} lilac_command;
+
+/* The number of elements of an array. */
+#define LILAC_COUNT(array) (sizeof(array) / sizeof(array)[0])
+
+extern const lilac_command lilac_command_info;
+
+#endif

@@ -1,0 +1,128 @@
+/* SPDX-License-Identifier: MIT */
+#include "common_options.h"
+
+static const char *const cpu_levels[] = {"scalar", "avx2", "avx512", NULL};
+
+static const lilac_option compute_options[] = {
+    {.name = "threads",
+     .type = LILAC_OPTION_INTEGER,
+     .offset = offsetof(lilac_common_settings, threads),
+     .value = "N",
+     .help = "work on N threads",
+     .initial_note = "one for each processor",
+     .minimum = 1,
+     .maximum = 1024},
+    {.name = "cpu",
+     .type = LILAC_OPTION_CHOICE,
+     .offset = offsetof(lilac_common_settings, cpu),
+     .help = "use no vector instructions beyond these",
+     .initial_note = "the best this machine has",
+     .choices = cpu_levels},
+    {.name = "quiet",
+     .letter = 'q',
+     .type = LILAC_OPTION_FLAG,
+     .offset = offsetof(lilac_common_settings, quiet),
+     .help = "print results and errors only: no progress, no notes"},
+};
+
+static const lilac_option seed_options[] = {
+    {.name = "seed",
+     .type = LILAC_OPTION_UNSIGNED,
+     .offset = offsetof(lilac_common_settings, seed),
+     .value = "N",
+     .help = "seed of the random numbers: the same seed gives the same result",
+     .initial = "1"},
+};
+
+static const lilac_option data_options[] = {
+    {.name = "data",
+     .type = LILAC_OPTION_TEXT,
+     .offset = offsetof(lilac_common_settings, data),
+     .value = "DIR",
+     .help = "folder with the four MNIST files, plain or .gz",
+     .initial_note = "LILAC_DATA in the environment, else data/mnist"},
+};
+
+static const lilac_option training_options[] = {
+    {.name = "epochs",
+     .type = LILAC_OPTION_INTEGER,
+     .offset = offsetof(lilac_common_settings, training.epochs),
+     .value = "N",
+     .help = "passes over the training images, at most",
+     .initial = "10",
+     .minimum = 1,
+     .maximum = 1000000},
+    {.name = "batch",
+     .type = LILAC_OPTION_INTEGER,
+     .offset = offsetof(lilac_common_settings, training.batch),
+     .value = "N",
+     .help = "images a step",
+     .initial = "1024",
+     .minimum = 1,
+     .maximum = 1000000},
+    {.name = "learning-rate",
+     .type = LILAC_OPTION_NUMBER,
+     .offset = offsetof(lilac_common_settings, training.learning_rate),
+     .value = "X",
+     .help = "learning rate of AdamW",
+     .initial = "2e-4",
+     .minimum = 0,
+     .maximum = 100},
+    {.name = "weight-decay",
+     .type = LILAC_OPTION_NUMBER,
+     .offset = offsetof(lilac_common_settings, training.weight_decay),
+     .value = "X",
+     .help = "decoupled weight decay of AdamW",
+     .initial = "0.01",
+     .minimum = 0,
+     .maximum = 100},
+    {.name = "validation",
+     .type = LILAC_OPTION_INTEGER,
+     .offset = offsetof(lilac_common_settings, training.validation),
+     .value = "N",
+     .help = "training images to set aside for validation",
+     .initial = "5000",
+     .minimum = 0,
+     .maximum = 1000000},
+    {.name = "patience",
+     .type = LILAC_OPTION_INTEGER,
+     .offset = offsetof(lilac_common_settings, training.patience),
+     .value = "N",
+     .help = "stop after N epochs in a row without a lower validation loss; 0: never",
+     .initial = "10",
+     .minimum = 0,
+     .maximum = 1000000},
+};
+
+static const lilac_option help_options[] = {
+    {.name = "help",
+     .letter = 'h',
+     .type = LILAC_OPTION_FLAG,
+     .offset = offsetof(lilac_common_settings, help),
+     .help = "show this help"},
+};
+
+size_t lilac_option_groups(const lilac_command *command, void *settings, lilac_common_settings *common,
+                           lilac_option_group groups[LILAC_GROUPS_MAX]) {
+    size_t count = 0;
+    groups[count++] = (lilac_option_group){"Options", command->options, command->option_count, settings};
+    if (command->takes & LILAC_TAKES_TRAINING) {
+        groups[count++] =
+            (lilac_option_group){"Training options", training_options, LILAC_COUNT(training_options), common};
+    }
+    const char *title = "Common options";
+    if (command->takes & LILAC_TAKES_DATA) {
+        groups[count++] = (lilac_option_group){title, data_options, LILAC_COUNT(data_options), common};
+        title = NULL;
+    }
+    if (command->takes & LILAC_TAKES_SEED) {
+        groups[count++] = (lilac_option_group){title, seed_options, LILAC_COUNT(seed_options), common};
+        title = NULL;
+    }
+    if (command->takes & LILAC_TAKES_COMPUTE) {
+        groups[count++] = (lilac_option_group){title, compute_options, LILAC_COUNT(compute_options), common};
+        title = NULL;
+    }
+    groups[count++] = (lilac_option_group){title, help_options, LILAC_COUNT(help_options), common};
+    return count;
+}

@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: MIT */
+/* Options that several commands share. */
+#ifndef LILAC_CLI_COMMON_OPTIONS_H
+#define LILAC_CLI_COMMON_OPTIONS_H
+
+#include "command.h"
+
+enum { LILAC_CPU_NOT_GIVEN = -1 };
+
+/* The values of --epochs and its kin. */
+typedef struct lilac_training_settings {
+    int epochs, batch, patience;
+    int validation; /* images of the training set that are set aside */
+    double learning_rate, weight_decay;
+} lilac_training_settings;
+
+typedef struct lilac_common_settings {
+    int threads; /* 0: one for each processor */
+    int cpu;     /* a lilac_cpu_level, or LILAC_CPU_NOT_GIVEN */
+    bool quiet;
+    uint64_t seed;
+    const char *data; /* NULL: look in the usual places */
+    lilac_training_settings training;
+    bool help;
+} lilac_common_settings;
+
+/* The most groups of options a command can have: its own and the common ones. */
+enum { LILAC_GROUPS_MAX = 6 };
+
+/* The groups of options that a command takes, its own first; their values go to settings and common. Returns how many.
+ */
+size_t lilac_option_groups(const lilac_command *command, void *settings, lilac_common_settings *common,
+                           lilac_option_group groups[LILAC_GROUPS_MAX]);
+
+#endif

@@ -1,0 +1,145 @@
+/* SPDX-License-Identifier: MIT */
+/* The lilac program: finds the command that the arguments name, and runs it. */
+#include "command.h"
+#include "help.h"
+#include "session.h"
+#include "signals.h"
+#include "suggest.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+/* In the order of the help. To add a command, write command_<name>.c, declare it in command.h and list it here. */
+static const lilac_command *const commands[] = {
+    &lilac_command_info,
+};
+
+/* The length of the first word of a command's name. */
+static size_t first_word(const lilac_command *command) {
+    return strcspn(command->name, " ");
+}
+
+/* True if a command's name starts with this word, and goes on: "mlp" of "mlp train". */
+static bool is_group(const char *word) {
+    for (size_t i = 0; i < LILAC_COUNT(commands); i++) {
+        const size_t length = first_word(commands[i]);
+        if (commands[i]->name[length] == ' ' && strlen(word) == length &&
+            strncmp(word, commands[i]->name, length) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* The command named by the first one or two words, and how many these are; NULL if there is none. */
+static const lilac_command *find_command(int count, char **words, int *used) {
+    for (size_t i = 0; i < LILAC_COUNT(commands) && count > 0; i++) {
+        const char *name = commands[i]->name;
+        const size_t length = first_word(commands[i]);
+        if (strlen(words[0]) != length || strncmp(words[0], name, length) != 0) {
+            continue;
+        }
+        if (name[length] == '\0') {
+            *used = 1;
+            return commands[i];
+        }
+        if (count > 1 && strcmp(words[1], name + length + 1) == 0) {
+            *used = 2;
+            return commands[i];
+        }
+    }
+    return NULL;
+}
+
+static int unknown_command(int count, char **words) {
+    lilac_suggestion suggestion = {0};
+    char word[64];
+    if (is_group(words[0])) {
+        for (size_t i = 0; i < LILAC_COUNT(commands) && count > 1; i++) {
+            const size_t length = first_word(commands[i]);
+            if (strlen(words[0]) == length && strncmp(words[0], commands[i]->name, length) == 0) {
+                lilac_suggest_consider(&suggestion, words[1], commands[i]->name + length + 1);
+            }
+        }
+        fprintf(stderr, count > 1 ? "lilac %s: unknown command '%s'" : "lilac %s: a command is missing", words[0],
+                count > 1 ? words[1] : "");
+        if (suggestion.best != NULL) {
+            fprintf(stderr, "; did you mean '%s %s'?", words[0], suggestion.best);
+        }
+        fprintf(stderr, "\nTry 'lilac %s --help'.\n", words[0]);
+        return LILAC_EXIT_USAGE;
+    }
+    for (size_t i = 0; i < LILAC_COUNT(commands); i++) {
+        lilac_suggestion here = {0};
+        snprintf(word, sizeof word, "%.*s", (int)first_word(commands[i]), commands[i]->name);
+        lilac_suggest_consider(&here, words[0], word);
+        if (here.best != NULL && (suggestion.best == NULL || here.distance < suggestion.distance)) {
+            suggestion = (lilac_suggestion){commands[i]->name, here.distance};
+        }
+    }
+    fprintf(stderr, "lilac: unknown command '%s'", words[0]);
+    if (suggestion.best != NULL) {
+        fprintf(stderr, "; did you mean '%.*s'?", (int)strcspn(suggestion.best, " "), suggestion.best);
+    } else if (words[0][0] == '-') {
+        fputs(": options come after the command", stderr);
+    }
+    fputs("\nTry 'lilac --help'.\n", stderr);
+    return LILAC_EXIT_USAGE;
+}
+
+static bool is_help(const char *word) {
+    return strcmp(word, "--help") == 0 || strcmp(word, "-h") == 0;
+}
+
+/* Prints the help that the words ask for. */
+static int help(int count, char **words) {
+    int used = 0;
+    const lilac_command *command = find_command(count, words, &used);
+    if (command != NULL) {
+        lilac_help_command(command, stdout);
+        return LILAC_EXIT_SUCCESS;
+    }
+    if (count == 0 || (count == 1 && is_group(words[0]))) {
+        lilac_help_overview(commands, LILAC_COUNT(commands), count == 0 ? NULL : words[0], stdout);
+        return LILAC_EXIT_SUCCESS;
+    }
+    return unknown_command(count, words);
+}
+
+static int dispatch(int count, char **words) {
+    if (count == 0) {
+        lilac_help_overview(commands, LILAC_COUNT(commands), NULL, stderr);
+        return LILAC_EXIT_USAGE;
+    }
+    if (strcmp(words[0], "--version") == 0) {
+        puts("lilac " LILAC_VERSION);
+        return LILAC_EXIT_SUCCESS;
+    }
+    if (strcmp(words[0], "help") == 0) {
+        return help(count - 1, words + 1);
+    }
+    /* Help is given whatever else the line says, also where that would be an error. */
+    for (int i = 0; i < count; i++) {
+        if (is_help(words[i])) {
+            return help(i < 2 ? i : 2, words);
+        }
+    }
+    int used = 0;
+    const lilac_command *command = find_command(count, words, &used);
+    return command == NULL ? unknown_command(count, words) : lilac_session_run(command, count - used, words + used);
+}
+
+int main(int argc, char **argv) {
+    lilac_signals_catch();
+    const int code = dispatch(argc - 1, argv + 1);
+    /* A full disk or a closed pipe may show only here. */
+    const bool failed_before = ferror(stdout) != 0;
+    errno = 0;
+    if (fclose(stdout) != 0 || failed_before) {
+        fprintf(stderr, "lilac: cannot write to standard output%s%s\n", errno == 0 ? "" : ": ",
+                errno == 0 ? "" : strerror(errno));
+        return code == LILAC_EXIT_SUCCESS ? LILAC_EXIT_FAILURE : code;
+    }
+    return code;
+}

@@ -1,0 +1,198 @@
+/* SPDX-License-Identifier: MIT */
+#include "session.h"
+
+#include "core/context.h"
+#include "signals.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <unistd.h>
+
+static void print_error(const lilac_session *session, const char *format, va_list arguments) {
+    fprintf(stderr, "lilac %s: ", session->command->name);
+    vfprintf(stderr, format, arguments);
+    fputc('\n', stderr);
+}
+
+static void say(lilac_session *session, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+static void say(lilac_session *session, const char *format, ...) {
+    lilac_progress_bar_clear(&session->bar);
+    va_list arguments;
+    va_start(arguments, format);
+    print_error(session, format, arguments);
+    va_end(arguments);
+}
+
+lilac_status lilac_session_usage_error(lilac_session *session, const char *format, ...) {
+    lilac_progress_bar_clear(&session->bar);
+    va_list arguments;
+    va_start(arguments, format);
+    print_error(session, format, arguments);
+    va_end(arguments);
+    fprintf(stderr, "Try 'lilac %s --help'.\n", session->command->name);
+    session->usage_error = true;
+    return LILAC_ERROR_ARGUMENT;
+}
+
+void lilac_session_note(lilac_session *session, const char *format, ...) {
+    if (session->common.quiet) {
+        return;
+    }
+    lilac_progress_bar_clear(&session->bar);
+    va_list arguments;
+    va_start(arguments, format);
+    vfprintf(stderr, format, arguments);
+    va_end(arguments);
+    fputc('\n', stderr);
+}
+
+static int on_progress(void *user, const lilac_progress *progress) {
+    lilac_session *session = user;
+    if (lilac_signals_caught() != 0) {
+        return 1;
+    }
+    lilac_progress_bar_update(&session->bar, progress);
+    return 0;
+}
+
+/* oneDNN chooses its instructions by itself, and reads the limit from its environment at its first call. */
+static void limit_matmul(lilac_cpu_level level) {
+    if (level < LILAC_CPU_AVX512) {
+        setenv("ONEDNN_MAX_CPU_ISA", level == LILAC_CPU_AVX2 ? "AVX2" : "SSE41", 0);
+    }
+}
+
+static lilac_status create_context(lilac_session *session) {
+    lilac_context_config config;
+    lilac_context_config_default(&config);
+    lilac_cpu_level level;
+    const char *name = getenv("LILAC_CPU");
+    if (name != NULL && lilac_cpu_level_parse(name, &level) != LILAC_OK) {
+        return lilac_session_usage_error(session, "LILAC_CPU: expected scalar, avx2 or avx512, got '%s'", name);
+    }
+    if (session->common.cpu != LILAC_CPU_NOT_GIVEN && session->common.cpu < (int)config.max_cpu_level) {
+        config.max_cpu_level = (lilac_cpu_level)session->common.cpu;
+    }
+    limit_matmul(config.max_cpu_level);
+    config.threads = session->common.threads;
+    config.progress = on_progress;
+    config.progress_user = session;
+    return lilac_context_create(&config, &session->context);
+}
+
+/* The level asked for can only lower what is used: says so where it would have to raise it. */
+static void note_cpu_level(lilac_session *session) {
+    const lilac_cpu_level asked = (lilac_cpu_level)session->common.cpu;
+    const lilac_cpu_level used = lilac_context_cpu_level(session->context);
+    if (session->common.cpu != LILAC_CPU_NOT_GIVEN && used < asked) {
+        lilac_session_note(session, "--cpu %s is above what %s: using %s.", lilac_cpu_level_name(asked),
+                           used == lilac_cpu_level_detect() ? "this machine has" : "LILAC_CPU allows",
+                           lilac_cpu_level_name(used));
+    }
+}
+
+static int exit_code(lilac_session *session, lilac_status status) {
+    if (status == LILAC_OK) {
+        return LILAC_EXIT_SUCCESS;
+    }
+    if (session->usage_error) {
+        return LILAC_EXIT_USAGE;
+    }
+    const int signal_number = lilac_signals_caught();
+    if (status == LILAC_CANCELLED && signal_number != 0) {
+        say(session, "interrupted");
+        return LILAC_EXIT_SIGNAL + signal_number;
+    }
+    const char *message = lilac_context_message(session->context);
+    say(session, "%s", message[0] != '\0' ? message : lilac_status_string(status));
+    return LILAC_EXIT_FAILURE;
+}
+
+int lilac_session_run(const lilac_command *command, int count, char **arguments) {
+    lilac_session session = {.command = command, .common = {.cpu = LILAC_CPU_NOT_GIVEN}};
+    void *settings = calloc(1, command->settings_size + 1);
+    if (settings == NULL) {
+        say(&session, "%s", lilac_status_string(LILAC_ERROR_MEMORY));
+        return LILAC_EXIT_FAILURE;
+    }
+    lilac_option_group groups[LILAC_GROUPS_MAX];
+    const size_t group_count = lilac_option_groups(command, settings, &session.common, groups);
+    char message[512];
+    lilac_status status;
+    if (!lilac_options_parse(groups, group_count, count, arguments, message, sizeof message)) {
+        status = lilac_session_usage_error(&session, "%s", message);
+    } else {
+        lilac_progress_bar_start(&session.bar, session.common.quiet);
+        status = create_context(&session);
+    }
+    if (status == LILAC_OK) {
+        note_cpu_level(&session);
+        status = command->run(&session, settings);
+        lilac_progress_bar_clear(&session.bar);
+    }
+    const int code = exit_code(&session, status);
+    lilac_context_destroy(session.context);
+    free(settings);
+    return code;
+}
+
+/* True if the folder holds the images of one part, plain or compressed. */
+static bool holds_mnist(const char *folder, lilac_mnist_part part) {
+    char path[4096];
+    for (int compressed = 0; compressed < 2; compressed++) {
+        const int length = snprintf(path, sizeof path, "%s/%s-images-idx3-ubyte%s", folder,
+                                    part == LILAC_MNIST_TRAIN ? "train" : "t10k", compressed ? ".gz" : "");
+        if (length > 0 && (size_t)length < sizeof path && access(path, F_OK) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* data/mnist in the clone that holds the program as build/cli/lilac; false if that cannot be told. */
+static bool clone_data_folder(char *folder, size_t size) {
+    char path[4096];
+    const ssize_t length = readlink("/proc/self/exe", path, sizeof path - 1);
+    if (length <= 0) {
+        return false;
+    }
+    path[length] = '\0';
+    for (int level = 0; level < 3; level++) {
+        char *slash = strrchr(path, '/');
+        if (slash == NULL) {
+            return false;
+        }
+        *slash = '\0';
+    }
+    const int written = snprintf(folder, size, "%s/data/mnist", path);
+    return written > 0 && (size_t)written < size;
+}
+
+lilac_status lilac_session_load_mnist(lilac_session *session, lilac_mnist_part part, lilac_dataset **out) {
+    static const char *const hint = "scripts/fetch-mnist DIR fetches MNIST to a folder, --data DIR or LILAC_DATA=DIR "
+                                    "names one";
+    lilac_context *context = session->context;
+    const char *named = session->common.data != NULL ? session->common.data : getenv("LILAC_DATA");
+    if (named != NULL) {
+        const lilac_status status = lilac_dataset_load_mnist(context, named, part, out);
+        if (status == LILAC_ERROR_NOT_FOUND) {
+            return lilac_fail(context, status, "%s; %s", lilac_context_message(context), hint);
+        }
+        return status;
+    }
+    if (holds_mnist("data/mnist", part)) {
+        return lilac_dataset_load_mnist(context, "data/mnist", part, out);
+    }
+    char folder[4096];
+    if (!clone_data_folder(folder, sizeof folder)) {
+        return lilac_fail(context, LILAC_ERROR_NOT_FOUND, "MNIST is not in data/mnist; %s", hint);
+    }
+    if (holds_mnist(folder, part)) {
+        return lilac_dataset_load_mnist(context, folder, part, out);
+    }
+    return lilac_fail(context, LILAC_ERROR_NOT_FOUND, "MNIST is neither in data/mnist nor in %s; %s", folder, hint);
+}

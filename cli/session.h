@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: MIT */
+/* One run of a command: its common options, its context with progress and interrupts, its data folder. */
+#ifndef LILAC_CLI_SESSION_H
+#define LILAC_CLI_SESSION_H
+
+#include "command.h"
+#include "common_options.h"
+#include "progress.h"
+
+typedef struct lilac_session {
+    const lilac_command *command;
+    lilac_common_settings common;
+    lilac_context *context;
+    lilac_progress_bar bar;
+    bool usage_error; /* the command line was wrong, and that was said */
+} lilac_session;
+
+enum { LILAC_EXIT_SUCCESS = 0, LILAC_EXIT_FAILURE = 1, LILAC_EXIT_USAGE = 2, LILAC_EXIT_SIGNAL = 128 };
+
+/* Runs a command with the arguments that follow its name. Returns the program's exit code. */
+int lilac_session_run(const lilac_command *command, int count, char **arguments);
+
+/* For a run function: says what is wrong with the command line; returns LILAC_ERROR_ARGUMENT. */
+lilac_status lilac_session_usage_error(lilac_session *session, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
+
+/* Prints a note about the run to standard error, unless the user asked for quiet. */
+void lilac_session_note(lilac_session *session, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+/*
+ * Loads a part of the data set in the session's data folder: --data, else LILAC_DATA, else data/mnist below the current
+ * folder or below the clone that the program was built in. Where there is none, the message says how to get it.
+ */
+LILAC_MUST_USE lilac_status lilac_session_load_mnist(lilac_session *session, lilac_mnist_part part,
+                                                     lilac_dataset **out);
+
+#endif

@@ -1,0 +1,141 @@
+/* SPDX-License-Identifier: MIT */
+#include "table.h"
+
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct lilac_table {
+    size_t columns, count, capacity;
+    char **cells;     /* count, row after row */
+    bool *rule_after; /* one for each cell: a line follows it (only ever true of a row's last) */
+    bool failed;
+    char alignment[];
+};
+
+lilac_table *lilac_table_create(const char *alignment) {
+    const size_t columns = strlen(alignment);
+    lilac_table *table = calloc(1, sizeof *table + columns + 1);
+    if (table != NULL) {
+        table->columns = columns;
+        memcpy(table->alignment, alignment, columns);
+    }
+    return table;
+}
+
+void lilac_table_destroy(lilac_table *table) {
+    if (table == NULL) {
+        return;
+    }
+    for (size_t i = 0; i < table->count; i++) {
+        free(table->cells[i]);
+    }
+    free(table->cells);
+    free(table->rule_after);
+    free(table);
+}
+
+static bool reserve(lilac_table *table) {
+    if (table->count < table->capacity) {
+        return true;
+    }
+    const size_t capacity = table->capacity == 0 ? 64 : 2 * table->capacity;
+    char **cells = realloc(table->cells, capacity * sizeof *cells);
+    if (cells == NULL) {
+        return false;
+    }
+    table->cells = cells;
+    bool *rule_after = realloc(table->rule_after, capacity * sizeof *rule_after);
+    if (rule_after == NULL) {
+        return false;
+    }
+    table->rule_after = rule_after;
+    table->capacity = capacity;
+    return true;
+}
+
+void lilac_table_cell(lilac_table *table, const char *format, ...) {
+    if (table == NULL || table->failed) {
+        return;
+    }
+    va_list arguments, again;
+    va_start(arguments, format);
+    va_copy(again, arguments);
+    const int length = vsnprintf(NULL, 0, format, arguments);
+    char *cell = length < 0 ? NULL : malloc((size_t)length + 1);
+    if (cell == NULL || !reserve(table)) {
+        free(cell);
+        table->failed = true;
+    } else {
+        vsnprintf(cell, (size_t)length + 1, format, again);
+        table->cells[table->count] = cell;
+        table->rule_after[table->count] = false;
+        table->count++;
+    }
+    va_end(again);
+    va_end(arguments);
+}
+
+void lilac_table_rule(lilac_table *table) {
+    while (table != NULL && !table->failed && table->count % table->columns != 0) {
+        lilac_table_cell(table, "%s", "");
+    }
+    if (table != NULL && !table->failed && table->count > 0) {
+        table->rule_after[table->count - 1] = true;
+    }
+}
+
+/* Characters of UTF-8 text: all bytes but those that continue a character. */
+static size_t text_width(const char *text) {
+    size_t width = 0;
+    for (; *text != '\0'; text++) {
+        width += ((unsigned char)*text & 0xc0) != 0x80;
+    }
+    return width;
+}
+
+static void print_padding(size_t count, char character, FILE *file) {
+    for (size_t i = 0; i < count; i++) {
+        fputc(character, file);
+    }
+}
+
+static void print_rows(const lilac_table *table, const size_t *widths, FILE *file) {
+    size_t total = 2 * (table->columns - 1);
+    for (size_t column = 0; column < table->columns; column++) {
+        total += widths[column];
+    }
+    for (size_t i = 0; i < table->count; i++) {
+        const size_t column = i % table->columns;
+        const size_t padding = widths[column] - text_width(table->cells[i]);
+        const bool last = column + 1 == table->columns || i + 1 == table->count;
+        const bool right = table->alignment[column] == 'r';
+        print_padding(right ? padding : 0, ' ', file);
+        fputs(table->cells[i], file);
+        if (last) {
+            fputc('\n', file);
+        } else {
+            print_padding((right ? 0 : padding) + 2, ' ', file);
+        }
+        if (table->rule_after[i]) {
+            print_padding(total, '-', file);
+            fputc('\n', file);
+        }
+    }
+}
+
+bool lilac_table_print(const lilac_table *table, FILE *file) {
+    size_t *widths = table == NULL || table->failed ? NULL : calloc(table->columns, sizeof *widths);
+    if (widths == NULL) {
+        return false;
+    }
+    for (size_t i = 0; i < table->count; i++) {
+        const size_t width = text_width(table->cells[i]);
+        if (width > widths[i % table->columns]) {
+            widths[i % table->columns] = width;
+        }
+    }
+    print_rows(table, widths, file);
+    free(widths);
+    return true;
+}
