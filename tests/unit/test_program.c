@@ -310,11 +310,16 @@ static void test_progress_text(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_defaults),      cmocka_unit_test(test_values),
-        cmocka_unit_test(test_wrong_values),  cmocka_unit_test(test_wrong_options),
-        cmocka_unit_test(test_too_many_values), cmocka_unit_test(test_edit_distance),
-        cmocka_unit_test(test_table),         cmocka_unit_test(test_table_grows),
-        cmocka_unit_test(test_wrap),          cmocka_unit_test(test_duration),
+        cmocka_unit_test(test_defaults),
+        cmocka_unit_test(test_values),
+        cmocka_unit_test(test_wrong_values),
+        cmocka_unit_test(test_wrong_options),
+        cmocka_unit_test(test_too_many_values),
+        cmocka_unit_test(test_edit_distance),
+        cmocka_unit_test(test_table),
+        cmocka_unit_test(test_table_grows),
+        cmocka_unit_test(test_wrap),
+        cmocka_unit_test(test_duration),
         cmocka_unit_test(test_progress_text),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

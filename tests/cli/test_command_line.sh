@@ -1,0 +1,99 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: MIT
+# Tests the program's command line: help, errors, exit codes. Usage: test_command_line.sh PROGRAM
+set -u
+
+lilac=$(realpath "$1")
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+cd "$work" || exit 1
+unset LILAC_DATA LILAC_CPU
+number=0
+
+report() { # report DESCRIPTION PROBLEM: one test, which failed unless PROBLEM is empty
+    number=$((number + 1))
+    if [ -z "$2" ]; then
+        echo "ok $number - $1"
+    else
+        echo "not ok $number - $1"
+        echo "# $2"
+        sed 's/^/# /' output errors
+    fi
+}
+
+# Runs the program and looks at its exit code and, for the texts given, at its output (out=) and its errors (err=).
+expect() { # expect CODE [out=TEXT | err=TEXT]... -- ARGUMENT...
+    local wanted=$1 texts=() text problem=
+    shift
+    while [ "$1" != -- ]; do
+        texts+=("$1")
+        shift
+    done
+    shift
+    "$lilac" "$@" >output 2>errors
+    local code=$?
+    [ $code = "$wanted" ] || problem="exit code $code instead of $wanted"
+    for text in ${texts[@]+"${texts[@]}"}; do
+        case $text in
+        out=*) grep -qF -- "${text#out=}" output || problem="missing in the output: ${text#out=}" ;;
+        err=*) grep -qF -- "${text#err=}" errors || problem="missing in the errors: ${text#err=}" ;;
+        esac
+    done
+    report "lilac $*" "$problem"
+}
+
+# The commands, as the overview lists them: lines of two spaces, one or two words, and a summary after more spaces.
+mapfile -t commands < <("$lilac" --help | sed -n 's/^  \([a-z]\+\( [a-z]\+\)\?\)  .*/\1/p')
+[ ${#commands[@]} -gt 0 ] || echo 'Bail out! the overview lists no command'
+
+for command in "${commands[@]}"; do
+    # shellcheck disable=SC2086 # a command may be two words
+    expect 0 "out=usage: lilac $command" out=Example: "out=--help" -- $command --help
+    problem=
+    # shellcheck disable=SC2086
+    "$lilac" help $command | cmp -s - output || problem='not the text of --help'
+    report "lilac help $command" "$problem"
+    problem=
+    [ "$(awk '{ if (length($0) > 100) print }' output)" = '' ] || problem='a line of more than 100 characters'
+    report "lilac $command: help fits the screen" "$problem"
+    # shellcheck disable=SC2086
+    expect 2 "err=unknown option '--hepl'; did you mean '--help'?" "err=Try 'lilac $command --help'" -- $command --hepl
+    # shellcheck disable=SC2086
+    expect 2 "err=unexpected argument 'stray'" -- $command stray
+done
+
+expect 0 'out=Commands:' -- --help
+expect 0 'out=Commands:' -- -h
+expect 0 'out=Commands:' -- help
+expect 0 'out=lilac 0.' -- --version
+expect 2 'err=Commands:' --
+expect 2 "err=unknown command 'ifno'; did you mean 'info'?" -- ifno
+expect 2 "err=unknown command 'xyzzy'" "err=Try 'lilac --help'" -- xyzzy
+expect 2 'err=options come after the command' -- --threads 2 info
+expect 2 "err=unknown command 'ifno'" -- help ifno
+
+expect 0 'out=Lilac' 'out=Matrix products' -- info
+expect 0 'out=scalar' -- info --cpu scalar --threads=1 --quiet
+expect 2 'err=--threads: expected a number from 1 to 1024, got 0' -- info --threads 0
+expect 2 "err=--cpu: expected one of scalar|avx2|avx512, got 'mmx'" -- info --cpu mmx
+expect 2 'err=--threads needs a value' -- info --threads
+LILAC_CPU=scalar expect 0 'out=scalar' 'err=LILAC_CPU allows' -- info --cpu avx2
+LILAC_CPU=mmx expect 2 'err=LILAC_CPU: expected scalar, avx2 or avx512' -- info
+
+# A full disk and a closed pipe are failures.
+problem=
+"$lilac" info >/dev/full 2>errors && problem='exit code 0'
+grep -q 'No space left' errors || problem='no message'
+report 'a full disk is noticed' "$problem"
+problem=
+{
+    # Once this loop ends, the other end is certainly closed.
+    (trap '' PIPE; while echo x; do sleep 0.01; done) 2>/dev/null
+    "$lilac" info 2>errors
+    echo $? >code
+} | true
+[ "$(cat code)" = 1 ] || problem="exit code $(cat code)"
+grep -q 'Broken pipe' errors || problem='no message'
+report 'a closed pipe is noticed' "$problem"
+
+echo "1..$number"
