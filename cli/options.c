@@ -12,6 +12,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* A group's options must fit one word of bits. */
+enum { MAX_GROUPS = 8, MAX_OPTIONS = 64 };
+
 /* Where a failure's sentence goes. */
 typedef struct parse_error {
     char *message;
@@ -231,8 +234,6 @@ static bool fail_unknown(const lilac_option_group *groups, size_t group_count, c
     }
     return fail(error, "unknown option '%.*s'", (int)length, argument);
 }
-
-enum { MAX_GROUPS = 8, MAX_OPTIONS = 64 };
 
 /* given holds one word for each group, one bit for each of its options. */
 static bool check_required(const lilac_option_group *groups, size_t group_count, const uint64_t *given,

@@ -53,9 +53,9 @@ LILAC_API LILAC_MUST_USE lilac_status lilac_variant_parse(const char *name, lila
  * read. Free the result with lilac_dataset_destroy.
  *
  * Errors: ARGUMENT, MEMORY, IO; NOT_FOUND (no such file); MAGIC (not an IDX file), UNSUPPORTED (elements other than
- * bytes), SHAPE (wrong number of dimensions, no images, other than 28 x 28), OVERFLOW (dimensions beyond 1 GiB of
- * content), TRUNCATED, TRAILING, FORMAT (damaged gzip data), VALUE_RANGE (a label above 9), COUNT_MISMATCH (images and
- * labels).
+ * bytes, a folder or a pipe in a file's place), SHAPE (wrong number of dimensions, no images, other than 28 x 28),
+ * OVERFLOW (dimensions beyond 1 GiB of content), TRUNCATED, TRAILING, FORMAT (damaged gzip data), VALUE_RANGE (a label
+ * above 9), COUNT_MISMATCH (images and labels).
  */
 LILAC_API LILAC_MUST_USE lilac_status lilac_dataset_load_mnist(lilac_context *context, const char *folder,
                                                                lilac_mnist_part part, lilac_dataset **out);

@@ -5,6 +5,7 @@
 
 #include <errno.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <zlib.h>
 
 enum {
@@ -244,7 +245,15 @@ lilac_status lilac_idx_read_stream(lilac_context *context, FILE *file, const cha
 }
 
 lilac_status lilac_idx_read(lilac_context *context, const char *path, int dimensions, lilac_idx *out) {
-    FILE *file = fopen(path, "rb");
+    /* Looked at first because opening a named pipe would wait for somebody to write to it. */
+    struct stat kind;
+    FILE *file = NULL;
+    if (stat(path, &kind) == 0) {
+        if (!S_ISREG(kind.st_mode)) {
+            return lilac_fail(context, LILAC_ERROR_UNSUPPORTED, "%s: expected a regular file", path);
+        }
+        file = fopen(path, "rb");
+    }
     if (file == NULL) {
         const int error = errno;
         const bool missing = error == ENOENT || error == ENOTDIR;

@@ -33,7 +33,7 @@ typedef struct lilac_idx {
 lilac_status lilac_idx_read_stream(lilac_context *context, FILE *file, const char *name, int dimensions,
                                    lilac_idx *out);
 
-/* The same for the file at path. Also NOT_FOUND. */
+/* The same for the regular file at path. Also NOT_FOUND, and UNSUPPORTED for what is not a regular file. */
 lilac_status lilac_idx_read(lilac_context *context, const char *path, int dimensions, lilac_idx *out);
 
 #endif

@@ -1,0 +1,69 @@
+/* SPDX-License-Identifier: MIT */
+#include "report/json.h"
+
+#include "core/file.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+lilac_json lilac_json_begin(void) {
+    cJSON *root = cJSON_CreateObject();
+    return (lilac_json){.root = root, .failed = root == NULL};
+}
+
+void lilac_json_end(lilac_json *json) {
+    cJSON_Delete(json->root);
+    *json = (lilac_json){0};
+}
+
+static cJSON *add(lilac_json *json, cJSON *parent, const char *name, cJSON *item) {
+    const cJSON_bool added =
+        name != NULL ? cJSON_AddItemToObject(parent, name, item) : cJSON_AddItemToArray(parent, item);
+    if (!added) {
+        cJSON_Delete(item);
+        json->failed = true;
+        return NULL;
+    }
+    return item;
+}
+
+cJSON *lilac_json_object(lilac_json *json, cJSON *parent, const char *name) {
+    return add(json, parent, name, cJSON_CreateObject());
+}
+
+cJSON *lilac_json_array(lilac_json *json, cJSON *parent, const char *name) {
+    return add(json, parent, name, cJSON_CreateArray());
+}
+
+void lilac_json_number(lilac_json *json, cJSON *parent, const char *name, double value) {
+    add(json, parent, name, isfinite(value) ? cJSON_CreateNumber(nearbyint(value * 1e6) / 1e6) : cJSON_CreateNull());
+}
+
+void lilac_json_string(lilac_json *json, cJSON *parent, const char *name, const char *value) {
+    add(json, parent, name, cJSON_CreateString(value));
+}
+
+static lilac_status write_text(lilac_context *context, const char *text, const char *path) {
+    lilac_file_writer *writer;
+    LILAC_TRY(lilac_file_writer_open(context, path, &writer));
+    lilac_status status = lilac_file_writer_write(context, writer, text, strlen(text));
+    if (status == LILAC_OK) {
+        status = lilac_file_writer_write(context, writer, "\n", 1);
+    }
+    if (status != LILAC_OK) {
+        lilac_file_writer_abort(writer);
+        return status;
+    }
+    return lilac_file_writer_commit(context, writer);
+}
+
+lilac_status lilac_json_write(lilac_context *context, const lilac_json *json, const char *path) {
+    char *text = json->failed ? NULL : cJSON_Print(json->root);
+    if (text == NULL) {
+        return lilac_fail(context, LILAC_ERROR_MEMORY, "out of memory for the content of %s", path);
+    }
+    const lilac_status status = write_text(context, text, path);
+    cJSON_free(text);
+    return status;
+}

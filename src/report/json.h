@@ -1,0 +1,33 @@
+/* SPDX-License-Identifier: MIT */
+/* Building a results file as a tree of cJSON items. A part that memory was short for is noticed when the file is
+ * written. */
+#ifndef LILAC_REPORT_JSON_H
+#define LILAC_REPORT_JSON_H
+
+#include "core/context.h"
+
+#include <cJSON.h>
+#include <stdbool.h>
+
+typedef struct lilac_json {
+    cJSON *root; /* an object */
+    bool failed; /* memory was short for some part */
+} lilac_json;
+
+/* Starts a tree with an empty object as its root, and frees it. */
+lilac_json lilac_json_begin(void);
+void lilac_json_end(lilac_json *json);
+
+/*
+ * Add a value to parent, which is an object (under name) or an array (at its end; name is NULL then). A number is
+ * rounded to six decimals, which keeps the file readable, and null where it is not finite, for JSON has no NaN.
+ */
+cJSON *lilac_json_object(lilac_json *json, cJSON *parent, const char *name);
+cJSON *lilac_json_array(lilac_json *json, cJSON *parent, const char *name);
+void lilac_json_number(lilac_json *json, cJSON *parent, const char *name, double value);
+void lilac_json_string(lilac_json *json, cJSON *parent, const char *name, const char *value);
+
+/* Writes the tree to path, atomically. Errors: MEMORY, IO and its kin. */
+lilac_status lilac_json_write(lilac_context *context, const lilac_json *json, const char *path);
+
+#endif
