@@ -1,0 +1,526 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Tests of reading whole files and of the atomic writer. The linker sends read, write and fsync here, so that a test
+ * can make them short, interrupted or failing, and change a file while it is read.
+ */
+#include "core/context.h"
+#include "core/file.h"
+#include "core/memory.h"
+#include "support/failing_allocator.h"
+#include "support/full_disk.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <setjmp.h>
+
+#include <cmocka.h>
+
+typedef struct test_state {
+    lilac_context *context;
+    char folder[64];
+    char path[96]; /* in folder; not there at first */
+} test_state;
+
+/* What the replaced system calls do; all zero for the plain behaviour. */
+static struct {
+    size_t most;            /* bytes moved by one read or write, 0 for no limit */
+    bool interrupt;         /* every other read or write ends with EINTR */
+    bool interrupted;       /* the last one did */
+    const char *grow;       /* the first read appends to this file */
+    const char *shrink;     /* the first read empties this file */
+    int fail_synchronise;   /* the n-th fsync fails, counted from 1 */
+    int synchronise_number; /* with this errno */
+} calls;
+
+ssize_t __real_read(int descriptor, void *data, size_t size);
+ssize_t __real_write(int descriptor, const void *data, size_t size);
+int __real_fsync(int descriptor);
+ssize_t __wrap_read(int descriptor, void *data, size_t size);
+ssize_t __wrap_write(int descriptor, const void *data, size_t size);
+int __wrap_fsync(int descriptor);
+
+static bool interrupt(void) {
+    calls.interrupted = calls.interrupt && !calls.interrupted;
+    errno = EINTR;
+    return calls.interrupted;
+}
+
+static size_t shorten(size_t size) {
+    return calls.most == 0 ? size : lilac_size_min(size, calls.most);
+}
+
+static void append(const char *path, size_t bytes) {
+    FILE *file = fopen(path, "ab");
+    assert_non_null(file);
+    for (size_t i = 0; i < bytes; i++) {
+        fputc('+', file);
+    }
+    assert_int_equal(fclose(file), 0);
+}
+
+ssize_t __wrap_read(int descriptor, void *data, size_t size) {
+    if (interrupt()) {
+        return -1;
+    }
+    if (calls.grow != NULL) {
+        append(calls.grow, 10000);
+        calls.grow = NULL;
+    }
+    if (calls.shrink != NULL) {
+        assert_int_equal(truncate(calls.shrink, 3), 0);
+        calls.shrink = NULL;
+    }
+    return __real_read(descriptor, data, shorten(size));
+}
+
+ssize_t __wrap_write(int descriptor, const void *data, size_t size) {
+    return interrupt() ? -1 : __real_write(descriptor, data, shorten(size));
+}
+
+int __wrap_fsync(int descriptor) {
+    calls.fail_synchronise--;
+    if (calls.fail_synchronise == 0) {
+        errno = calls.synchronise_number;
+        return -1;
+    }
+    return __real_fsync(descriptor);
+}
+
+static int set_up(void **state) {
+    test_state *test = calloc(1, sizeof *test);
+    assert_non_null(test);
+    assert_int_equal(lilac_context_create(NULL, &test->context), LILAC_OK);
+    strcpy(test->folder, "/tmp/lilac_test_file_XXXXXX");
+    assert_non_null(mkdtemp(test->folder));
+    snprintf(test->path, sizeof test->path, "%s/target", test->folder);
+    memset(&calls, 0, sizeof calls);
+    *state = test;
+    return 0;
+}
+
+static int tear_down(void **state) {
+    test_state *test = *state;
+    unlink(test->path);
+    /* Fails if a temporary file is left. */
+    const int removed = rmdir(test->folder);
+    lilac_context_destroy(test->context);
+    free(test);
+    return removed;
+}
+
+static void make_file(const char *path, const char *content) {
+    FILE *file = fopen(path, "wb");
+    assert_non_null(file);
+    fputs(content, file);
+    assert_int_equal(fclose(file), 0);
+}
+
+static void expect_content(const test_state *test, const char *content) {
+    unsigned char *data = NULL;
+    size_t size = 0;
+    assert_int_equal(lilac_file_read(test->context, test->path, 100000, &data, &size), LILAC_OK);
+    assert_int_equal(size, strlen(content));
+    assert_memory_equal(data, content, size);
+    lilac_memory_free(data);
+}
+
+static size_t count_names(const char *folder) {
+    DIR *entries = opendir(folder);
+    assert_non_null(entries);
+    size_t count = 0;
+    for (const struct dirent *entry = readdir(entries); entry != NULL; entry = readdir(entries)) {
+        count += strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0;
+    }
+    closedir(entries);
+    return count;
+}
+
+static void expect_message(const test_state *test, const char *part) {
+    const char *message = lilac_context_message(test->context);
+    if (strstr(message, part) == NULL) {
+        print_message("# expected: %s\n# found:    %s\n", part, message);
+        fail();
+    }
+}
+
+static void expect_unreadable(const test_state *test, const char *path, size_t limit, lilac_status status,
+                              const char *message) {
+    unsigned char untouched;
+    unsigned char *data = &untouched;
+    size_t size = 99;
+    const size_t live = lilac_test_live_allocations();
+    assert_int_equal(lilac_file_read(test->context, path, limit, &data, &size), status);
+    expect_message(test, message);
+    assert_ptr_equal(data, &untouched);
+    assert_int_equal(size, 99);
+    assert_int_equal(lilac_test_live_allocations(), live);
+}
+
+static void test_read(void **state) {
+    const test_state *test = *state;
+    make_file(test->path, "");
+    expect_content(test, "");
+    make_file(test->path, "some text");
+    expect_content(test, "some text");
+    /* The memory is for the file, not for the limit. */
+    unsigned char *data = NULL;
+    size_t size = 0;
+    assert_int_equal(lilac_file_read(test->context, test->path, SIZE_MAX - 1, &data, &size), LILAC_OK);
+    assert_int_equal(size, 9);
+    lilac_memory_free(data);
+}
+
+static void test_read_limit(void **state) {
+    const test_state *test = *state;
+    make_file(test->path, "12345");
+    unsigned char *data = NULL;
+    size_t size = 0;
+    assert_int_equal(lilac_file_read(test->context, test->path, 5, &data, &size), LILAC_OK);
+    assert_int_equal(size, 5);
+    lilac_memory_free(data);
+    expect_unreadable(test, test->path, 4, LILAC_ERROR_UNSUPPORTED, "5 bytes, larger than the limit of 4 bytes");
+    expect_unreadable(test, test->path, 0, LILAC_ERROR_UNSUPPORTED, "5 bytes, larger than the limit of 0 bytes");
+}
+
+static void test_read_refuses(void **state) {
+    const test_state *test = *state;
+    expect_unreadable(test, test->path, 9, LILAC_ERROR_NOT_FOUND, "target: cannot open: No such file");
+    expect_unreadable(test, "/dev/null/x", 9, LILAC_ERROR_NOT_FOUND, "/dev/null/x: cannot open: Not a directory");
+    expect_unreadable(test, test->folder, 9, LILAC_ERROR_UNSUPPORTED, "is a directory, expected a regular file");
+    expect_unreadable(test, "/dev/zero", 9, LILAC_ERROR_UNSUPPORTED, "is a device, pipe or socket");
+    assert_int_equal(mkfifo(test->path, 0600), 0);
+    expect_unreadable(test, test->path, 9, LILAC_ERROR_UNSUPPORTED, "is a device, pipe or socket");
+    expect_unreadable(test, NULL, 9, LILAC_ERROR_ARGUMENT, "null pointer");
+    expect_unreadable(test, test->path, SIZE_MAX, LILAC_ERROR_ARGUMENT, "impossible limit");
+    size_t size;
+    assert_int_equal(lilac_file_read(test->context, test->path, 9, NULL, &size), LILAC_ERROR_ARGUMENT);
+    unsigned char *data;
+    assert_int_equal(lilac_file_read(test->context, test->path, 9, &data, NULL), LILAC_ERROR_ARGUMENT);
+}
+
+static void test_read_error(void **state) {
+    /* A regular file whose first page cannot be read. */
+    expect_unreadable(*state, "/proc/self/mem", 1000, LILAC_ERROR_IO,
+                      "/proc/self/mem: cannot read: Input/output error");
+}
+
+static void test_read_short_and_interrupted(void **state) {
+    const test_state *test = *state;
+    make_file(test->path, "some more text");
+    calls.most = 3;
+    calls.interrupt = true;
+    expect_content(test, "some more text");
+}
+
+static void test_read_while_the_size_changes(void **state) {
+    const test_state *test = *state;
+    unsigned char *data = NULL;
+    size_t size = 0;
+    make_file(test->path, "abcdef");
+    calls.grow = test->path;
+    assert_int_equal(lilac_file_read(test->context, test->path, 20000, &data, &size), LILAC_OK);
+    assert_int_equal(size, 10006);
+    assert_memory_equal(data, "abcdef++", 8);
+    assert_int_equal(data[10005], '+');
+    lilac_memory_free(data);
+
+    make_file(test->path, "abcdef");
+    calls.grow = test->path;
+    expect_unreadable(test, test->path, 10005, LILAC_ERROR_UNSUPPORTED, "larger than the limit of 10005 bytes");
+
+    make_file(test->path, "abcdef");
+    calls.shrink = test->path;
+    expect_content(test, "abc");
+}
+
+static void test_read_without_known_size(void **state) {
+    const test_state *test = *state;
+    unsigned char *data = NULL;
+    size_t size = 0;
+    assert_int_equal(lilac_file_read(test->context, "/proc/self/status", 100000, &data, &size), LILAC_OK);
+    assert_true(size > 100);
+    assert_memory_equal(data, "Name:", 5);
+    lilac_memory_free(data);
+    expect_unreadable(test, "/proc/self/status", 10, LILAC_ERROR_UNSUPPORTED, "larger than the limit of 10 bytes");
+}
+
+static void test_read_every_failing_allocation(void **state) {
+    const test_state *test = *state;
+    make_file(test->path, "abcdef");
+    lilac_status status = LILAC_ERROR_MEMORY;
+    size_t n = 0;
+    while (status != LILAC_OK) {
+        unsigned char *data = NULL;
+        size_t size = 7;
+        const size_t live = lilac_test_live_allocations();
+        lilac_test_fail_allocation(n);
+        assert_int_equal(truncate(test->path, 6), 0);
+        calls.grow = test->path;
+        status = lilac_file_read(test->context, test->path, 100000, &data, &size);
+        if (lilac_test_allocation_failed()) {
+            assert_int_equal(status, LILAC_ERROR_MEMORY);
+            assert_null(data);
+            assert_int_equal(size, 7);
+            expect_message(test, "out of memory");
+        } else {
+            assert_int_equal(status, LILAC_OK);
+        }
+        lilac_memory_free(data);
+        assert_int_equal(lilac_test_live_allocations(), live);
+        n++;
+    }
+    assert_true(n > 2);
+}
+
+static lilac_status write_text(const test_state *test, const char *path, const char *text) {
+    lilac_file_writer *writer = NULL;
+    LILAC_TRY(lilac_file_writer_open(test->context, path, &writer));
+    const size_t half = strlen(text) / 2;
+    lilac_status status = lilac_file_writer_write(test->context, writer, text, half);
+    if (status == LILAC_OK) {
+        status = lilac_file_writer_write(test->context, writer, text + half, strlen(text) - half);
+    }
+    if (status != LILAC_OK) {
+        lilac_file_writer_abort(writer);
+        return status;
+    }
+    return lilac_file_writer_commit(test->context, writer);
+}
+
+static void test_write(void **state) {
+    const test_state *test = *state;
+    const size_t live = lilac_test_live_allocations();
+    assert_int_equal(write_text(test, test->path, "first"), LILAC_OK);
+    expect_content(test, "first");
+    assert_int_equal(write_text(test, test->path, "second, longer"), LILAC_OK);
+    expect_content(test, "second, longer");
+    assert_int_equal(write_text(test, test->path, ""), LILAC_OK);
+    expect_content(test, "");
+    assert_int_equal(lilac_test_live_allocations(), live);
+}
+
+static void test_write_permissions(void **state) {
+    const test_state *test = *state;
+    const mode_t old = umask(027);
+    const lilac_status status = write_text(test, test->path, "text");
+    umask(old);
+    assert_int_equal(status, LILAC_OK);
+    struct stat information;
+    assert_int_equal(stat(test->path, &information), 0);
+    assert_int_equal(information.st_mode & 07777, 0640);
+}
+
+static void test_write_is_atomic(void **state) {
+    const test_state *test = *state;
+    make_file(test->path, "old");
+    lilac_file_writer *writer = NULL;
+    assert_int_equal(lilac_file_writer_open(test->context, test->path, &writer), LILAC_OK);
+    assert_int_equal(lilac_file_writer_write(test->context, writer, "new", 3), LILAC_OK);
+    expect_content(test, "old");
+    lilac_file_writer_abort(writer);
+    expect_content(test, "old");
+    assert_int_equal(count_names(test->folder), 1);
+    lilac_file_writer_abort(NULL);
+}
+
+static void test_write_by_two_at_once(void **state) {
+    const test_state *test = *state;
+    lilac_file_writer *writers[2] = {NULL, NULL};
+    assert_int_equal(lilac_file_writer_open(test->context, test->path, &writers[0]), LILAC_OK);
+    assert_int_equal(lilac_file_writer_open(test->context, test->path, &writers[1]), LILAC_OK);
+    assert_int_equal(lilac_file_writer_write(test->context, writers[0], "zero", 4), LILAC_OK);
+    assert_int_equal(lilac_file_writer_write(test->context, writers[1], "one", 3), LILAC_OK);
+    assert_int_equal(lilac_file_writer_commit(test->context, writers[1]), LILAC_OK);
+    expect_content(test, "one");
+    assert_int_equal(lilac_file_writer_commit(test->context, writers[0]), LILAC_OK);
+    expect_content(test, "zero");
+}
+
+static void test_write_to_a_full_disk(void **state) {
+    const test_state *test = *state;
+    make_file(test->path, "old");
+    const size_t live = lilac_test_live_allocations();
+    lilac_file_writer *writer = NULL;
+    assert_int_equal(lilac_file_writer_open(test->context, test->path, &writer), LILAC_OK);
+    lilac_test_limit_file_size(4);
+    const lilac_status first = lilac_file_writer_write(test->context, writer, "123", 3);
+    const lilac_status second = lilac_file_writer_write(test->context, writer, "456", 3);
+    lilac_test_limit_file_size(-1);
+    assert_int_equal(first, LILAC_OK);
+    assert_int_equal(second, LILAC_ERROR_IO);
+    expect_message(test, "target: cannot write: File too large");
+    assert_int_equal(count_names(test->folder), 1);
+    /* Neither another write nor a commit makes a file with a hole of it. */
+    assert_int_equal(lilac_file_writer_write(test->context, writer, "7", 1), LILAC_ERROR_IO);
+    assert_int_equal(lilac_file_writer_commit(test->context, writer), LILAC_ERROR_IO);
+    expect_message(test, "not written, because an earlier write failed");
+    expect_content(test, "old");
+    assert_int_equal(lilac_test_live_allocations(), live);
+}
+
+static void test_write_short_and_interrupted(void **state) {
+    const test_state *test = *state;
+    calls.most = 3;
+    calls.interrupt = true;
+    assert_int_equal(write_text(test, test->path, "some more text"), LILAC_OK);
+    expect_content(test, "some more text");
+}
+
+static void test_write_failing_synchronisation(void **state) {
+    const test_state *test = *state;
+    make_file(test->path, "old");
+    calls.fail_synchronise = 1;
+    calls.synchronise_number = EIO;
+    assert_int_equal(write_text(test, test->path, "new"), LILAC_ERROR_IO);
+    expect_message(test, "target: cannot bring it to the disk: Input/output error");
+    expect_content(test, "old");
+    assert_int_equal(count_names(test->folder), 1);
+    /* The second is that of the folder. */
+    calls.fail_synchronise = 2;
+    assert_int_equal(write_text(test, test->path, "new"), LILAC_ERROR_IO);
+    expect_message(test, "the new file is in place, but its folder could not be brought to the disk");
+    expect_content(test, "new");
+    calls.fail_synchronise = 2;
+    calls.synchronise_number = EINVAL;
+    assert_int_equal(write_text(test, test->path, "newer"), LILAC_OK);
+    expect_content(test, "newer");
+}
+
+static void test_write_failing_rename(void **state) {
+    const test_state *test = *state;
+    lilac_file_writer *writer = NULL;
+    assert_int_equal(lilac_file_writer_open(test->context, test->path, &writer), LILAC_OK);
+    assert_int_equal(mkdir(test->path, 0700), 0);
+    assert_int_equal(lilac_file_writer_commit(test->context, writer), LILAC_ERROR_IO);
+    expect_message(test, "target: cannot put the new file in its place: Is a directory");
+    assert_int_equal(count_names(test->folder), 1);
+    assert_int_equal(rmdir(test->path), 0);
+}
+
+static void expect_unwritable(const test_state *test, const char *path, lilac_status status, const char *message) {
+    char untouched;
+    lilac_file_writer *writer = (lilac_file_writer *)(void *)&untouched;
+    const size_t live = lilac_test_live_allocations();
+    assert_int_equal(lilac_file_writer_open(test->context, path, &writer), status);
+    expect_message(test, message);
+    assert_ptr_equal(writer, &untouched);
+    assert_int_equal(lilac_test_live_allocations(), live);
+}
+
+static void test_write_refuses(void **state) {
+    const test_state *test = *state;
+    char path[128];
+    expect_unwritable(test, NULL, LILAC_ERROR_ARGUMENT, "null pointer");
+    expect_unwritable(test, "", LILAC_ERROR_ARGUMENT, "\"\" is not the name of a file");
+    expect_unwritable(test, "a/", LILAC_ERROR_ARGUMENT, "\"a/\" is not the name of a file");
+    snprintf(path, sizeof path, "%s/none/target", test->folder);
+    expect_unwritable(test, path, LILAC_ERROR_NOT_FOUND, "/none/target: cannot open the folder: No such file");
+    expect_unwritable(test, test->folder, LILAC_ERROR_UNSUPPORTED, "is a directory, expected a regular file");
+    expect_unwritable(test, "/dev/null", LILAC_ERROR_UNSUPPORTED, "/dev/null: is a device, pipe or socket");
+    assert_int_equal(symlink("/dev/null", test->path), 0);
+    expect_unwritable(test, test->path, LILAC_ERROR_UNSUPPORTED, "target: is a device, pipe or socket");
+    assert_int_equal(lilac_file_writer_open(test->context, test->path, NULL), LILAC_ERROR_ARGUMENT);
+}
+
+static void test_write_replaces_a_link(void **state) {
+    const test_state *test = *state;
+    char other[128];
+    snprintf(other, sizeof other, "%s/other", test->folder);
+    make_file(other, "other");
+    assert_int_equal(symlink("other", test->path), 0);
+    assert_int_equal(write_text(test, test->path, "new"), LILAC_OK);
+    struct stat information;
+    assert_int_equal(lstat(test->path, &information), 0);
+    assert_true(S_ISREG(information.st_mode));
+    expect_content(test, "new");
+    assert_int_equal(stat(other, &information), 0);
+    assert_int_equal(information.st_size, 5);
+    assert_int_equal(unlink(other), 0);
+}
+
+static void test_write_beside_left_temporary_files(void **state) {
+    const test_state *test = *state;
+    char left[128];
+    snprintf(left, sizeof left, "%s/.lilac-%jd-0.tmp", test->folder, (intmax_t)getpid());
+    make_file(left, "left");
+    assert_int_equal(write_text(test, test->path, "new"), LILAC_OK);
+    expect_content(test, "new");
+    assert_int_equal(count_names(test->folder), 2);
+    assert_int_equal(unlink(left), 0);
+}
+
+static void test_write_names(void **state) {
+    const test_state *test = *state;
+    /* The longest name that file systems allow, and one without a folder. */
+    char name[256];
+    memset(name, 'n', 255);
+    name[255] = '\0';
+    char path[400];
+    snprintf(path, sizeof path, "%s/%s", test->folder, name);
+    assert_int_equal(write_text(test, path, "new"), LILAC_OK);
+    assert_int_equal(unlink(path), 0);
+
+    char before[4096];
+    assert_non_null(getcwd(before, sizeof before));
+    assert_int_equal(chdir(test->folder), 0);
+    assert_int_equal(write_text(test, "target", "here"), LILAC_OK);
+    /* A change of the folder in the meantime does not matter. */
+    lilac_file_writer *writer = NULL;
+    assert_int_equal(lilac_file_writer_open(test->context, "target", &writer), LILAC_OK);
+    assert_int_equal(chdir(before), 0);
+    expect_content(test, "here");
+    assert_int_equal(lilac_file_writer_write(test->context, writer, "there", 5), LILAC_OK);
+    assert_int_equal(lilac_file_writer_commit(test->context, writer), LILAC_OK);
+    expect_content(test, "there");
+}
+
+static void test_write_failing_allocation(void **state) {
+    lilac_test_fail_allocation(0);
+    const test_state *test = *state;
+    lilac_file_writer *writer = NULL;
+    const lilac_status status = lilac_file_writer_open(test->context, test->path, &writer);
+    assert_true(lilac_test_allocation_failed());
+    assert_int_equal(status, LILAC_ERROR_MEMORY);
+    assert_null(writer);
+    assert_int_equal(count_names(test->folder), 0);
+}
+
+#define FILE_TEST(function) cmocka_unit_test_setup_teardown(function, set_up, tear_down)
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        FILE_TEST(test_read),
+        FILE_TEST(test_read_limit),
+        FILE_TEST(test_read_refuses),
+        FILE_TEST(test_read_error),
+        FILE_TEST(test_read_short_and_interrupted),
+        FILE_TEST(test_read_while_the_size_changes),
+        FILE_TEST(test_read_without_known_size),
+        FILE_TEST(test_read_every_failing_allocation),
+        FILE_TEST(test_write),
+        FILE_TEST(test_write_permissions),
+        FILE_TEST(test_write_is_atomic),
+        FILE_TEST(test_write_by_two_at_once),
+        FILE_TEST(test_write_to_a_full_disk),
+        FILE_TEST(test_write_short_and_interrupted),
+        FILE_TEST(test_write_failing_synchronisation),
+        FILE_TEST(test_write_failing_rename),
+        FILE_TEST(test_write_refuses),
+        FILE_TEST(test_write_replaces_a_link),
+        FILE_TEST(test_write_beside_left_temporary_files),
+        FILE_TEST(test_write_names),
+        FILE_TEST(test_write_failing_allocation),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
