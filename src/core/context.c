@@ -72,6 +72,12 @@ lilac_status lilac_fail(lilac_context *context, lilac_status status, const char 
         va_start(arguments, format);
         vsnprintf(message, sizeof message, format, arguments);
         va_end(arguments);
+        /* Names from files may hold anything: no line breaks, and nothing that steers a terminal. */
+        for (char *byte = message; *byte != '\0'; byte++) {
+            if ((unsigned char)*byte < 0x20 || *byte == 0x7f) {
+                *byte = '?';
+            }
+        }
         memcpy(context->message, message, sizeof message);
     }
     return status;
