@@ -5,7 +5,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <limits.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -66,7 +65,7 @@ static lilac_status read_all(lilac_context *context, int descriptor, const char 
         if (got < 0) {
             const int number = errno;
             lilac_memory_free(buffer);
-            return lilac_fail(context, LILAC_ERROR_IO, "%s: cannot read: %s", path, describe_error(number).text);
+            return fail_system(context, path, "cannot read", number);
         }
         if (got == 0) {
             break;

@@ -14,6 +14,7 @@
 enum {
     LILAC_SAFETENSORS_MAX_RANK = 8,
     LILAC_SAFETENSORS_MAX_HEADER = 100000000, /* bytes; the format's own limit */
+    LILAC_SAFETENSORS_MAX_DEPTH = 3,          /* of the header: an object of objects of arrays */
     LILAC_SAFETENSORS_MAX_VALUES = 1 << 20,   /* JSON values in the header: bounds time and memory */
     LILAC_SAFETENSORS_MAX_FILE = INT32_MAX    /* bytes, of a file that is opened by path */
 };

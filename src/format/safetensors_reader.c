@@ -7,7 +7,6 @@
 #include "format/json_check.h"
 
 #include <cjson/cJSON.h>
-#include <limits.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -17,8 +16,7 @@ _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "the data of a file is
 _Static_assert(LILAC_SAFETENSORS_MAX_RANK == 8, "the initialiser in parse_tensor has a 1 for every dimension");
 
 enum {
-    LENGTH_SIZE = 8,  /* bytes of the header's length */
-    HEADER_DEPTH = 3, /* object of objects of arrays */
+    LENGTH_SIZE = 8, /* bytes of the header's length */
     SHAPE_TEXT = 22 * LILAC_SAFETENSORS_MAX_RANK + 4
 };
 
@@ -278,7 +276,7 @@ static lilac_status check_frame(lilac_context *context, const char *name, const 
 }
 
 static lilac_status parse_json(lilac_context *context, lilac_safetensors_file *file, const char *text, size_t length) {
-    const lilac_json_limits limits = {.depth = HEADER_DEPTH, .values = LILAC_SAFETENSORS_MAX_VALUES};
+    const lilac_json_limits limits = {.depth = LILAC_SAFETENSORS_MAX_DEPTH, .values = LILAC_SAFETENSORS_MAX_VALUES};
     lilac_json_problem problem;
     const lilac_json_verdict verdict = lilac_json_check(text, length, limits, &problem);
     if (verdict != LILAC_JSON_VALID) {

@@ -236,7 +236,7 @@ static lilac_status check_limits(lilac_context *context, const lilac_safetensors
     if (!fits) {
         return lilac_fail(context, LILAC_ERROR_ARGUMENT, "%s: the tensors are too large for one file", path);
     }
-    const lilac_json_limits limits = {.depth = 3, .values = LILAC_SAFETENSORS_MAX_VALUES};
+    const lilac_json_limits limits = {.depth = LILAC_SAFETENSORS_MAX_DEPTH, .values = LILAC_SAFETENSORS_MAX_VALUES};
     lilac_json_problem problem;
     if (lilac_json_check(header, strlen(header), limits, &problem) != LILAC_JSON_VALID) {
         return lilac_fail(context, LILAC_ERROR_ARGUMENT, "%s: the names and metadata give no valid header: %s", path,

@@ -21,7 +21,7 @@ unsigned char *lilac_test_safetensors_bytes(const char *header, size_t header_si
 }
 
 unsigned char *lilac_test_small_safetensors(size_t *size) {
-    /* 152 bytes: two spaces make the length a multiple of 8. */
+    /* 142 bytes of JSON, and two spaces that make the length a multiple of 8. */
     static const char header[] = "{\"__metadata__\":{\"kind\":\"test\"},"
                                  "\"a\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[0,8]},"
                                  "\"b\":{\"dtype\":\"BF16\",\"shape\":[1,3],\"data_offsets\":[8,14]}}  ";

@@ -247,6 +247,10 @@ static void test_open_refuses(void **state) {
     char message[PATH_SIZE + 60];
     snprintf(message, sizeof message, "%s: 0 bytes are too few for a safetensors file", test->path);
     assert_string_equal(lilac_context_message(test->context), message);
+    /* A file without content but of a size that no memory should be spent on. */
+    assert_int_equal(truncate(test->path, (off_t)LILAC_SAFETENSORS_MAX_FILE + 1), 0);
+    assert_int_equal(lilac_safetensors_open(test->context, test->path, &file), LILAC_ERROR_UNSUPPORTED);
+    assert_non_null(strstr(lilac_context_message(test->context), "larger than the limit of 2147483647 bytes"));
     assert_int_equal(lilac_safetensors_open_memory(test->context, "m", NULL, 9, &file), LILAC_ERROR_ARGUMENT);
     assert_int_equal(lilac_safetensors_open_memory(test->context, NULL, "", 0, &file), LILAC_ERROR_ARGUMENT);
     assert_int_equal(lilac_safetensors_open_memory(test->context, "m", "", 0, NULL), LILAC_ERROR_ARGUMENT);
