@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Tests of what the safetensors reader must refuse: broken, hostile and damaged files. */
 #include "core/context.h"
+#include "format/json_check.h"
 #include "format/safetensors.h"
 #include "support/failing_allocator.h"
 #include "support/safetensors_bytes.h"
@@ -113,6 +114,7 @@ static void test_refuses_broken_json(void **state) {
         {"{\"a\\u0000b\":1}", 0, LILAC_ERROR_FORMAT, "header, byte 9: a NUL inside a string"},
         {"{\"a\\u00g0\":1}", 0, LILAC_ERROR_FORMAT, "header, byte 7: expected four hexadecimal digits after \\u"},
         {"{\"\\ud800\":1}", 0, LILAC_ERROR_FORMAT, "header, byte 8: half of a surrogate pair"},
+        {"{\"\\ud800a\":1}", 0, LILAC_ERROR_FORMAT, "header, byte 8: half of a surrogate pair"},
         {"{\"\\ud800\\n\":1}", 0, LILAC_ERROR_FORMAT, "header, byte 9: half of a surrogate pair"},
         {"{\"\\ud800\\u0041\":1}", 0, LILAC_ERROR_FORMAT, "header, byte 14: half of a surrogate pair"},
         {"{\"\\udc00\":1}", 0, LILAC_ERROR_FORMAT, "header, byte 8: half of a surrogate pair"},
@@ -128,6 +130,48 @@ static void test_refuses_broken_json(void **state) {
          "header, byte 7, at or after entry \"a\": objects and arrays lie too deep within each other"},
     };
     expect_refusals(context, refusals, sizeof refusals / sizeof refusals[0]);
+}
+
+static void test_json_limits(void **state) {
+    (void)state;
+    static const struct {
+        const char *text;
+        size_t values;
+        lilac_json_verdict verdict;
+        size_t offset;
+    } cases[] = {
+        {"{\"a\":[1,{}]}", 5, LILAC_JSON_VALID, 0},
+        {"{\"a\":[1,{}]}", 4, LILAC_JSON_TOO_MANY_VALUES, 8},
+        {"{\"a\":[1,{}]}", 3, LILAC_JSON_TOO_MANY_VALUES, 6},
+        {"{\"a\":[1,{}]}", 2, LILAC_JSON_TOO_MANY_VALUES, 5},
+        {"{\"a\":[1,{}]}", 1, LILAC_JSON_TOO_MANY_VALUES, 1},
+        {"{\"a\":[9007199254740992]}", 4, LILAC_JSON_VALID, 0},
+        {"{\"a\":[9007199254740993]}", 4, LILAC_JSON_MALFORMED, 21},
+        {"[]", 4, LILAC_JSON_MALFORMED, 0},
+        {"", 4, LILAC_JSON_MALFORMED, 0},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        const lilac_json_limits limits = {.depth = 3, .values = cases[i].values};
+        lilac_json_problem problem;
+        assert_int_equal(lilac_json_check(cases[i].text, strlen(cases[i].text), limits, &problem), cases[i].verdict);
+        assert_int_equal(problem.offset, cases[i].offset);
+    }
+}
+
+/* A long key is cut in the message, between characters. */
+static void test_long_names_in_messages(void **state) {
+    char header[200] = "{\"x";
+    for (size_t i = 0; i < 60; i++) {
+        strcat(header, "\xc3\xa9");
+    }
+    const size_t end = strlen(header);
+    strcpy(header + end, "\":}");
+    char message[300];
+    snprintf(message, sizeof message,
+             "model.safetensors: header, byte %zu, at or after entry \"%.99s\": "
+             "expected an object, an array, a string or an integer",
+             end + 2, header + 2);
+    expect_refused(*state, header, 0, LILAC_ERROR_FORMAT, message);
 }
 
 static void test_refuses_broken_numbers(void **state) {
@@ -333,10 +377,16 @@ static void test_many_values(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_refuses_broken_frames),  cmocka_unit_test(test_refuses_broken_json),
-        cmocka_unit_test(test_refuses_broken_numbers), cmocka_unit_test(test_refuses_broken_entries),
-        cmocka_unit_test(test_refuses_broken_layouts), cmocka_unit_test(test_truncated_at_every_byte),
-        cmocka_unit_test(test_every_flipped_bit),      cmocka_unit_test(test_many_values),
+        cmocka_unit_test(test_refuses_broken_frames),
+        cmocka_unit_test(test_refuses_broken_json),
+        cmocka_unit_test(test_json_limits),
+        cmocka_unit_test(test_long_names_in_messages),
+        cmocka_unit_test(test_refuses_broken_numbers),
+        cmocka_unit_test(test_refuses_broken_entries),
+        cmocka_unit_test(test_refuses_broken_layouts),
+        cmocka_unit_test(test_truncated_at_every_byte),
+        cmocka_unit_test(test_every_flipped_bit),
+        cmocka_unit_test(test_many_values),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }
