@@ -10,6 +10,7 @@ static pthread_once_t tables_filled = PTHREAD_ONCE_INIT;
 
 static void fill_table(lilac_kernel_table *table, lilac_cpu_level level) {
     lilac_elementwise_kernels_reference(&table->elementwise);
+    lilac_linear_attention_kernels_reference(&table->linear_attention);
 #if defined(__x86_64__)
     if (level < LILAC_CPU_AVX2) {
         return;

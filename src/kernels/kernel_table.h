@@ -9,12 +9,15 @@
 #include <lilac/context.h>
 
 #include "kernels/elementwise.h"
+#include "kernels/linear_attention.h"
 
 typedef struct lilac_kernel_table {
     lilac_elementwise_kernels elementwise;
+    lilac_linear_attention_kernels linear_attention;
 } lilac_kernel_table;
 
-/* The kernels of a level, which must not be above lilac_cpu_level_detect(). Never NULL; lives as long as the program. */
+/* The kernels of a level, which must not be above lilac_cpu_level_detect(). Never NULL; lives as long as the program.
+ */
 const lilac_kernel_table *lilac_kernel_table_for(lilac_cpu_level level);
 
 #endif

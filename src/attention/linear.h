@@ -1,0 +1,98 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What the forward and backward passes of linear attention share: the plan of a call, and getting rows and states to
+ * the kernels.
+ *
+ * Work is cut in one of two ways, which give the same bytes (kernels/linear_attention.h says why). With enough heads
+ * each worker walks through the chunks of its own heads. With fewer heads than workers the chunks of one head are
+ * shared out: the workers compute each chunk's contribution to the state, add these up, and then do the chunks
+ * independently.
+ */
+#ifndef LILAC_ATTENTION_LINEAR_H
+#define LILAC_ATTENTION_LINEAR_H
+
+#include "attention/arguments.h"
+#include "kernels/linear_attention.h"
+
+typedef struct lilac_linear_attention_plan {
+    const lilac_linear_attention_config *config;
+    const lilac_linear_attention_kernels *kernels;
+    lilac_linear_attention_head head;
+    const lilac_feature_map *map; /* what is left to the driver to apply; NULL: nothing */
+    size_t chunk;                 /* tokens of a chunk */
+    size_t query_chunks, key_chunks;
+    size_t state_size; /* floats of a padded state */
+    size_t user_size;  /* floats of one head's state in the caller's layout */
+    size_t heads;      /* B * H */
+    size_t workers;
+    bool by_chunks; /* the second way */
+} lilac_linear_attention_plan;
+
+/* Checks the configuration and plans the work. */
+lilac_status lilac_linear_attention_make_plan(lilac_context *context, const lilac_linear_attention_config *config,
+                                              lilac_linear_attention_plan *plan);
+
+/* The items (heads, chunks) of worker number `worker` when there are count: first up to but not including the result's
+ * end. */
+typedef struct lilac_linear_attention_range {
+    size_t begin, end;
+} lilac_linear_attention_range;
+
+static inline lilac_linear_attention_range lilac_linear_attention_share(const lilac_linear_attention_plan *plan,
+                                                                        size_t count, size_t worker) {
+    const size_t each = count / plan->workers, more = count % plan->workers;
+    const size_t begin = worker * each + lilac_size_min(worker, more);
+    return (lilac_linear_attention_range){begin, begin + each + (worker < more)};
+}
+
+/* The number of unmasked keys of sequence b. */
+static inline size_t lilac_linear_attention_keys(const lilac_linear_attention_plan *plan, size_t b) {
+    return plan->config->key_lengths == NULL ? plan->config->shape.keys : plan->config->key_lengths[b];
+}
+
+/* How many of the tokens first .. first + plan->chunk - 1 lie below length. */
+static inline size_t lilac_linear_attention_rows_below(const lilac_linear_attention_plan *plan, size_t length,
+                                                       size_t first) {
+    return length <= first ? 0 : lilac_size_min(length - first, plan->chunk);
+}
+
+/* Memory of one worker for a chunk's queries or keys: as floats (only if bf16 must be converted for a map), and mapped.
+ */
+typedef struct lilac_linear_attention_mapping {
+    float *rows;   /* chunk x D */
+    float *mapped; /* chunk x C */
+} lilac_linear_attention_mapping;
+
+/* Takes that memory from a workspace. */
+lilac_linear_attention_mapping lilac_linear_attention_take_mapping(const lilac_linear_attention_plan *plan,
+                                                                   lilac_workspace *workspace);
+
+/* count rows of a (B, N, H, *) tensor from token `first` on, where they are. */
+lilac_linear_attention_rows lilac_linear_attention_rows_of(const lilac_attention_input *input, size_t b, size_t h,
+                                                           size_t first);
+
+/* count rows of `size` numbers as floats: where they are, or converted into `to`. */
+lilac_linear_attention_rows lilac_linear_attention_float_rows(lilac_linear_attention_rows rows, size_t count,
+                                                              size_t size, float *to);
+
+/* Rows of queries or keys, put through plan->map if there is one. */
+lilac_linear_attention_rows lilac_linear_attention_map_rows(const lilac_linear_attention_plan *plan,
+                                                            const lilac_attention_input *input, size_t b, size_t h,
+                                                            size_t first, size_t count,
+                                                            const lilac_linear_attention_mapping *mapping);
+
+/*
+ * Takes gradients with respect to such rows (count x C) back through plan->map to the output's rows. Does nothing
+ * without a map. mapping must still hold what lilac_linear_attention_map_rows left there.
+ */
+void lilac_linear_attention_unmap_gradient(const lilac_linear_attention_plan *plan, const lilac_attention_input *input,
+                                           size_t b, size_t h, size_t first, size_t count,
+                                           const lilac_linear_attention_mapping *mapping, const float *gradient,
+                                           const lilac_attention_output *output);
+
+/* Between one head's state in the caller's layout (NULL: zeros) and a padded one. */
+void lilac_linear_attention_load_state(const lilac_linear_attention_head *head, const float *user, bool transposed,
+                                       float *padded);
+void lilac_linear_attention_store_state(const lilac_linear_attention_head *head, const float *padded, float *user);
+
+#endif

@@ -1,0 +1,255 @@
+/* SPDX-License-Identifier: MIT */
+/* The forward pass of linear attention: walks the kernels over the chunks of all heads. */
+#include "attention/linear.h"
+
+#include "core/parallel.h"
+
+#include <string.h>
+
+/* Most chunks whose states are kept at a time when the chunks of a head are shared out: bounds the memory. */
+enum { WINDOW = 64 };
+
+/* What one worker needs for itself. */
+typedef struct worker_memory {
+    void *scratch;
+    float *state; /* padded; not used when chunks are shared out */
+    lilac_linear_attention_mapping query, key;
+} worker_memory;
+
+typedef struct forward_call {
+    const lilac_context *context;
+    const lilac_linear_attention_plan *plan;
+    const lilac_linear_attention_forward_tensors *tensors;
+    char *workers;       /* one after another */
+    size_t worker_bytes; /* of each */
+    float *states;       /* by_chunks: WINDOW + 1 padded states at most */
+    /* What the workers share out at the moment, when they share chunks: chunks first .. first + count - 1 of a head. */
+    size_t b, h, first, count;
+} forward_call;
+
+static worker_memory take_worker(const lilac_linear_attention_plan *plan, lilac_workspace *workspace) {
+    worker_memory memory = {NULL};
+    memory.scratch = lilac_workspace_take(workspace, 1, plan->kernels->scratch_size(&plan->head));
+    memory.state = plan->by_chunks ? NULL : lilac_workspace_take(workspace, plan->state_size, sizeof(float));
+    memory.query = lilac_linear_attention_take_mapping(plan, workspace);
+    memory.key = lilac_linear_attention_take_mapping(plan, workspace);
+    return memory;
+}
+
+static worker_memory memory_of(const forward_call *call, size_t worker) {
+    lilac_workspace workspace = lilac_workspace_over(call->workers + worker * call->worker_bytes);
+    return take_worker(call->plan, &workspace);
+}
+
+/* Measures the workspace, or cuts it up. */
+static void take_call(forward_call *call, lilac_workspace *workspace) {
+    const lilac_linear_attention_plan *plan = call->plan;
+    lilac_workspace worker = lilac_workspace_over(NULL);
+    take_worker(plan, &worker);
+    call->worker_bytes = worker.used;
+    call->workers = lilac_workspace_take(workspace, plan->workers, call->worker_bytes);
+    if (plan->by_chunks) {
+        const size_t kept = lilac_size_min(plan->key_chunks, WINDOW) + 1;
+        call->states = lilac_workspace_take(workspace, kept, plan->state_size * sizeof(float));
+    }
+}
+
+/* to = from + what the keys of chunk c contribute. */
+static void add_keys(const forward_call *call, const worker_memory *memory, size_t b, size_t h, size_t c,
+                     const float *from, float *to) {
+    const lilac_linear_attention_plan *plan = call->plan;
+    const size_t first = c * plan->chunk;
+    const size_t keys = lilac_linear_attention_rows_below(plan, lilac_linear_attention_keys(plan, b), first);
+    const lilac_linear_attention_chunk chunk = {
+        .keys = keys,
+        .key = lilac_linear_attention_map_rows(plan, &call->tensors->key, b, h, first, keys, &memory->key),
+        .value = lilac_linear_attention_rows_of(&call->tensors->value, b, h, first),
+    };
+    plan->kernels->state(&plan->head, &chunk, false, from, to, memory->scratch);
+}
+
+/* The outputs of chunk c and, unless next is NULL, the state after it. */
+static void forward_chunk(const forward_call *call, const worker_memory *memory, size_t b, size_t h, size_t c,
+                          const float *state, float *next) {
+    const lilac_linear_attention_plan *plan = call->plan;
+    const lilac_linear_attention_forward_tensors *tensors = call->tensors;
+    const size_t first = c * plan->chunk, tokens = plan->config->shape.queries;
+    const size_t queries = lilac_linear_attention_rows_below(plan, tokens, first);
+    const size_t seen = plan->config->causal ? lilac_linear_attention_keys(plan, b) : 0;
+    const size_t keys = lilac_linear_attention_rows_below(plan, seen, first);
+    lilac_linear_attention_chunk chunk = {
+        .causal = plan->config->causal,
+        .queries = queries,
+        .keys = keys,
+        .query = lilac_linear_attention_map_rows(plan, &tensors->query, b, h, first, queries, &memory->query),
+    };
+    if (keys > 0) {
+        chunk.key = lilac_linear_attention_map_rows(plan, &tensors->key, b, h, first, keys, &memory->key);
+        chunk.value = lilac_linear_attention_rows_of(&tensors->value, b, h, first);
+    }
+    const lilac_linear_attention_outputs outputs = {
+        .out = lilac_attention_output_row(&tensors->output, b, first, h),
+        .stride = tensors->output.token_stride,
+        .denominator = tensors->denominator == NULL
+                           ? NULL
+                           : tensors->denominator + (b * plan->config->shape.heads + h) * tokens + first,
+    };
+    plan->kernels->forward(&plan->head, &chunk, state, next, &outputs, memory->scratch);
+}
+
+static void load_state(const forward_call *call, size_t head, float *state) {
+    const lilac_linear_attention_plan *plan = call->plan;
+    const float *user = call->tensors->initial_state;
+    lilac_linear_attention_load_state(&plan->head, user == NULL ? NULL : user + head * plan->user_size, false, state);
+}
+
+static void store_state(const forward_call *call, size_t head, const float *state) {
+    const lilac_linear_attention_plan *plan = call->plan;
+    if (call->tensors->final_state != NULL) {
+        lilac_linear_attention_store_state(&plan->head, state, call->tensors->final_state + head * plan->user_size);
+    }
+}
+
+/* One head, chunk after chunk. */
+static void forward_head(const forward_call *call, const worker_memory *memory, size_t head) {
+    const lilac_linear_attention_plan *plan = call->plan;
+    const size_t b = head / plan->config->shape.heads, h = head % plan->config->shape.heads;
+    float *state = memory->state;
+    load_state(call, head, state);
+    for (size_t c = 0; !plan->config->causal && c < plan->key_chunks; c++) {
+        add_keys(call, memory, b, h, c, state, state);
+    }
+    for (size_t c = 0; c < plan->query_chunks; c++) {
+        const bool wanted = plan->config->causal && (c + 1 < plan->query_chunks || call->tensors->final_state != NULL);
+        forward_chunk(call, memory, b, h, c, state, wanted ? state : NULL);
+    }
+    store_state(call, head, state);
+}
+
+static void forward_heads(void *argument, size_t begin, size_t end) {
+    const forward_call *call = argument;
+    for (size_t worker = begin; worker < end; worker++) {
+        const worker_memory memory = memory_of(call, worker);
+        const lilac_linear_attention_range share = lilac_linear_attention_share(call->plan, call->plan->heads, worker);
+        for (size_t head = share.begin; head < share.end; head++) {
+            forward_head(call, &memory, head);
+        }
+    }
+}
+
+/* What each chunk adds to the state goes to states[1 + its number in the window]. */
+static void sum_window_chunks(void *argument, size_t begin, size_t end) {
+    const forward_call *call = argument;
+    for (size_t worker = begin; worker < end; worker++) {
+        const worker_memory memory = memory_of(call, worker);
+        const lilac_linear_attention_range share = lilac_linear_attention_share(call->plan, call->count, worker);
+        for (size_t i = share.begin; i < share.end; i++) {
+            add_keys(call, &memory, call->b, call->h, call->first + i, NULL,
+                     call->states + (i + 1) * call->plan->state_size);
+        }
+    }
+}
+
+/* states[i + 1] += states[i], one after another: each worker does this for some of the numbers in a state. */
+static void add_up_window(void *argument, size_t begin, size_t end) {
+    const forward_call *call = argument;
+    const size_t size = call->plan->state_size;
+    for (size_t worker = begin; worker < end; worker++) {
+        const lilac_linear_attention_range share = lilac_linear_attention_share(call->plan, size, worker);
+        for (size_t i = 0; i < call->count; i++) {
+            const float *before = call->states + i * size;
+            float *after = call->states + (i + 1) * size;
+            for (size_t e = share.begin; e < share.end; e++) {
+                after[e] = before[e] + after[e];
+            }
+        }
+    }
+}
+
+/* The outputs of the window's chunks: causal ones each from the state before it, others all from the final state. */
+static void forward_window(void *argument, size_t begin, size_t end) {
+    const forward_call *call = argument;
+    for (size_t worker = begin; worker < end; worker++) {
+        const worker_memory memory = memory_of(call, worker);
+        const lilac_linear_attention_range share = lilac_linear_attention_share(call->plan, call->count, worker);
+        for (size_t i = share.begin; i < share.end; i++) {
+            const size_t slot = call->plan->config->causal ? i : 0;
+            forward_chunk(call, &memory, call->b, call->h, call->first + i,
+                          call->states + slot * call->plan->state_size, NULL);
+        }
+    }
+}
+
+static void run(forward_call *call, lilac_parallel_body *body) {
+    lilac_parallel_for(call->context, call->plan->workers, 1, body, call);
+}
+
+/* One head by all workers. states[0] is the state that is carried from window to window. */
+static void share_head(forward_call *call, size_t head) {
+    const lilac_linear_attention_plan *plan = call->plan;
+    call->b = head / plan->config->shape.heads;
+    call->h = head % plan->config->shape.heads;
+    load_state(call, head, call->states);
+    for (call->first = 0; call->first < plan->key_chunks; call->first += WINDOW) {
+        call->count = lilac_size_min(plan->key_chunks - call->first, WINDOW);
+        run(call, sum_window_chunks);
+        run(call, add_up_window);
+        if (plan->config->causal) {
+            run(call, forward_window);
+        }
+        memcpy(call->states, call->states + call->count * plan->state_size, plan->state_size * sizeof(float));
+    }
+    if (!plan->config->causal) {
+        call->first = 0;
+        call->count = plan->query_chunks;
+        run(call, forward_window);
+    }
+    store_state(call, head, call->states);
+}
+
+lilac_status lilac_linear_attention_forward_workspace_size(lilac_context *context,
+                                                           const lilac_linear_attention_config *config, size_t *bytes) {
+    lilac_linear_attention_plan plan;
+    LILAC_TRY(lilac_linear_attention_make_plan(context, config, &plan));
+    if (bytes == NULL) {
+        return lilac_fail(context, LILAC_ERROR_ARGUMENT, "linear attention workspace size: bytes is NULL");
+    }
+    forward_call call = {.plan = &plan};
+    lilac_workspace workspace = lilac_workspace_over(NULL);
+    take_call(&call, &workspace);
+    return lilac_workspace_measured(context, &workspace, bytes);
+}
+
+static lilac_status check_tensors(lilac_context *context, const lilac_linear_attention_config *config,
+                                  const lilac_linear_attention_forward_tensors *tensors) {
+    const lilac_attention_shape *shape = &config->shape;
+    if (tensors == NULL) {
+        return lilac_fail(context, LILAC_ERROR_ARGUMENT, "linear attention: tensors is NULL");
+    }
+    LILAC_TRY(lilac_attention_check_input(context, "query", &tensors->query, shape, shape->queries, shape->key_size));
+    LILAC_TRY(lilac_attention_check_input(context, "key", &tensors->key, shape, shape->keys, shape->key_size));
+    LILAC_TRY(lilac_attention_check_input(context, "value", &tensors->value, shape, shape->keys, shape->value_size));
+    return lilac_attention_check_output(context, "output", &tensors->output, shape, shape->queries, shape->value_size);
+}
+
+lilac_status lilac_linear_attention_forward(lilac_context *context, const lilac_linear_attention_config *config,
+                                            const lilac_linear_attention_forward_tensors *tensors, void *workspace,
+                                            size_t workspace_bytes) {
+    size_t needed;
+    LILAC_TRY(lilac_linear_attention_forward_workspace_size(context, config, &needed));
+    LILAC_TRY(check_tensors(context, config, tensors));
+    LILAC_TRY(lilac_workspace_check(context, workspace, workspace_bytes, needed));
+    lilac_linear_attention_plan plan;
+    LILAC_TRY(lilac_linear_attention_make_plan(context, config, &plan));
+    forward_call call = {.context = context, .plan = &plan, .tensors = tensors};
+    lilac_workspace pieces = lilac_workspace_over(workspace);
+    take_call(&call, &pieces);
+    if (!plan.by_chunks) {
+        run(&call, forward_heads);
+        return LILAC_OK;
+    }
+    for (size_t head = 0; head < plan.heads; head++) {
+        share_head(&call, head);
+    }
+    return LILAC_OK;
+}

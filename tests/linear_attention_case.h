@@ -1,0 +1,118 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * One problem of linear attention for tests: random inputs in some memory layout, the library's answer, and the answer
+ * in double precision from the O(N^2) definition.
+ */
+#ifndef LILAC_TESTS_LINEAR_ATTENTION_CASE_H
+#define LILAC_TESTS_LINEAR_ATTENTION_CASE_H
+
+#include <lilac/attention.h>
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* One head in double precision. Queries and keys are mapped already: rows of C numbers. Results are added to. */
+typedef struct double_head {
+    size_t queries, keys; /* keys: unmasked ones only */
+    size_t C, M;
+    bool causal;
+    double epsilon;
+    const double *q, *k, *v;
+    const double *state;                           /* S (C x M) and z (C) */
+    double *out, *denominator, *final_state;       /* forward */
+    const double *gradient, *final_state_gradient; /* backward: g (queries x M); laid out as a state */
+    double *dq, *dk, *dv, *dstate;
+} double_head;
+
+void double_head_forward(const double_head *head);
+
+/* Needs out and denominator from the forward pass. */
+void double_head_backward(const double_head *head);
+
+typedef enum case_layout {
+    LAYOUT_TOKENS, /* (B, N, H, size) */
+    LAYOUT_FUSED,  /* query, key, value and their gradients are parts of (B, N, 3, H, size); D = M, N = keys */
+    LAYOUT_HEADS,  /* (B, H, N, size) */
+    LAYOUT_PADDED  /* (B, N, H, size) with gaps after each row, token and sequence */
+} case_layout;
+
+typedef struct case_options {
+    lilac_attention_shape shape;
+    bool causal;
+    bool bf16;
+    bool states; /* with an initial state and a gradient of the final state */
+    case_layout layout;
+    const lilac_feature_map *map; /* NULL: the default */
+    const size_t *lengths;        /* (B) or NULL */
+    float range;                  /* queries and keys are uniform in (-range, range); 0: 1 */
+    uint64_t seed;
+} case_options;
+
+/* Memory for one or, if fused, three tensors; filled with guards at first. */
+typedef struct case_buffer {
+    unsigned char *memory;
+    size_t bytes;
+} case_buffer;
+
+typedef struct case_tensor {
+    size_t buffer;
+    size_t item_size; /* bytes of an element */
+    size_t tokens, size;
+    size_t offset;                                  /* of element (0, 0, 0, 0), in elements */
+    size_t batch_stride, token_stride, head_stride; /* in elements */
+} case_tensor;
+
+enum {
+    CASE_QUERY,
+    CASE_KEY,
+    CASE_VALUE,
+    CASE_OUTPUT,
+    CASE_OUTPUT_GRADIENT,
+    CASE_QUERY_GRADIENT,
+    CASE_KEY_GRADIENT,
+    CASE_VALUE_GRADIENT,
+    CASE_TENSORS
+};
+
+typedef struct attention_case {
+    case_options options;
+    lilac_linear_attention_config config;
+    size_t C, state_size; /* state_size: floats of all heads' states */
+    case_tensor tensors[CASE_TENSORS];
+    case_buffer buffers[CASE_TENSORS];
+    /* Without guards; the last three are written. */
+    float *initial_state, *final_state_gradient, *final_state, *initial_state_gradient, *denominator;
+    lilac_linear_attention_forward_tensors forward;
+    lilac_linear_attention_backward_tensors backward;
+} attention_case;
+
+/* Builds a case. */
+attention_case *attention_case_create(lilac_context *context, const case_options *options);
+void attention_case_destroy(attention_case *problem);
+
+/* Call the library with a workspace of exactly the size it asks for, at an odd address; they assert that all is well.
+ */
+void attention_case_forward(lilac_context *context, attention_case *problem);
+void attention_case_backward(lilac_context *context, attention_case *problem);
+
+/* Element (b, n, h, i) of a tensor, as a number. */
+double case_element(const attention_case *problem, int tensor, size_t b, size_t n, size_t h, size_t i);
+void case_set_element(attention_case *problem, int tensor, size_t b, size_t n, size_t h, size_t i, float value);
+
+/* |x - y| / |y| in the 2-norm, over whole tensors. */
+typedef struct case_errors {
+    double out, denominator, final_state;
+    double query_gradient, key_gradient, value_gradient, initial_state_gradient;
+} case_errors;
+
+/* The errors of the library's results against double precision; those of gradients are 0 unless with_backward. */
+case_errors attention_case_errors(const attention_case *problem, bool with_backward);
+
+/* Asserts that nothing beside the elements of the tensors was written. */
+void attention_case_check_guards(const attention_case *problem);
+
+/* Whether the results of two cases of the same shape and layout are the same bytes. */
+bool attention_case_same_bytes(const attention_case *a, const attention_case *b);
+
+#endif
