@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
-/* Linear attention over whole sequences: accuracy, gradients and invariances, at every cpu level. */
+/* Linear attention over whole sequences: accuracy and gradients, at every cpu level. */
 #include <lilac/attention.h>
 
 #include "core/memory.h"
 #include "core/random.h"
-#include "linear_attention_case.h"
+#include "support/linear_attention_case.h"
 
 #include <math.h>
 #include <stdarg.h>
@@ -15,32 +15,10 @@
 
 #include <cmocka.h>
 
-/* Sums in float over at most a few hundred terms in a chunk and a few hundred chunks. */
-static const double FORWARD_ERROR = 1e-6;
-static const double GRADIENT_ERROR = 5e-6;
-/* bf16 has 8 bits: inputs are compared after rounding, products and features are rounded again. */
-static const double BF16_ERROR = 1e-2;
-
-static lilac_context *create_context(lilac_cpu_level level, int threads) {
-    const lilac_context_config config = {.threads = threads, .max_cpu_level = level};
-    lilac_context *context = NULL;
-    assert_int_equal(lilac_context_create(&config, &context), LILAC_OK);
-    return context;
-}
-
-/* Calls test with a context of each level the machine has. */
-static void at_every_level(void (*test)(lilac_context *context)) {
-    for (int level = LILAC_CPU_SCALAR; level <= (int)lilac_cpu_level_detect(); level++) {
-        lilac_context *context = create_context((lilac_cpu_level)level, 2);
-        test(context);
-        lilac_context_destroy(context);
-    }
-}
-
 static void check_errors(const attention_case *problem, bool with_backward, const char *file, int line) {
     const case_errors errors = attention_case_errors(problem, with_backward);
-    const double forward = problem->options.bf16 ? BF16_ERROR : FORWARD_ERROR;
-    const double gradient = problem->options.bf16 ? BF16_ERROR : GRADIENT_ERROR;
+    const double forward = problem->options.bf16 ? CASE_BF16_ERROR : CASE_FORWARD_ERROR;
+    const double gradient = problem->options.bf16 ? CASE_BF16_ERROR : CASE_GRADIENT_ERROR;
     const struct {
         const char *name;
         double error, allowed;
@@ -54,6 +32,10 @@ static void check_errors(const attention_case *problem, bool with_backward, cons
         {"initial state gradient", errors.initial_state_gradient, gradient},
     };
     for (size_t i = 0; i < sizeof results / sizeof results[0]; i++) {
+        if (problem->C == 1 && results[i].error == errors.query_gradient) {
+            /* A single feature cancels from numerator and denominator: its gradient is nothing but rounding. */
+            continue;
+        }
         /* Written so that a NaN fails. */
         if (!(results[i].error <= results[i].allowed)) {
             const lilac_attention_shape *shape = &problem->options.shape;
@@ -76,16 +58,11 @@ static void run_and_check(lilac_context *context, const case_options *options, c
     attention_case_destroy(problem);
 }
 
-static lilac_attention_shape square(size_t B, size_t H, size_t N, size_t size) {
-    return (lilac_attention_shape){
-        .batch = B, .heads = H, .queries = N, .keys = N, .key_size = size, .value_size = size};
-}
-
 static void head_sizes(lilac_context *context) {
     static const size_t sizes[] = {1, 2, 7, 8, 15, 16, 17, 24, 31, 32, 33, 40, 48, 64, 65, 80, 96, 128};
     for (size_t d = 0; d < sizeof sizes / sizeof sizes[0]; d++) {
         for (int causal = 0; causal < 2; causal++) {
-            case_options options = {.shape = square(1, 2, 150, sizes[d]), .causal = causal, .seed = d};
+            case_options options = {.shape = case_shape(1, 2, 150, sizes[d]), .causal = causal, .seed = d};
             run_and_check(context, &options, __FILE__, __LINE__);
             options.shape.value_size = sizes[(d * 7 + 3) % (sizeof sizes / sizeof sizes[0])];
             options.states = true;
@@ -97,33 +74,33 @@ static void head_sizes(lilac_context *context) {
 
 static void test_head_sizes(void **state) {
     (void)state;
-    at_every_level(head_sizes);
+    case_at_every_level(head_sizes);
 }
 
 static void sequence_lengths(lilac_context *context) {
     for (size_t N = 0; N <= 140; N++) {
-        const case_options options = {.shape = square(1, 1, N, 16), .causal = N % 3 != 0, .seed = N, .states = N % 2};
+        const case_options options = {
+            .shape = case_shape(1, 1, N, 16), .causal = N % 3 != 0, .seed = N, .states = N % 2};
         run_and_check(context, &options, __FILE__, __LINE__);
     }
-    static const size_t lengths[] = {509, 1021, 4096};
-    for (size_t i = 0; i < sizeof lengths / sizeof lengths[0]; i++) {
-        for (int causal = 0; causal < 2; causal++) {
-            const case_options options = {.shape = square(1, 1, lengths[i], 32), .causal = causal, .seed = i};
-            run_and_check(context, &options, __FILE__, __LINE__);
-        }
+    for (int causal = 0; causal < 2; causal++) {
+        const case_options options = {.shape = case_shape(1, 1, 1021, 16), .causal = causal, .seed = 1};
+        run_and_check(context, &options, __FILE__, __LINE__);
     }
+    const case_options options = {.shape = case_shape(1, 1, 4096, 8), .causal = true, .seed = 2};
+    run_and_check(context, &options, __FILE__, __LINE__);
 }
 
 static void test_sequence_lengths(void **state) {
     (void)state;
-    at_every_level(sequence_lengths);
+    case_at_every_level(sequence_lengths);
 }
 
 static void layouts(lilac_context *context) {
     for (int layout = LAYOUT_TOKENS; layout <= LAYOUT_PADDED; layout++) {
         for (int causal = 0; causal < 2; causal++) {
             for (int bf16 = 0; bf16 < 2; bf16++) {
-                const case_options options = {.shape = square(2, 3, 101, 32),
+                const case_options options = {.shape = case_shape(2, 3, 101, 32),
                                               .causal = causal,
                                               .bf16 = bf16,
                                               .layout = (case_layout)layout,
@@ -137,14 +114,14 @@ static void layouts(lilac_context *context) {
 
 static void test_layouts(void **state) {
     (void)state;
-    at_every_level(layouts);
+    case_at_every_level(layouts);
 }
 
 static void cross_attention(lilac_context *context) {
     static const size_t counts[] = {0, 1, 31, 64, 130, 257};
     for (size_t i = 0; i < sizeof counts / sizeof counts[0]; i++) {
         for (size_t j = 0; j < sizeof counts / sizeof counts[0]; j++) {
-            case_options options = {.shape = square(2, 1, counts[i], 24), .states = true, .seed = i};
+            case_options options = {.shape = case_shape(2, 1, counts[i], 24), .states = true, .seed = i};
             options.shape.keys = counts[j];
             run_and_check(context, &options, __FILE__, __LINE__);
         }
@@ -153,15 +130,18 @@ static void cross_attention(lilac_context *context) {
 
 static void test_cross_attention(void **state) {
     (void)state;
-    at_every_level(cross_attention);
+    case_at_every_level(cross_attention);
 }
 
 static void lengths(lilac_context *context) {
     static const size_t key_lengths[] = {0, 1, 63, 64, 65, 150, 100};
     for (int causal = 0; causal < 2; causal++) {
         for (int states = 0; states < 2; states++) {
-            const case_options options = {
-                .shape = square(7, 2, 150, 16), .causal = causal, .states = states, .lengths = key_lengths, .seed = 9};
+            const case_options options = {.shape = case_shape(7, 2, 150, 16),
+                                          .causal = causal,
+                                          .states = states,
+                                          .lengths = key_lengths,
+                                          .seed = 9};
             attention_case *problem = attention_case_create(context, &options);
             attention_case_forward(context, problem);
             attention_case_backward(context, problem);
@@ -190,14 +170,15 @@ static void lengths(lilac_context *context) {
 
 static void test_lengths(void **state) {
     (void)state;
-    at_every_level(lengths);
+    case_at_every_level(lengths);
 }
 
 static void bf16_inputs(lilac_context *context) {
     static const size_t sizes[] = {1, 16, 24, 31, 32, 33, 64, 72, 128};
     for (size_t d = 0; d < sizeof sizes / sizeof sizes[0]; d++) {
         for (int causal = 0; causal < 2; causal++) {
-            case_options options = {.shape = square(1, 2, 203, sizes[d]), .causal = causal, .bf16 = true, .seed = d};
+            case_options options = {
+                .shape = case_shape(1, 2, 203, sizes[d]), .causal = causal, .bf16 = true, .seed = d};
             run_and_check(context, &options, __FILE__, __LINE__);
             options.shape.value_size = sizes[(d + 4) % (sizeof sizes / sizeof sizes[0])];
             options.states = true;
@@ -208,7 +189,7 @@ static void bf16_inputs(lilac_context *context) {
 
 static void test_bf16_inputs(void **state) {
     (void)state;
-    at_every_level(bf16_inputs);
+    case_at_every_level(bf16_inputs);
 }
 
 static void feature_maps(lilac_context *context) {
@@ -226,7 +207,7 @@ static void feature_maps(lilac_context *context) {
     for (size_t i = 0; i < sizeof maps / sizeof maps[0]; i++) {
         for (int causal = 0; causal < 2; causal++) {
             for (int bf16 = 0; bf16 < 2; bf16++) {
-                const case_options options = {.shape = square(1, 3, 100, 24),
+                const case_options options = {.shape = case_shape(1, 3, 100, 24),
                                               .causal = causal,
                                               .bf16 = bf16,
                                               .layout = LAYOUT_FUSED,
@@ -243,7 +224,7 @@ static void feature_maps(lilac_context *context) {
 
 static void test_feature_maps(void **state) {
     (void)state;
-    at_every_level(feature_maps);
+    case_at_every_level(feature_maps);
 }
 
 /* The identity map with queries and keys that were mapped before: nothing about them is known but that they are
@@ -251,7 +232,7 @@ static void test_feature_maps(void **state) {
 static void identity_map(lilac_context *context) {
     for (int causal = 0; causal < 2; causal++) {
         const case_options options = {
-            .shape = square(1, 1, 100, 40), .causal = causal, .map = lilac_feature_map_identity(), .seed = 3};
+            .shape = case_shape(1, 1, 100, 40), .causal = causal, .map = lilac_feature_map_identity(), .seed = 3};
         attention_case *problem = attention_case_create(context, &options);
         for (size_t n = 0; n < 100; n++) {
             for (size_t i = 0; i < 40; i++) {
@@ -270,7 +251,7 @@ static void identity_map(lilac_context *context) {
 
 static void test_identity_map(void **state) {
     (void)state;
-    at_every_level(identity_map);
+    case_at_every_level(identity_map);
 }
 
 /* The double-precision gradients the others are measured by, against central differences. */
@@ -340,518 +321,13 @@ static void test_double_gradients(void **state) {
     }
 }
 
-/* A forward and backward pass at some number of threads; the same problem each time. */
-static attention_case *run_with_threads(const case_options *options, lilac_cpu_level level, int threads) {
-    lilac_context *context = create_context(level, threads);
-    attention_case *problem = attention_case_create(context, options);
-    attention_case_forward(context, problem);
-    attention_case_backward(context, problem);
-    lilac_context_destroy(context);
-    return problem;
-}
-
-static void same_bytes_at_any_thread_count(const case_options *options, lilac_cpu_level level) {
-    attention_case *one = run_with_threads(options, level, 1);
-    for (int threads = 2; threads <= 5; threads++) {
-        attention_case *many = run_with_threads(options, level, threads);
-        assert_true(attention_case_same_bytes(one, many));
-        attention_case_destroy(many);
-    }
-    attention_case_destroy(one);
-}
-
-static void test_same_bytes_at_any_thread_count(void **state) {
-    (void)state;
-    static const size_t key_lengths[] = {300, 17, 0, 255, 64};
-    for (int level = LILAC_CPU_SCALAR; level <= (int)lilac_cpu_level_detect(); level++) {
-        for (size_t heads = 1; heads <= 5; heads++) {
-            for (int causal = 0; causal < 2; causal++) {
-                case_options options = {
-                    .shape = square(1, heads, 300, 20), .causal = causal, .states = true, .seed = 4};
-                same_bytes_at_any_thread_count(&options, (lilac_cpu_level)level);
-                options.shape = square(heads, 1, 300, 20);
-                options.lengths = key_lengths;
-                options.bf16 = heads % 2;
-                options.map = heads == 3 ? lilac_feature_map_relu() : NULL;
-                same_bytes_at_any_thread_count(&options, (lilac_cpu_level)level);
-            }
-        }
-        /* Longer than the windows that chunks are shared out in. */
-        const case_options options = {.shape = square(1, 1, 9000, 8), .causal = true, .states = true, .seed = 4};
-        same_bytes_at_any_thread_count(&options, (lilac_cpu_level)level);
-    }
-}
-
-/* The problem's tensors as those of its tokens first .. first + count - 1. */
-static lilac_attention_input input_segment(lilac_attention_input input, size_t first) {
-    const size_t item_size = input.dtype == LILAC_ATTENTION_BF16 ? sizeof(uint16_t) : sizeof(float);
-    input.data = (const char *)input.data + first * input.token_stride * item_size;
-    return input;
-}
-
-static lilac_attention_output output_segment(lilac_attention_output output, size_t first) {
-    output.data += first * output.token_stride;
-    return output;
-}
-
-/* Splits a causal sequence into segments at the given places: each is a problem of its own but for the states. */
-typedef struct segments {
-    size_t count;
-    size_t ends[8];
-} segments;
-
-static void run_in_segments(lilac_context *context, attention_case *problem, const segments *split) {
-    const lilac_linear_attention_forward_tensors whole_forward = problem->forward;
-    const lilac_linear_attention_backward_tensors whole_backward = problem->backward;
-    const lilac_linear_attention_config config = problem->config;
-    float *states[9], *denominators[8];
-    states[0] = problem->initial_state;
-    for (size_t s = 0; s < split->count; s++) {
-        const size_t first = s == 0 ? 0 : split->ends[s - 1];
-        problem->config.shape.queries = problem->config.shape.keys = split->ends[s] - first;
-        states[s + 1] = calloc(problem->state_size, sizeof(float));
-        denominators[s] = calloc(split->ends[s] - first + 1, config.shape.batch * config.shape.heads * sizeof(float));
-        assert_true(states[s + 1] != NULL && denominators[s] != NULL);
-        problem->forward.query = input_segment(whole_forward.query, first);
-        problem->forward.key = input_segment(whole_forward.key, first);
-        problem->forward.value = input_segment(whole_forward.value, first);
-        problem->forward.output = output_segment(whole_forward.output, first);
-        problem->forward.initial_state = states[s];
-        problem->forward.final_state = states[s + 1];
-        problem->forward.denominator = denominators[s];
-        attention_case_forward(context, problem);
-    }
-    memcpy(problem->final_state, states[split->count], problem->state_size * sizeof(float));
-    for (size_t s = split->count; s-- > 0;) {
-        const size_t first = s == 0 ? 0 : split->ends[s - 1];
-        problem->config.shape.queries = problem->config.shape.keys = split->ends[s] - first;
-        problem->backward.query = input_segment(whole_backward.query, first);
-        problem->backward.key = input_segment(whole_backward.key, first);
-        problem->backward.value = input_segment(whole_backward.value, first);
-        problem->backward.output = input_segment(whole_backward.output, first);
-        problem->backward.output_gradient = input_segment(whole_backward.output_gradient, first);
-        problem->backward.query_gradient = output_segment(whole_backward.query_gradient, first);
-        problem->backward.key_gradient = output_segment(whole_backward.key_gradient, first);
-        problem->backward.value_gradient = output_segment(whole_backward.value_gradient, first);
-        problem->backward.initial_state = states[s];
-        problem->backward.denominator = denominators[s];
-        /* One array from the second segment on: the gradient may be written over the one it starts from. */
-        problem->backward.final_state_gradient =
-            s + 1 == split->count ? problem->final_state_gradient : problem->initial_state_gradient;
-        attention_case_backward(context, problem);
-        free(states[s + 1]);
-        free(denominators[s]);
-    }
-    problem->forward = whole_forward;
-    problem->backward = whole_backward;
-    problem->config = config;
-}
-
-static void segments_equal_the_whole(lilac_context *context) {
-    const case_options options = {.shape = square(2, 2, 300, 24), .causal = true, .states = true, .seed = 21};
-    static const segments splits[] = {{2, {150, 300}},           {3, {1, 299, 300}}, {4, {64, 128, 192, 300}},
-                                      {5, {7, 7, 40, 171, 300}}, {2, {0, 300}},      {2, {300, 300}}};
-    for (size_t i = 0; i < sizeof splits / sizeof splits[0]; i++) {
-        attention_case *problem = attention_case_create(context, &options);
-        run_in_segments(context, problem, &splits[i]);
-        /* The denominators were those of segments. */
-        const case_errors errors = attention_case_errors(problem, true);
-        assert_true(errors.out <= FORWARD_ERROR);
-        assert_true(errors.final_state <= FORWARD_ERROR);
-        assert_true(errors.query_gradient <= GRADIENT_ERROR);
-        assert_true(errors.key_gradient <= GRADIENT_ERROR);
-        assert_true(errors.value_gradient <= GRADIENT_ERROR);
-        assert_true(errors.initial_state_gradient <= GRADIENT_ERROR);
-        attention_case_check_guards(problem);
-        attention_case_destroy(problem);
-    }
-}
-
-static void test_segments_equal_the_whole(void **state) {
-    (void)state;
-    at_every_level(segments_equal_the_whole);
-}
-
-/* Tokens beyond a sequence's length change nothing about those before: not a byte. */
-static void padding_changes_nothing(lilac_context *context) {
-    enum { N = 90, MORE = 75, SIZE = 20 };
-    static const size_t key_lengths[] = {N};
-    for (int causal = 0; causal < 2; causal++) {
-        const case_options plain = {.shape = square(1, 1, N, SIZE), .causal = causal, .seed = 31};
-        case_options padded = {
-            .shape = square(1, 1, N + MORE, SIZE), .causal = causal, .seed = 32, .lengths = key_lengths};
-        if (!causal) {
-            padded.shape.queries = N;
-        }
-        attention_case *a = attention_case_create(context, &plain), *b = attention_case_create(context, &padded);
-        for (size_t n = 0; n < N; n++) {
-            for (size_t i = 0; i < SIZE; i++) {
-                for (int tensor = CASE_QUERY; tensor <= CASE_VALUE; tensor++) {
-                    case_set_element(b, tensor, 0, n, 0, i, (float)case_element(a, tensor, 0, n, 0, i));
-                }
-                const float g = (float)case_element(a, CASE_OUTPUT_GRADIENT, 0, n, 0, i);
-                case_set_element(b, CASE_OUTPUT_GRADIENT, 0, n, 0, i, g);
-            }
-        }
-        for (size_t n = N; n < N + MORE; n++) {
-            for (size_t i = 0; i < SIZE; i++) {
-                case_set_element(b, CASE_KEY, 0, n, 0, i, NAN);
-                case_set_element(b, CASE_VALUE, 0, n, 0, i, NAN);
-                if (causal) {
-                    case_set_element(b, CASE_OUTPUT_GRADIENT, 0, n, 0, i, 0.0f);
-                }
-            }
-        }
-        attention_case_forward(context, a);
-        attention_case_forward(context, b);
-        attention_case_backward(context, a);
-        attention_case_backward(context, b);
-        for (size_t n = 0; n < N; n++) {
-            for (size_t i = 0; i < SIZE; i++) {
-                static const int results[] = {CASE_OUTPUT, CASE_QUERY_GRADIENT, CASE_KEY_GRADIENT, CASE_VALUE_GRADIENT};
-                for (size_t r = 0; r < 4; r++) {
-                    assert_true(case_element(a, results[r], 0, n, 0, i) == case_element(b, results[r], 0, n, 0, i));
-                }
-            }
-        }
-        assert_memory_equal(a->final_state, b->final_state, a->state_size * sizeof(float));
-        attention_case_destroy(a);
-        attention_case_destroy(b);
-    }
-}
-
-static void test_padding_changes_nothing(void **state) {
-    (void)state;
-    at_every_level(padding_changes_nothing);
-}
-
-/* Causal outputs do not depend on what comes after them: not in a single byte. */
-static void causal_outputs_ignore_the_future(lilac_context *context) {
-    enum { N = 200, SIZE = 20 };
-    const case_options options = {.shape = square(1, 1, N, SIZE), .causal = true, .seed = 41};
-    static const size_t places[] = {0, 1, 15, 16, 31, 32, 63, 64, 100, 198};
-    attention_case *before = attention_case_create(context, &options);
-    attention_case_forward(context, before);
-    for (size_t p = 0; p < sizeof places / sizeof places[0]; p++) {
-        attention_case *after = attention_case_create(context, &options);
-        for (size_t n = places[p] + 1; n < N; n++) {
-            for (size_t i = 0; i < SIZE; i++) {
-                case_set_element(after, CASE_QUERY, 0, n, 0, i, 1e3f);
-                case_set_element(after, CASE_KEY, 0, n, 0, i, 1e4f);
-                case_set_element(after, CASE_VALUE, 0, n, 0, i, -1e10f);
-            }
-        }
-        attention_case_forward(context, after);
-        for (size_t n = 0; n < N; n++) {
-            const bool same =
-                case_element(before, CASE_OUTPUT, 0, n, 0, 3) == case_element(after, CASE_OUTPUT, 0, n, 0, 3);
-            assert_int_equal(same, n <= places[p]);
-        }
-        attention_case_destroy(after);
-    }
-    attention_case_destroy(before);
-}
-
-static void test_causal_outputs_ignore_the_future(void **state) {
-    (void)state;
-    at_every_level(causal_outputs_ignore_the_future);
-}
-
-/* The order of keys does not matter in the full form. */
-static void full_outputs_ignore_the_order_of_keys(lilac_context *context) {
-    enum { N = 333, SIZE = 33 };
-    const case_options options = {.shape = square(1, 1, N, SIZE), .seed = 51};
-    attention_case *a = attention_case_create(context, &options), *b = attention_case_create(context, &options);
-    uint32_t order[N];
-    lilac_random_permutation(lilac_random_stream(1, LILAC_RANDOM_TEST, 0), N, order);
-    for (size_t n = 0; n < N; n++) {
-        for (size_t i = 0; i < SIZE; i++) {
-            case_set_element(b, CASE_KEY, 0, n, 0, i, (float)case_element(a, CASE_KEY, 0, order[n], 0, i));
-            case_set_element(b, CASE_VALUE, 0, n, 0, i, (float)case_element(a, CASE_VALUE, 0, order[n], 0, i));
-        }
-    }
-    attention_case_forward(context, a);
-    attention_case_forward(context, b);
-    double difference = 0.0, size = 0.0;
-    for (size_t n = 0; n < N; n++) {
-        for (size_t i = 0; i < SIZE; i++) {
-            const double x = case_element(a, CASE_OUTPUT, 0, n, 0, i), y = case_element(b, CASE_OUTPUT, 0, n, 0, i);
-            difference += (x - y) * (x - y);
-            size += x * x;
-        }
-    }
-    assert_true(sqrt(difference / size) <= 2.0 * FORWARD_ERROR);
-    attention_case_destroy(a);
-    attention_case_destroy(b);
-}
-
-static void test_full_outputs_ignore_the_order_of_keys(void **state) {
-    (void)state;
-    at_every_level(full_outputs_ignore_the_order_of_keys);
-}
-
-static void check_finite(const attention_case *problem, bool with_backward) {
-    const lilac_attention_shape *shape = &problem->options.shape;
-    for (size_t n = 0; n < shape->queries; n++) {
-        for (size_t i = 0; i < shape->value_size; i++) {
-            assert_true(isfinite(case_element(problem, CASE_OUTPUT, 0, n, 0, i)));
-            for (int tensor = CASE_QUERY_GRADIENT; with_backward && tensor <= CASE_VALUE_GRADIENT; tensor++) {
-                assert_true(isfinite(case_element(problem, tensor, 0, n, 0, i)));
-            }
-        }
-    }
-    for (size_t i = 0; i < problem->state_size; i++) {
-        assert_true(isfinite(problem->final_state[i]));
-    }
-}
-
-static void extreme_inputs(lilac_context *context) {
-    /* Features from exp(-80) to 81, and a sequence so long that sums grow large. */
-    static const struct {
-        size_t N;
-        float range;
-    } cases[] = {{500, 80.0f}, {500, 10.0f}, {500, 1e-30f}, {100000, 1.0f}};
-    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
-        for (int causal = 0; causal < 2; causal++) {
-            const case_options options = {
-                .shape = square(1, 1, cases[i].N, 8), .causal = causal, .range = cases[i].range, .seed = i};
-            attention_case *problem = attention_case_create(context, &options);
-            attention_case_forward(context, problem);
-            attention_case_backward(context, problem);
-            check_finite(problem, true);
-            attention_case_destroy(problem);
-        }
-    }
-    /* All features below what a float can hold: the outputs are 0, not NaN. */
-    const case_options options = {.shape = square(1, 1, 100, 8), .causal = true, .seed = 1};
-    attention_case *problem = attention_case_create(context, &options);
-    for (size_t n = 0; n < 100; n++) {
-        for (size_t i = 0; i < 8; i++) {
-            case_set_element(problem, CASE_QUERY, 0, n, 0, i, -80.0f);
-            case_set_element(problem, CASE_KEY, 0, n, 0, i, -200.0f);
-        }
-    }
-    attention_case_forward(context, problem);
-    check_finite(problem, false);
-    assert_true(case_element(problem, CASE_OUTPUT, 0, 99, 0, 0) == 0.0);
-    attention_case_destroy(problem);
-}
-
-static void test_extreme_inputs(void **state) {
-    (void)state;
-    at_every_level(extreme_inputs);
-}
-
-/* A change to a correct call, and the status it must give. */
-typedef struct misuse {
-    const char *name;
-    void (*apply)(attention_case *problem);
-    lilac_status forward, backward;
-} misuse;
-
-static void null_query(attention_case *p) {
-    p->forward.query.data = p->backward.query.data = NULL;
-}
-static void null_value(attention_case *p) {
-    p->forward.value.data = p->backward.value.data = NULL;
-}
-static void null_output(attention_case *p) {
-    p->forward.output.data = NULL;
-    p->backward.output.data = NULL;
-}
-static void unknown_dtype(attention_case *p) {
-    p->forward.key.dtype = p->backward.key.dtype = (lilac_attention_dtype)7;
-}
-static void key_size_zero(attention_case *p) {
-    p->config.shape.key_size = 0;
-}
-static void value_size_zero(attention_case *p) {
-    p->config.shape.value_size = 0;
-}
-static void causal_with_fewer_keys(attention_case *p) {
-    p->config.causal = true;
-    p->config.shape.keys--;
-}
-static void strides_below_size(attention_case *p) {
-    p->forward.key.token_stride = p->backward.key.token_stride = 3;
-}
-static void output_strides_below_size(attention_case *p) {
-    p->forward.output.head_stride = 0;
-    p->backward.key_gradient.head_stride = 0;
-}
-static void sizes_that_wrap(attention_case *p) {
-    p->config.shape.key_size = (size_t)1 << 62;
-    p->config.shape.value_size = (size_t)1 << 62;
-}
-static void strides_that_wrap(attention_case *p) {
-    p->forward.value.token_stride = p->backward.value.token_stride = SIZE_MAX / 2;
-}
-static void batch_that_wraps(attention_case *p) {
-    p->config.shape.batch = SIZE_MAX / 2;
-}
-static void length_above_keys(attention_case *p) {
-    static const size_t key_lengths[] = {11};
-    p->config.key_lengths = key_lengths;
-}
-static void epsilon_not_a_number(attention_case *p) {
-    p->config.epsilon = NAN;
-}
-static void map_of_another_size(attention_case *p) {
-    static lilac_feature_map map;
-    map = *lilac_feature_map_relu();
-    map.input_size = 5;
-    p->config.feature_map = &map;
-}
-static void map_without_backward(attention_case *p) {
-    static lilac_feature_map map;
-    map = *lilac_feature_map_relu();
-    map.backward = NULL;
-    p->config.feature_map = &map;
-}
-static void map_without_forward(attention_case *p) {
-    static lilac_feature_map map;
-    map = *lilac_feature_map_relu();
-    map.forward = NULL;
-    p->config.feature_map = &map;
-}
-static void null_gradients(attention_case *p) {
-    p->backward.query_gradient.data = NULL;
-}
-static void null_denominator(attention_case *p) {
-    p->forward.denominator = NULL;
-    p->backward.denominator = NULL;
-}
-
-static const misuse misuses[] = {
-    {"null query", null_query, LILAC_ERROR_ARGUMENT, LILAC_ERROR_ARGUMENT},
-    {"null value", null_value, LILAC_ERROR_ARGUMENT, LILAC_ERROR_ARGUMENT},
-    {"null output", null_output, LILAC_ERROR_ARGUMENT, LILAC_ERROR_ARGUMENT},
-    {"unknown dtype", unknown_dtype, LILAC_ERROR_ARGUMENT, LILAC_ERROR_ARGUMENT},
-    {"key size 0", key_size_zero, LILAC_ERROR_SHAPE, LILAC_ERROR_SHAPE},
-    {"value size 0", value_size_zero, LILAC_ERROR_SHAPE, LILAC_ERROR_SHAPE},
-    {"causal with fewer keys", causal_with_fewer_keys, LILAC_ERROR_SHAPE, LILAC_ERROR_SHAPE},
-    {"strides below size", strides_below_size, LILAC_ERROR_SHAPE, LILAC_ERROR_SHAPE},
-    {"output strides below size", output_strides_below_size, LILAC_ERROR_SHAPE, LILAC_ERROR_SHAPE},
-    {"sizes that wrap", sizes_that_wrap, LILAC_ERROR_OVERFLOW, LILAC_ERROR_OVERFLOW},
-    {"strides that wrap", strides_that_wrap, LILAC_ERROR_OVERFLOW, LILAC_ERROR_OVERFLOW},
-    {"batch that wraps", batch_that_wraps, LILAC_ERROR_OVERFLOW, LILAC_ERROR_OVERFLOW},
-    {"length above keys", length_above_keys, LILAC_ERROR_SHAPE, LILAC_ERROR_SHAPE},
-    {"epsilon not a number", epsilon_not_a_number, LILAC_ERROR_ARGUMENT, LILAC_ERROR_ARGUMENT},
-    {"map of another size", map_of_another_size, LILAC_ERROR_SHAPE, LILAC_ERROR_SHAPE},
-    {"map without forward", map_without_forward, LILAC_ERROR_ARGUMENT, LILAC_ERROR_ARGUMENT},
-    {"map without backward", map_without_backward, LILAC_OK, LILAC_ERROR_ARGUMENT},
-    {"null gradients", null_gradients, LILAC_OK, LILAC_ERROR_ARGUMENT},
-    {"null denominator", null_denominator, LILAC_OK, LILAC_ERROR_ARGUMENT},
-};
-
-static void test_misuse(void **state) {
-    (void)state;
-    enum { BYTES = 1 << 20 };
-    lilac_context *context = create_context(LILAC_CPU_AVX512, 2);
-    void *workspace = malloc(BYTES);
-    assert_non_null(workspace);
-    for (size_t i = 0; i < sizeof misuses / sizeof misuses[0]; i++) {
-        const case_options options = {.shape = square(1, 2, 10, 8), .seed = 1};
-        attention_case *used = attention_case_create(context, &options);
-        attention_case *untouched = attention_case_create(context, &options);
-        misuses[i].apply(used);
-        const lilac_status forward =
-            lilac_linear_attention_forward(context, &used->config, &used->forward, workspace, BYTES);
-        if (forward != misuses[i].forward) {
-            print_message("%s: %s\n", misuses[i].name, lilac_context_message(context));
-        }
-        assert_int_equal(forward, misuses[i].forward);
-        if (forward == LILAC_OK) {
-            attention_case_destroy(used);
-            used = attention_case_create(context, &options);
-            misuses[i].apply(used);
-        }
-        assert_int_equal(lilac_linear_attention_backward(context, &used->config, &used->backward, workspace, BYTES),
-                         misuses[i].backward);
-        assert_true(strlen(lilac_context_message(context)) > 0);
-        assert_true(attention_case_same_bytes(used, untouched));
-        attention_case_destroy(used);
-        attention_case_destroy(untouched);
-    }
-    free(workspace);
-    lilac_context_destroy(context);
-}
-
-static void test_workspace_is_checked(void **state) {
-    (void)state;
-    lilac_context *context = create_context(LILAC_CPU_AVX512, 2);
-    const case_options options = {.shape = square(1, 2, 10, 8), .seed = 1};
-    attention_case *used = attention_case_create(context, &options),
-                   *untouched = attention_case_create(context, &options);
-    size_t bytes;
-    assert_int_equal(lilac_linear_attention_forward_workspace_size(context, &used->config, &bytes), LILAC_OK);
-    char *workspace = malloc(bytes);
-    assert_non_null(workspace);
-    assert_int_equal(lilac_linear_attention_forward(context, &used->config, &used->forward, workspace, bytes - 1),
-                     LILAC_ERROR_SHAPE);
-    assert_int_equal(lilac_linear_attention_forward(context, &used->config, &used->forward, NULL, bytes),
-                     LILAC_ERROR_ARGUMENT);
-    assert_int_equal(lilac_linear_attention_forward(context, &used->config, NULL, workspace, bytes),
-                     LILAC_ERROR_ARGUMENT);
-    assert_int_equal(lilac_linear_attention_forward(context, NULL, &used->forward, workspace, bytes),
-                     LILAC_ERROR_ARGUMENT);
-    assert_int_equal(lilac_linear_attention_forward(NULL, &used->config, &used->forward, workspace, bytes),
-                     LILAC_ERROR_ARGUMENT);
-    assert_int_equal(lilac_linear_attention_backward(context, &used->config, &used->backward, workspace, 0),
-                     LILAC_ERROR_SHAPE);
-    assert_int_equal(lilac_linear_attention_backward(context, &used->config, NULL, workspace, bytes),
-                     LILAC_ERROR_ARGUMENT);
-    assert_int_equal(lilac_linear_attention_forward_workspace_size(context, &used->config, NULL), LILAC_ERROR_ARGUMENT);
-    assert_int_equal(lilac_linear_attention_backward_workspace_size(context, &used->config, NULL),
-                     LILAC_ERROR_ARGUMENT);
-    assert_int_equal(lilac_linear_attention_state_size(context, &used->config, NULL), LILAC_ERROR_ARGUMENT);
-    assert_true(attention_case_same_bytes(used, untouched));
-    free(workspace);
-    attention_case_destroy(used);
-    attention_case_destroy(untouched);
-    lilac_context_destroy(context);
-}
-
-static void test_nothing_to_do(void **state) {
-    (void)state;
-    lilac_context *context = create_context(LILAC_CPU_AVX512, 2);
-    static const lilac_attention_shape shapes[] = {
-        {0, 2, 5, 5, 8, 8}, {2, 0, 5, 5, 8, 8}, {0, 0, 0, 0, 1, 1}, {3, 2, 0, 0, 8, 8}};
-    for (size_t i = 0; i < sizeof shapes / sizeof shapes[0]; i++) {
-        for (int causal = 0; causal < 2; causal++) {
-            const case_options options = {.shape = shapes[i], .causal = causal, .states = true, .seed = 1};
-            attention_case *problem = attention_case_create(context, &options);
-            attention_case_forward(context, problem);
-            attention_case_backward(context, problem);
-            assert_memory_equal(problem->final_state, problem->initial_state, problem->state_size * sizeof(float));
-            assert_memory_equal(problem->initial_state_gradient, problem->final_state_gradient,
-                                problem->state_size * sizeof(float));
-            attention_case_destroy(problem);
-        }
-    }
-    lilac_context_destroy(context);
-}
-
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_double_gradients),
-        cmocka_unit_test(test_head_sizes),
-        cmocka_unit_test(test_sequence_lengths),
-        cmocka_unit_test(test_layouts),
-        cmocka_unit_test(test_cross_attention),
-        cmocka_unit_test(test_lengths),
-        cmocka_unit_test(test_bf16_inputs),
-        cmocka_unit_test(test_feature_maps),
+        cmocka_unit_test(test_double_gradients), cmocka_unit_test(test_head_sizes),
+        cmocka_unit_test(test_sequence_lengths), cmocka_unit_test(test_layouts),
+        cmocka_unit_test(test_cross_attention),  cmocka_unit_test(test_lengths),
+        cmocka_unit_test(test_bf16_inputs),      cmocka_unit_test(test_feature_maps),
         cmocka_unit_test(test_identity_map),
-        cmocka_unit_test(test_same_bytes_at_any_thread_count),
-        cmocka_unit_test(test_segments_equal_the_whole),
-        cmocka_unit_test(test_padding_changes_nothing),
-        cmocka_unit_test(test_causal_outputs_ignore_the_future),
-        cmocka_unit_test(test_full_outputs_ignore_the_order_of_keys),
-        cmocka_unit_test(test_extreme_inputs),
-        cmocka_unit_test(test_misuse),
-        cmocka_unit_test(test_workspace_is_checked),
-        cmocka_unit_test(test_nothing_to_do),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -253,6 +253,26 @@ static void lay_out_all(attention_case *problem) {
     problem->backward.value_gradient = output_of(problem, CASE_VALUE_GRADIENT);
 }
 
+lilac_context *case_create_context(lilac_cpu_level level, int threads) {
+    const lilac_context_config config = {.threads = threads, .max_cpu_level = level};
+    lilac_context *context = NULL;
+    assert_int_equal(lilac_context_create(&config, &context), LILAC_OK);
+    return context;
+}
+
+void case_at_every_level(void (*test)(lilac_context *context)) {
+    for (int level = LILAC_CPU_SCALAR; level <= (int)lilac_cpu_level_detect(); level++) {
+        lilac_context *context = case_create_context((lilac_cpu_level)level, 2);
+        test(context);
+        lilac_context_destroy(context);
+    }
+}
+
+lilac_attention_shape case_shape(size_t B, size_t H, size_t N, size_t size) {
+    return (lilac_attention_shape){
+        .batch = B, .heads = H, .queries = N, .keys = N, .key_size = size, .value_size = size};
+}
+
 attention_case *attention_case_create(lilac_context *context, const case_options *options) {
     attention_case *problem = allocate(1, sizeof *problem);
     problem->options = *options;

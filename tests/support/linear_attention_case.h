@@ -63,6 +63,12 @@ typedef struct case_tensor {
     size_t batch_stride, token_stride, head_stride; /* in elements */
 } case_tensor;
 
+/* Relative errors allowed: sums in float over a few hundred terms in a chunk and a few hundred chunks... */
+#define CASE_FORWARD_ERROR 1e-6
+#define CASE_GRADIENT_ERROR 5e-6
+/* ...and bf16 with its 8 bits: inputs are compared as rounded, but products and features are rounded again. */
+#define CASE_BF16_ERROR 1e-2
+
 enum {
     CASE_QUERY,
     CASE_KEY,
@@ -86,6 +92,15 @@ typedef struct attention_case {
     lilac_linear_attention_forward_tensors forward;
     lilac_linear_attention_backward_tensors backward;
 } attention_case;
+
+/* A context of a level, which the machine must have. */
+lilac_context *case_create_context(lilac_cpu_level level, int threads);
+
+/* Calls test with a context of two threads for each level the machine has. */
+void case_at_every_level(void (*test)(lilac_context *context));
+
+/* N queries and keys, D = M = size. */
+lilac_attention_shape case_shape(size_t B, size_t H, size_t N, size_t size);
 
 /* Builds a case. */
 attention_case *attention_case_create(lilac_context *context, const case_options *options);
