@@ -64,7 +64,7 @@ static lilac_status check_shape(lilac_context *context, const lilac_matmul_shape
 }
 
 static void scale_by_beta(const lilac_matmul_shape *s, float *c) {
-    for (size_t i = 0; s->beta == 0.0f && i < s->m; i++) {
+    for (size_t i = 0; s->beta == 0.0f && s->n > 0 && i < s->m; i++) {
         memset(c + i * s->ldc, 0, s->n * sizeof *c);
     }
 }

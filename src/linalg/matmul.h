@@ -2,8 +2,8 @@
 /*
  * Matrix products, through a library that is chosen when Lilac is built (oneDNN or a CBLAS).
  *
- * A product is cut into blocks of rows of C that depend on its shape alone, and each block is computed by one thread,
- * so the result is the same bytes at any number of threads.
+ * A product is cut into blocks of rows or of columns of C that depend on its shape alone, and each block is computed by
+ * one thread, so the result is the same bytes at any number of threads.
  */
 #ifndef LILAC_LINALG_MATMUL_H
 #define LILAC_LINALG_MATMUL_H
@@ -24,8 +24,8 @@ typedef struct lilac_matmul_shape {
 } lilac_matmul_shape;
 
 /*
- * The product of f32 matrices. C overlaps neither A nor B. k = 0 leaves beta C.
- * Errors: SHAPE (a stride below the columns), OVERFLOW (beyond what the library can index), MEMORY.
+ * The product of f32 matrices. C overlaps neither A nor B. k = 0 leaves beta C; where C is empty no pointer is looked
+ * at. Errors: SHAPE (a stride below the columns), OVERFLOW (beyond what the library can index), MEMORY.
  */
 lilac_status lilac_matmul_f32(lilac_context *context, const lilac_matmul_shape *shape, const float *a, const float *b,
                               float *c);
