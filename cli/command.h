@@ -38,6 +38,15 @@ typedef struct lilac_command {
 /* The number of elements of an array. */
 #define LILAC_COUNT(array) (sizeof(array) / sizeof(array)[0])
 
+extern const lilac_command lilac_command_bench_lora;
+extern const lilac_command lilac_command_data_variants;
 extern const lilac_command lilac_command_info;
+extern const lilac_command lilac_command_lora_eval;
+extern const lilac_command lilac_command_lora_info;
+extern const lilac_command lilac_command_lora_merge;
+extern const lilac_command lilac_command_lora_train;
+extern const lilac_command lilac_command_mlp_eval;
+extern const lilac_command lilac_command_mlp_train;
+extern const lilac_command lilac_command_reproduce_lora;
 
 #endif

@@ -1,15 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 #include "session.h"
 
-#include "core/context.h"
 #include "signals.h"
 
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-#include <unistd.h>
 
 static void print_error(const lilac_session *session, const char *format, va_list arguments) {
     fprintf(stderr, "lilac %s: ", session->command->name);
@@ -138,61 +135,4 @@ int lilac_session_run(const lilac_command *command, int count, char **arguments)
     lilac_context_destroy(session.context);
     free(settings);
     return code;
-}
-
-/* True if the folder holds the images of one part, plain or compressed. */
-static bool holds_mnist(const char *folder, lilac_mnist_part part) {
-    char path[4096];
-    for (int compressed = 0; compressed < 2; compressed++) {
-        const int length = snprintf(path, sizeof path, "%s/%s-images-idx3-ubyte%s", folder,
-                                    part == LILAC_MNIST_TRAIN ? "train" : "t10k", compressed ? ".gz" : "");
-        if (length > 0 && (size_t)length < sizeof path && access(path, F_OK) == 0) {
-            return true;
-        }
-    }
-    return false;
-}
-
-/* data/mnist in the clone that holds the program as build/cli/lilac; false if that cannot be told. */
-static bool clone_data_folder(char *folder, size_t size) {
-    char path[4096];
-    const ssize_t length = readlink("/proc/self/exe", path, sizeof path - 1);
-    if (length <= 0) {
-        return false;
-    }
-    path[length] = '\0';
-    for (int level = 0; level < 3; level++) {
-        char *slash = strrchr(path, '/');
-        if (slash == NULL) {
-            return false;
-        }
-        *slash = '\0';
-    }
-    const int written = snprintf(folder, size, "%s/data/mnist", path);
-    return written > 0 && (size_t)written < size;
-}
-
-lilac_status lilac_session_load_mnist(lilac_session *session, lilac_mnist_part part, lilac_dataset **out) {
-    static const char *const hint = "scripts/fetch-mnist DIR fetches MNIST to a folder, --data DIR or LILAC_DATA=DIR "
-                                    "names one";
-    lilac_context *context = session->context;
-    const char *named = session->common.data != NULL ? session->common.data : getenv("LILAC_DATA");
-    if (named != NULL) {
-        const lilac_status status = lilac_dataset_load_mnist(context, named, part, out);
-        if (status == LILAC_ERROR_NOT_FOUND) {
-            return lilac_fail(context, status, "%s; %s", lilac_context_message(context), hint);
-        }
-        return status;
-    }
-    if (holds_mnist("data/mnist", part)) {
-        return lilac_dataset_load_mnist(context, "data/mnist", part, out);
-    }
-    char folder[4096];
-    if (!clone_data_folder(folder, sizeof folder)) {
-        return lilac_fail(context, LILAC_ERROR_NOT_FOUND, "MNIST is not in data/mnist; %s", hint);
-    }
-    if (holds_mnist(folder, part)) {
-        return lilac_dataset_load_mnist(context, folder, part, out);
-    }
-    return lilac_fail(context, LILAC_ERROR_NOT_FOUND, "MNIST is neither in data/mnist nor in %s; %s", folder, hint);
 }

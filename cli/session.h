@@ -27,11 +27,4 @@ lilac_status lilac_session_usage_error(lilac_session *session, const char *forma
 /* Prints a note about the run to standard error, unless the user asked for quiet. */
 void lilac_session_note(lilac_session *session, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
-/*
- * Loads a part of the data set in the session's data folder: --data, else LILAC_DATA, else data/mnist below the current
- * folder or below the clone that the program was built in. Where there is none, the message says how to get it.
- */
-LILAC_MUST_USE lilac_status lilac_session_load_mnist(lilac_session *session, lilac_mnist_part part,
-                                                     lilac_dataset **out);
-
 #endif

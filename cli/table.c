@@ -5,6 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+enum { GAP = 2 }; /* spaces between columns */
+
 struct lilac_table {
     size_t columns, count, capacity;
     char **cells;     /* count, row after row */
@@ -100,28 +102,36 @@ static void print_padding(size_t count, char character, FILE *file) {
     }
 }
 
-static void print_rows(const lilac_table *table, const size_t *widths, FILE *file) {
-    size_t total = 2 * (table->columns - 1);
+/* The number of cells of a row up to its last that is not empty, so that no line ends in spaces. */
+static size_t filled_cells(const lilac_table *table, size_t row) {
+    const size_t left = table->count - row * table->columns;
+    size_t filled = left < table->columns ? left : table->columns;
+    while (filled > 0 && table->cells[row * table->columns + filled - 1][0] == '\0') {
+        filled--;
+    }
+    return filled;
+}
+
+static void print_row(const lilac_table *table, size_t row, const size_t *widths, FILE *file) {
+    const size_t filled = filled_cells(table, row);
+    for (size_t column = 0; column < filled; column++) {
+        const char *cell = table->cells[row * table->columns + column];
+        const size_t padding = widths[column] - text_width(cell);
+        const bool right = table->alignment[column] == 'r';
+        print_padding(right ? padding : 0, ' ', file);
+        fputs(cell, file);
+        print_padding(column + 1 == filled ? 0 : (right ? 0 : padding) + GAP, ' ', file);
+    }
+    fputc('\n', file);
+}
+
+static void print_rule(const lilac_table *table, const size_t *widths, FILE *file) {
+    size_t total = GAP * (table->columns - 1);
     for (size_t column = 0; column < table->columns; column++) {
         total += widths[column];
     }
-    for (size_t i = 0; i < table->count; i++) {
-        const size_t column = i % table->columns;
-        const size_t padding = widths[column] - text_width(table->cells[i]);
-        const bool last = column + 1 == table->columns || i + 1 == table->count;
-        const bool right = table->alignment[column] == 'r';
-        print_padding(right ? padding : 0, ' ', file);
-        fputs(table->cells[i], file);
-        if (last) {
-            fputc('\n', file);
-        } else {
-            print_padding((right ? 0 : padding) + 2, ' ', file);
-        }
-        if (table->rule_after[i]) {
-            print_padding(total, '-', file);
-            fputc('\n', file);
-        }
-    }
+    print_padding(total, '-', file);
+    fputc('\n', file);
 }
 
 bool lilac_table_print(const lilac_table *table, FILE *file) {
@@ -135,7 +145,13 @@ bool lilac_table_print(const lilac_table *table, FILE *file) {
             widths[i % table->columns] = width;
         }
     }
-    print_rows(table, widths, file);
+    for (size_t row = 0; row * table->columns < table->count; row++) {
+        print_row(table, row, widths, file);
+        const size_t next = (row + 1) * table->columns;
+        if (next <= table->count && table->rule_after[next - 1]) {
+            print_rule(table, widths, file);
+        }
+    }
     free(widths);
     return true;
 }

@@ -1,0 +1,141 @@
+/* SPDX-License-Identifier: MIT */
+/* lilac lora eval: one base with several adapters, switched between without loading anything twice. */
+#include "evaluation.h"
+#include "files.h"
+
+#include "core/context.h"
+
+#include <string.h>
+
+typedef struct eval_settings {
+    const char *model;
+    lilac_named_values adapters, use;
+    double strength;
+    int variant;
+} eval_settings;
+
+static const lilac_option options[] = {
+    {.name = "model",
+     .letter = 'm',
+     .type = LILAC_OPTION_TEXT,
+     .offset = offsetof(eval_settings, model),
+     .value = "FILE",
+     .help = "the base model",
+     .required = true},
+    {.name = "adapter",
+     .letter = 'a',
+     .type = LILAC_OPTION_NAMED,
+     .offset = offsetof(eval_settings, adapters),
+     .value = "NAME=FILE",
+     .help = "an adapter of that model, and what to call it",
+     .required = true},
+    {.name = "use",
+     .letter = 'u',
+     .type = LILAC_OPTION_NAMES,
+     .offset = offsetof(eval_settings, use),
+     .value = "NAME",
+     .help = "an adapter to evaluate",
+     .initial_note = "all"},
+    {.name = "strength",
+     .type = LILAC_OPTION_NUMBER,
+     .offset = offsetof(eval_settings, strength),
+     .value = "X",
+     .help = "how strongly the adapters act: 1 as trained, 0 not at all",
+     .initial = "1",
+     .minimum = -1000,
+     .maximum = 1000},
+    {.name = "variant",
+     .type = LILAC_OPTION_CHOICE,
+     .offset = offsetof(eval_settings, variant),
+     .help = "the form in which the model sees the images",
+     .initial = "all",
+     .choices = lilac_evaluation_choices},
+};
+
+/* The place of a name among the adapters; their count if it is not there. */
+static size_t find_adapter(const lilac_named_values *adapters, const char *name) {
+    size_t i = 0;
+    while (i < adapters->count && strcmp(adapters->item[i].name, name) != 0) {
+        i++;
+    }
+    return i;
+}
+
+static lilac_status check_names(lilac_session *session, const eval_settings *settings) {
+    for (size_t i = 0; i < settings->use.count; i++) {
+        if (find_adapter(&settings->adapters, settings->use.item[i].name) == settings->adapters.count) {
+            return lilac_session_usage_error(session, "--use: no --adapter is called '%s'", settings->use.item[i].name);
+        }
+    }
+    return LILAC_OK;
+}
+
+static lilac_status load_adapters(lilac_session *session, const eval_settings *settings, const lilac_mlp *mlp,
+                                  lilac_adapter **adapters) {
+    const lilac_lora_base base = lilac_mlp_lora_base(mlp);
+    for (size_t i = 0; i < settings->adapters.count; i++) {
+        LILAC_TRY(lilac_adapter_load(session->context, settings->adapters.item[i].value, &base, &adapters[i]));
+        LILAC_TRY(lilac_adapter_set_strength(adapters[i], settings->strength));
+    }
+    return LILAC_OK;
+}
+
+/* The rows: the base alone, then each adapter that is used. */
+static lilac_status fill_table(lilac_session *session, const eval_settings *settings, const lilac_mlp *mlp,
+                               lilac_adapter *const *adapters, const lilac_dataset *images, lilac_table *table) {
+    LILAC_TRY(lilac_evaluation_row(session, table, settings->variant, "(base alone)", images, mlp, NULL));
+    const lilac_named_values *used = settings->use.count > 0 ? &settings->use : &settings->adapters;
+    for (size_t i = 0; i < used->count; i++) {
+        const size_t index = find_adapter(&settings->adapters, used->item[i].name);
+        LILAC_TRY(
+            lilac_evaluation_row(session, table, settings->variant, used->item[i].name, images, mlp, adapters[index]));
+    }
+    return LILAC_OK;
+}
+
+static lilac_status evaluate(lilac_session *session, const eval_settings *settings, const lilac_mlp *mlp,
+                             lilac_adapter *const *adapters) {
+    lilac_dataset *images;
+    LILAC_TRY(lilac_session_load_mnist(session, LILAC_MNIST_TEST, &images));
+    lilac_table *table = lilac_evaluation_table(settings->variant, "accuracy on");
+    lilac_status status = fill_table(session, settings, mlp, adapters, images, table);
+    lilac_progress_bar_clear(&session->bar);
+    if (status == LILAC_OK && !lilac_table_print(table, stdout)) {
+        status = LILAC_ERROR_MEMORY;
+    }
+    lilac_table_destroy(table);
+    lilac_dataset_destroy(images);
+    return status;
+}
+
+static lilac_status run(lilac_session *session, const void *values) {
+    const eval_settings *settings = values;
+    LILAC_TRY(check_names(session, settings));
+    lilac_mlp *mlp;
+    LILAC_TRY(lilac_mlp_load(session->context, settings->model, &mlp));
+    lilac_adapter *adapters[LILAC_NAMED_MAX] = {0};
+    lilac_status status = load_adapters(session, settings, mlp, adapters);
+    if (status == LILAC_OK) {
+        status = evaluate(session, settings, mlp, adapters);
+    }
+    for (size_t i = 0; i < LILAC_NAMED_MAX; i++) {
+        lilac_adapter_destroy(adapters[i]);
+    }
+    lilac_mlp_destroy(mlp);
+    return status;
+}
+
+const lilac_command lilac_command_lora_eval = {
+    .name = "lora eval",
+    .summary = "measure a classifier with one adapter or several, switching between them",
+    .description = "Loads a base model once and any number of its adapters, switches from one to the next, and prints "
+                   "for the base and each of them the share of MNIST's test images that is classified correctly.",
+    .example = "lilac lora eval --model base.safetensors --adapter rotated=rotated.safetensors\n"
+               "lilac lora eval --model base.safetensors --adapter r=rotated.safetensors \\\n"
+               "    --adapter i=inverted.safetensors --use i --strength 0.5\n",
+    .options = options,
+    .option_count = LILAC_COUNT(options),
+    .settings_size = sizeof(eval_settings),
+    .takes = LILAC_TAKES_DATA | LILAC_TAKES_COMPUTE,
+    .run = run,
+};

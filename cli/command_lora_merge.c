@@ -1,0 +1,87 @@
+/* SPDX-License-Identifier: MIT */
+/* lilac lora merge: writes a model with an adapter added to its weights. */
+#include "files.h"
+
+#include "core/context.h"
+
+#include <stdio.h>
+
+typedef struct merge_settings {
+    const char *model, *adapter, *output;
+    double strength;
+} merge_settings;
+
+static const lilac_option options[] = {
+    {.name = "model",
+     .letter = 'm',
+     .type = LILAC_OPTION_TEXT,
+     .offset = offsetof(merge_settings, model),
+     .value = "FILE",
+     .help = "the base model",
+     .required = true},
+    {.name = "adapter",
+     .letter = 'a',
+     .type = LILAC_OPTION_TEXT,
+     .offset = offsetof(merge_settings, adapter),
+     .value = "FILE",
+     .help = "the adapter, which must have been made for that model",
+     .required = true},
+    {.name = "output",
+     .letter = 'o',
+     .type = LILAC_OPTION_TEXT,
+     .offset = offsetof(merge_settings, output),
+     .value = "FILE",
+     .help = "where to save the merged model",
+     .required = true},
+    {.name = "strength",
+     .type = LILAC_OPTION_NUMBER,
+     .offset = offsetof(merge_settings, strength),
+     .value = "X",
+     .help = "how strongly the adapter acts: 1 as trained, 0 not at all",
+     .initial = "1",
+     .minimum = -1000,
+     .maximum = 1000},
+};
+
+static lilac_status merge(lilac_session *session, const merge_settings *settings, lilac_mlp *mlp) {
+    const lilac_lora_base base = lilac_mlp_lora_base(mlp);
+    lilac_adapter *adapter;
+    LILAC_TRY(lilac_adapter_load(session->context, settings->adapter, &base, &adapter));
+    lilac_status status = lilac_adapter_set_strength(adapter, settings->strength);
+    if (status == LILAC_OK) {
+        status = lilac_mlp_merge(session->context, mlp, adapter);
+    }
+    if (status == LILAC_OK) {
+        status = lilac_mlp_save(session->context, mlp, settings->output);
+    }
+    if (status == LILAC_OK) {
+        printf("Saved %s\n", settings->output);
+    }
+    lilac_adapter_destroy(adapter);
+    return status;
+}
+
+static lilac_status run(lilac_session *session, const void *values) {
+    const merge_settings *settings = values;
+    LILAC_TRY(lilac_session_check_output(session, settings->output));
+    lilac_mlp *mlp;
+    LILAC_TRY(lilac_mlp_load(session->context, settings->model, &mlp));
+    const lilac_status status = merge(session, settings, mlp);
+    lilac_mlp_destroy(mlp);
+    return status;
+}
+
+const lilac_command lilac_command_lora_merge = {
+    .name = "lora merge",
+    .summary = "add an adapter to its base's weights and save the result",
+    .description =
+        "Adds scale * strength * B A to the weights of each layer and saves the model. It then works without "
+        "the adapter and at the base's speed. The base's file is not changed: it is the way back.",
+    .example = "lilac lora merge --model base.safetensors --adapter rotated.safetensors \\\n"
+               "    --output merged.safetensors\n",
+    .options = options,
+    .option_count = LILAC_COUNT(options),
+    .settings_size = sizeof(merge_settings),
+    .takes = LILAC_TAKES_COMPUTE,
+    .run = run,
+};

@@ -1,0 +1,66 @@
+/* SPDX-License-Identifier: MIT */
+/* lilac mlp eval: how a saved classifier does on the test images. */
+#include "evaluation.h"
+#include "files.h"
+
+#include "core/context.h"
+
+typedef struct eval_settings {
+    const char *model;
+    int variant;
+} eval_settings;
+
+static const lilac_option options[] = {
+    {.name = "model",
+     .letter = 'm',
+     .type = LILAC_OPTION_TEXT,
+     .offset = offsetof(eval_settings, model),
+     .value = "FILE",
+     .help = "the model",
+     .required = true},
+    {.name = "variant",
+     .type = LILAC_OPTION_CHOICE,
+     .offset = offsetof(eval_settings, variant),
+     .help = "the form in which the model sees the images",
+     .initial = "all",
+     .choices = lilac_evaluation_choices},
+};
+
+static lilac_status evaluate(lilac_session *session, const eval_settings *settings, const lilac_mlp *mlp) {
+    lilac_dataset *test_images;
+    LILAC_TRY(lilac_session_load_mnist(session, LILAC_MNIST_TEST, &test_images));
+    lilac_table *table = lilac_evaluation_table(settings->variant, "accuracy on");
+    lilac_status status =
+        lilac_evaluation_row(session, table, settings->variant, settings->model, test_images, mlp, NULL);
+    lilac_progress_bar_clear(&session->bar);
+    if (status == LILAC_OK && !lilac_table_print(table, stdout)) {
+        status = LILAC_ERROR_MEMORY;
+    }
+    lilac_table_destroy(table);
+    lilac_dataset_destroy(test_images);
+    return status;
+}
+
+static lilac_status run(lilac_session *session, const void *values) {
+    const eval_settings *settings = values;
+    lilac_mlp *mlp;
+    LILAC_TRY(lilac_mlp_load(session->context, settings->model, &mlp));
+    const lilac_status status = evaluate(session, settings, mlp);
+    lilac_mlp_destroy(mlp);
+    return status;
+}
+
+const lilac_command lilac_command_mlp_eval = {
+    .name = "mlp eval",
+    .summary = "measure a saved classifier on the test images and their variants",
+    .description = "Loads a model and prints the share of MNIST's test images that it classifies correctly: of the "
+                   "images as they are and of their variants (pixels rounded to black or white, turned by 180 degrees, "
+                   "inverted).",
+    .example = "lilac mlp eval --model base.safetensors\n"
+               "lilac mlp eval --model base.safetensors --variant rotated\n",
+    .options = options,
+    .option_count = LILAC_COUNT(options),
+    .settings_size = sizeof(eval_settings),
+    .takes = LILAC_TAKES_DATA | LILAC_TAKES_COMPUTE,
+    .run = run,
+};

@@ -1,0 +1,111 @@
+/* SPDX-License-Identifier: MIT */
+#include "files.h"
+
+#include "core/context.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <sys/stat.h>
+#include <unistd.h>
+
+enum { PATH_SIZE = 4096 };
+
+/* True if the folder holds the images of one part, plain or compressed. */
+static bool holds_mnist(const char *folder, lilac_mnist_part part) {
+    char path[PATH_SIZE];
+    for (int compressed = 0; compressed < 2; compressed++) {
+        const int length = snprintf(path, sizeof path, "%s/%s-images-idx3-ubyte%s", folder,
+                                    part == LILAC_MNIST_TRAIN ? "train" : "t10k", compressed ? ".gz" : "");
+        if (length > 0 && (size_t)length < sizeof path && access(path, F_OK) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* data/mnist in the clone that holds the program as build/cli/lilac; false if that cannot be told. */
+static bool clone_data_folder(char *folder, size_t size) {
+    char path[PATH_SIZE];
+    const ssize_t length = readlink("/proc/self/exe", path, sizeof path - 1);
+    if (length <= 0) {
+        return false;
+    }
+    path[length] = '\0';
+    for (int level = 0; level < 3; level++) {
+        char *slash = strrchr(path, '/');
+        if (slash == NULL) {
+            return false;
+        }
+        *slash = '\0';
+    }
+    const int written = snprintf(folder, size, "%s/data/mnist", path);
+    return written > 0 && (size_t)written < size;
+}
+
+lilac_status lilac_session_load_mnist(lilac_session *session, lilac_mnist_part part, lilac_dataset **out) {
+    static const char *const hint = "scripts/fetch-mnist DIR fetches MNIST to a folder, --data DIR or LILAC_DATA=DIR "
+                                    "names one";
+    lilac_context *context = session->context;
+    const char *named = session->common.data != NULL ? session->common.data : getenv("LILAC_DATA");
+    if (named != NULL && named[0] != '\0') {
+        const lilac_status status = lilac_dataset_load_mnist(context, named, part, out);
+        if (status == LILAC_ERROR_NOT_FOUND) {
+            return lilac_fail(context, status, "%s; %s", lilac_context_message(context), hint);
+        }
+        return status;
+    }
+    if (holds_mnist("data/mnist", part)) {
+        return lilac_dataset_load_mnist(context, "data/mnist", part, out);
+    }
+    char folder[PATH_SIZE];
+    if (!clone_data_folder(folder, sizeof folder)) {
+        return lilac_fail(context, LILAC_ERROR_NOT_FOUND, "MNIST is not in data/mnist; %s", hint);
+    }
+    if (holds_mnist(folder, part)) {
+        return lilac_dataset_load_mnist(context, folder, part, out);
+    }
+    return lilac_fail(context, LILAC_ERROR_NOT_FOUND, "MNIST is neither in data/mnist nor in %s; %s", folder, hint);
+}
+
+lilac_status lilac_session_check_output(lilac_session *session, const char *path) {
+    char folder[PATH_SIZE] = ".";
+    const char *slash = strrchr(path, '/');
+    if (slash != NULL) {
+        snprintf(folder, sizeof folder, "%.*s", slash == path ? 1 : (int)(slash - path), path);
+    }
+    struct stat information;
+    if (stat(folder, &information) != 0 || !S_ISDIR(information.st_mode)) {
+        return lilac_fail(session->context, LILAC_ERROR_NOT_FOUND, "%s: the folder %s does not exist", path, folder);
+    }
+    if (access(folder, W_OK) != 0) {
+        return lilac_fail(session->context, LILAC_ERROR_IO, "%s: cannot write to the folder %s: %s", path, folder,
+                          strerror(errno));
+    }
+    if (stat(path, &information) == 0 && S_ISDIR(information.st_mode)) {
+        return lilac_fail(session->context, LILAC_ERROR_IO, "%s is a folder: expected the name of a file", path);
+    }
+    return LILAC_OK;
+}
+
+lilac_status lilac_session_make_folder(lilac_session *session, const char *path) {
+    char part[PATH_SIZE];
+    if (strlen(path) >= sizeof part) {
+        return lilac_fail(session->context, LILAC_ERROR_ARGUMENT, "%.64s...: the name is too long", path);
+    }
+    for (size_t length = 1; length <= strlen(path); length++) {
+        if (path[length] != '/' && path[length] != '\0') {
+            continue;
+        }
+        snprintf(part, sizeof part, "%.*s", (int)length, path);
+        struct stat information;
+        const bool made = mkdir(part, 0777) == 0 || errno == EEXIST;
+        if (!made || stat(part, &information) != 0 || !S_ISDIR(information.st_mode)) {
+            return lilac_fail(session->context, LILAC_ERROR_IO, "cannot make the folder %s: %s", part,
+                              made ? "a file of that name is in the way" : strerror(errno));
+        }
+    }
+    return LILAC_OK;
+}

@@ -1,0 +1,24 @@
+/* SPDX-License-Identifier: MIT */
+/* The files and folders that commands read and write. */
+#ifndef LILAC_CLI_FILES_H
+#define LILAC_CLI_FILES_H
+
+#include "session.h"
+
+/*
+ * Loads a part of the data set in the session's data folder: --data, else LILAC_DATA, else data/mnist below the current
+ * folder or below the clone that the program was built in. Where there is none, the message says how to get it.
+ */
+LILAC_MUST_USE lilac_status lilac_session_load_mnist(lilac_session *session, lilac_mnist_part part,
+                                                     lilac_dataset **out);
+
+/*
+ * Whether a file could be written at path: its folder exists and can be written to, and path is not a folder. To be
+ * asked before long work whose result is meant for that file. Errors: NOT_FOUND, IO.
+ */
+LILAC_MUST_USE lilac_status lilac_session_check_output(lilac_session *session, const char *path);
+
+/* Makes the folder and those above it, where they do not exist. Errors: ARGUMENT (too long), IO. */
+LILAC_MUST_USE lilac_status lilac_session_make_folder(lilac_session *session, const char *path);
+
+#endif
