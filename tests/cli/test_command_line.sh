@@ -4,43 +4,7 @@
 set -u
 
 lilac=$(realpath "$1")
-work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
-cd "$work" || exit 1
-unset LILAC_DATA LILAC_CPU
-number=0
-
-report() { # report DESCRIPTION PROBLEM: one test, which failed unless PROBLEM is empty
-    number=$((number + 1))
-    if [ -z "$2" ]; then
-        echo "ok $number - $1"
-    else
-        echo "not ok $number - $1"
-        echo "# $2"
-        sed 's/^/# /' output errors
-    fi
-}
-
-# Runs the program and looks at its exit code and, for the texts given, at its output (out=) and its errors (err=).
-expect() { # expect CODE [out=TEXT | err=TEXT]... -- ARGUMENT...
-    local wanted=$1 texts=() text problem=
-    shift
-    while [ "$1" != -- ]; do
-        texts+=("$1")
-        shift
-    done
-    shift
-    "$lilac" "$@" >output 2>errors
-    local code=$?
-    [ $code = "$wanted" ] || problem="exit code $code instead of $wanted"
-    for text in ${texts[@]+"${texts[@]}"}; do
-        case $text in
-        out=*) grep -qF -- "${text#out=}" output || problem="missing in the output: ${text#out=}" ;;
-        err=*) grep -qF -- "${text#err=}" errors || problem="missing in the errors: ${text#err=}" ;;
-        esac
-    done
-    report "lilac $*" "$problem"
-}
+. "$(dirname "$0")/check.sh"
 
 # The commands, as the overview lists them: lines of two spaces, one or two words, and a summary after more spaces.
 mapfile -t commands < <("$lilac" --help | sed -n 's/^  \([a-z]\+\( [a-z]\+\)\?\)  .*/\1/p')
@@ -96,4 +60,4 @@ problem=
 grep -q 'Broken pipe' errors || problem='no message'
 report 'a closed pipe is noticed' "$problem"
 
-echo "1..$number"
+finish

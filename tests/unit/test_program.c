@@ -230,6 +230,8 @@ static void test_table(void **state) {
     lilac_table_cell(table, "%.1f \u00b1 %.1f", 91.25, 0.5);
     lilac_table_cell(table, "long name");
     lilac_table_cell(table, "1");
+    lilac_table_cell(table, "alone");
+    lilac_table_rule(table);
     FILE *file = tmpfile();
     assert_non_null(file);
     assert_true(lilac_table_print(table, file));
@@ -238,7 +240,9 @@ static void test_table(void **state) {
     assert_string_equal(text, "rank         accuracy\n"
                               "---------------------\n"
                               "64         91.2 \u00b1 0.5\n"
-                              "long name           1\n");
+                              "long name           1\n"
+                              "alone\n"
+                              "---------------------\n");
     lilac_table_destroy(table);
     lilac_table_destroy(NULL);
     assert_false(lilac_table_print(NULL, stdout));
