@@ -11,15 +11,18 @@ static pthread_once_t tables_filled = PTHREAD_ONCE_INIT;
 static void fill_table(lilac_kernel_table *table, lilac_cpu_level level) {
     lilac_elementwise_kernels_reference(&table->elementwise);
     lilac_linear_attention_kernels_reference(&table->linear_attention);
+    lilac_softmax_attention_kernels_reference(&table->softmax_attention);
 #if defined(__x86_64__)
     if (level < LILAC_CPU_AVX2) {
         return;
     }
     lilac_elementwise_kernels_avx2(&table->elementwise);
+    lilac_softmax_attention_kernels_avx2(&table->softmax_attention);
     if (level < LILAC_CPU_AVX512) {
         return;
     }
     lilac_elementwise_kernels_avx512(&table->elementwise);
+    lilac_softmax_attention_kernels_avx512(&table->softmax_attention);
 #else
     (void)level;
 #endif

@@ -10,10 +10,12 @@
 
 #include "kernels/elementwise.h"
 #include "kernels/linear_attention.h"
+#include "kernels/softmax_attention.h"
 
 typedef struct lilac_kernel_table {
     lilac_elementwise_kernels elementwise;
     lilac_linear_attention_kernels linear_attention;
+    lilac_softmax_attention_kernels softmax_attention;
 } lilac_kernel_table;
 
 /* The kernels of a level, which must not be above lilac_cpu_level_detect(). Never NULL; lives as long as the program.

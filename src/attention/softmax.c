@@ -1,0 +1,100 @@
+/* SPDX-License-Identifier: MIT */
+#include "attention/softmax.h"
+
+#include "core/bf16.h"
+#include "core/memory.h"
+
+#include <math.h>
+#include <string.h>
+
+/* Heads packed at a time for each thread. */
+enum { HEADS_PER_THREAD = 4 };
+
+void lilac_softmax_attention_config_default(const lilac_attention_shape *shape,
+                                            lilac_softmax_attention_config *config) {
+    const size_t size = lilac_size_max(shape->key_size, 1);
+    *config = (lilac_softmax_attention_config){.shape = *shape, .scale = (float)(1.0 / sqrt((double)size))};
+}
+
+/* The sizes below that are rounded up must not wrap; nothing that large can be addressed anyway. */
+static lilac_status check_sizes(lilac_context *context, const lilac_attention_shape *shape) {
+    const size_t largest =
+        lilac_size_max(lilac_size_max(shape->queries, shape->keys), lilac_size_max(shape->key_size, shape->value_size));
+    size_t heads;
+    if (largest > PTRDIFF_MAX / 2 || !lilac_size_multiply(shape->batch, shape->heads, &heads)) {
+        return lilac_fail(
+            context, LILAC_ERROR_OVERFLOW,
+            "softmax attention: batch %zu, heads %zu, queries %zu, keys %zu, key size %zu, value size %zu "
+            "cannot be addressed",
+            shape->batch, shape->heads, shape->queries, shape->keys, shape->key_size, shape->value_size);
+    }
+    return LILAC_OK;
+}
+
+lilac_status lilac_softmax_plan_make(lilac_context *context, const lilac_softmax_attention_config *config,
+                                     lilac_softmax_plan *plan) {
+    if (config == NULL) {
+        return lilac_fail(context, LILAC_ERROR_ARGUMENT, "softmax attention: config is NULL");
+    }
+    if (!isfinite(config->scale)) {
+        return lilac_fail(context, LILAC_ERROR_ARGUMENT, "softmax attention scale: expected a finite number, got %g",
+                          (double)config->scale);
+    }
+    const lilac_attention_shape *shape = &config->shape;
+    LILAC_TRY(lilac_attention_check_shape(context, shape, config->causal, config->key_lengths));
+    LILAC_TRY(check_sizes(context, shape));
+    plan->threads = (size_t)context->config.threads;
+    plan->heads = shape->batch * shape->heads;
+    plan->group = lilac_size_min(plan->heads, HEADS_PER_THREAD * plan->threads);
+    plan->padded_queries = lilac_round_up(shape->queries, LILAC_SOFTMAX_QUERY_BLOCK);
+    plan->query_blocks = plan->padded_queries / LILAC_SOFTMAX_QUERY_BLOCK;
+    plan->padded_keys = lilac_round_up(shape->keys, LILAC_SOFTMAX_PANEL);
+    plan->key_blocks = lilac_round_up(shape->keys, LILAC_SOFTMAX_KEY_BLOCK) / LILAC_SOFTMAX_KEY_BLOCK;
+    plan->key_stride = lilac_round_up(shape->key_size, LILAC_SOFTMAX_LANES);
+    plan->value_stride = lilac_round_up(shape->value_size, LILAC_SOFTMAX_LANES);
+    return LILAC_OK;
+}
+
+float *lilac_softmax_take_heads(lilac_workspace *workspace, const lilac_softmax_plan *plan, size_t rows, size_t size) {
+    size_t bytes;
+    if (!lilac_size_multiply(plan->group * sizeof(float), size, &bytes)) {
+        bytes = SIZE_MAX; /* more than can be taken: the workspace will say so */
+    }
+    return lilac_workspace_take(workspace, rows, bytes);
+}
+
+size_t lilac_softmax_visible_keys(const lilac_softmax_attention_config *config, size_t head) {
+    return config->key_lengths == NULL ? config->shape.keys : config->key_lengths[head / config->shape.heads];
+}
+
+static void load_row(const void *row, lilac_attention_dtype dtype, size_t size, float *y) {
+    if (dtype == LILAC_ATTENTION_F32) {
+        memcpy(y, row, size * sizeof(float));
+        return;
+    }
+    const uint16_t *halves = row;
+    for (size_t i = 0; i < size; i++) {
+        y[i] = lilac_bf16_to_float(halves[i]);
+    }
+}
+
+void lilac_softmax_load_rows(const lilac_softmax_attention_config *config, const lilac_attention_input *x, size_t head,
+                             size_t n, size_t count, size_t padded, size_t size, float *y, size_t ldy) {
+    const size_t b = head / config->shape.heads, h = head % config->shape.heads;
+    for (size_t r = 0; r < count; r++) {
+        load_row(lilac_attention_input_row(x, b, n + r, h), x->dtype, size, y + r * ldy);
+        memset(y + r * ldy + size, 0, (ldy - size) * sizeof(float));
+    }
+    memset(y + count * ldy, 0, (padded - count) * ldy * sizeof(float));
+}
+
+void lilac_softmax_store_rows(const lilac_softmax_attention_config *config, const float *x, size_t ldx, float factor,
+                              const lilac_attention_output *y, size_t head, size_t n, size_t count, size_t size) {
+    const size_t b = head / config->shape.heads, h = head % config->shape.heads;
+    for (size_t r = 0; r < count; r++) {
+        float *row = lilac_attention_output_row(y, b, n + r, h);
+        for (size_t i = 0; i < size; i++) {
+            row[i] = x[r * ldx + i] * factor;
+        }
+    }
+}

@@ -1,0 +1,49 @@
+/* SPDX-License-Identifier: MIT */
+/* What the forward and the backward pass of softmax attention share: how the work is cut into blocks and rows are
+ * packed. */
+#ifndef LILAC_ATTENTION_SOFTMAX_H
+#define LILAC_ATTENTION_SOFTMAX_H
+
+#include "attention/arguments.h"
+#include "kernels/softmax_attention.h"
+
+enum {
+    LILAC_SOFTMAX_QUERY_BLOCK = 96,              /* queries of a block; a multiple of LILAC_SOFTMAX_ROWS */
+    LILAC_SOFTMAX_KEY_BLOCK = LILAC_SOFTMAX_KEYS /* keys of a block */
+};
+
+static const double LILAC_SOFTMAX_LOG2_E = 1.4426950408889634;
+
+/* The heads of all sequences are numbered through and worked on in groups, which bounds the memory for packed heads. */
+typedef struct lilac_softmax_plan {
+    size_t threads;
+    size_t heads;                    /* B * H */
+    size_t group;                    /* heads in a group: enough to keep all threads busy */
+    size_t query_blocks, key_blocks; /* of a head */
+    size_t padded_queries;           /* queries rounded up to whole blocks */
+    size_t padded_keys;              /* keys rounded up to whole panels */
+    size_t key_stride, value_stride; /* D and M rounded up to LILAC_SOFTMAX_LANES */
+} lilac_softmax_plan;
+
+/* Errors: ARGUMENT (config is NULL, a scale that is not finite), OVERFLOW, and those of lilac_attention_check_shape. */
+lilac_status lilac_softmax_plan_make(lilac_context *context, const lilac_softmax_attention_config *config,
+                                     lilac_softmax_plan *plan);
+
+/* A piece of a workspace for `rows` rows of `size` floats of each head of a group. */
+float *lilac_softmax_take_heads(lilac_workspace *workspace, const lilac_softmax_plan *plan, size_t rows, size_t size);
+
+/* The number of keys of a head that are not masked. */
+size_t lilac_softmax_visible_keys(const lilac_softmax_attention_config *config, size_t head);
+
+/*
+ * Copies rows n .. n+count-1 of a head as floats to y (stride ldy), columns beyond size and rows from count to `padded`
+ * as zeros.
+ */
+void lilac_softmax_load_rows(const lilac_softmax_attention_config *config, const lilac_attention_input *x, size_t head,
+                             size_t n, size_t count, size_t padded, size_t size, float *y, size_t ldy);
+
+/* Writes `count` rows of x (stride ldx) times factor as rows n .. n+count-1 of a head. */
+void lilac_softmax_store_rows(const lilac_softmax_attention_config *config, const float *x, size_t ldx, float factor,
+                              const lilac_attention_output *y, size_t head, size_t n, size_t count, size_t size);
+
+#endif

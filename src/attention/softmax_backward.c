@@ -1,0 +1,309 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Softmax attention over whole sequences, backward. A task takes one block of keys through all blocks of queries and so
+ * has the gradients of its keys and values to itself; those of a block of queries are a sum over tasks, added up in the
+ * order of the keys.
+ */
+#include "attention/softmax.h"
+#include "core/memory.h"
+#include "core/parallel.h"
+#include "kernels/kernel_table.h"
+
+#include <math.h>
+#include <sched.h>
+#include <stdatomic.h>
+#include <string.h>
+
+enum {
+    QUERY_BLOCK = LILAC_SOFTMAX_QUERY_BLOCK,
+    KEY_BLOCK = LILAC_SOFTMAX_KEY_BLOCK,
+    SPINS = 1000 /* looks at a counter before the processor is given away */
+};
+
+/* What one thread needs: a block of keys and values, and its work on a block of queries. */
+typedef struct scratch {
+    float *keys;            /* [KEY_BLOCK][key_stride] */
+    float *key_panels;      /* [KEY_BLOCK][D], as panels */
+    float *value_panels;    /* [KEY_BLOCK][M], as panels */
+    float *key_gradients;   /* [KEY_BLOCK][key_stride], before the scale */
+    float *value_gradients; /* [KEY_BLOCK][value_stride] */
+    float *probabilities;   /* [QUERY_BLOCK][LILAC_SOFTMAX_SCORE_STRIDE] */
+    float *score_gradients; /* [QUERY_BLOCK][LILAC_SOFTMAX_SCORE_STRIDE] */
+} scratch;
+
+typedef struct backward_pass {
+    const lilac_softmax_attention_kernels *kernels;
+    const lilac_softmax_attention_config *config;
+    const lilac_softmax_attention_backward_tensors *tensors;
+    lilac_softmax_plan plan;
+    float *queries;          /* [group][padded_queries][key_stride] */
+    float *output_gradients; /* [group][padded_queries][value_stride] */
+    float *query_gradients;  /* [group][padded_queries][key_stride], before the scale */
+    float *offsets;          /* [group][padded_queries]: log-sum-exp in log2; INFINITY for a row without keys */
+    float *deltas;           /* [group][padded_queries]: output . its gradient */
+    atomic_size_t *added;    /* [group][query_blocks]: blocks of keys that are in query_gradients */
+    char *scratch;           /* [threads] */
+    size_t scratch_bytes;
+    size_t first_head;       /* of the group being worked on */
+    size_t group;            /* its number of heads */
+    atomic_size_t next_task; /* of the group */
+} backward_pass;
+
+/* The place of a task: a block of keys of a head. */
+typedef struct key_range {
+    size_t slot, head;  /* within the group, among all */
+    size_t first, keys; /* keys first .. first+keys-1; 0 keys if all are masked */
+} key_range;
+
+static scratch take_scratch(const backward_pass *pass, lilac_workspace *workspace) {
+    const lilac_attention_shape *shape = &pass->config->shape;
+    const size_t bytes = KEY_BLOCK * sizeof(float);
+    scratch own;
+    own.keys = lilac_workspace_take(workspace, bytes, pass->plan.key_stride);
+    own.key_panels = lilac_workspace_take(workspace, bytes, shape->key_size);
+    own.value_panels = lilac_workspace_take(workspace, bytes, shape->value_size);
+    own.key_gradients = lilac_workspace_take(workspace, bytes, pass->plan.key_stride);
+    own.value_gradients = lilac_workspace_take(workspace, bytes, pass->plan.value_stride);
+    own.probabilities = lilac_workspace_take(workspace, QUERY_BLOCK * LILAC_SOFTMAX_SCORE_STRIDE, sizeof(float));
+    own.score_gradients = lilac_workspace_take(workspace, QUERY_BLOCK * LILAC_SOFTMAX_SCORE_STRIDE, sizeof(float));
+    return own;
+}
+
+static lilac_status lay_out(lilac_context *context, const lilac_softmax_attention_config *config,
+                            lilac_workspace *workspace, backward_pass *pass) {
+    *pass = (backward_pass){.kernels = &context->kernels->softmax_attention, .config = config};
+    LILAC_TRY(lilac_softmax_plan_make(context, config, &pass->plan));
+    const lilac_softmax_plan *plan = &pass->plan;
+    pass->queries = lilac_softmax_take_heads(workspace, plan, plan->padded_queries, plan->key_stride);
+    pass->output_gradients = lilac_softmax_take_heads(workspace, plan, plan->padded_queries, plan->value_stride);
+    pass->query_gradients = lilac_softmax_take_heads(workspace, plan, plan->padded_queries, plan->key_stride);
+    pass->offsets = lilac_softmax_take_heads(workspace, plan, plan->padded_queries, 1);
+    pass->deltas = lilac_softmax_take_heads(workspace, plan, plan->padded_queries, 1);
+    pass->added = lilac_workspace_take(workspace, plan->group * sizeof(atomic_size_t), plan->query_blocks);
+    lilac_workspace own = lilac_workspace_over(NULL);
+    take_scratch(pass, &own);
+    pass->scratch_bytes = own.used;
+    pass->scratch = lilac_workspace_take(workspace, plan->threads, pass->scratch_bytes);
+    return LILAC_OK;
+}
+
+static float dot(const float *x, const float *y, size_t n) {
+    enum { PARTS = 16 };
+    float sums[PARTS] = {0.0f}, sum = 0.0f;
+    for (size_t i = 0; i < n; i += PARTS) {
+        const size_t parts = lilac_size_min(PARTS, n - i);
+        for (size_t j = 0; j < parts; j++) {
+            sums[j] += x[i + j] * y[i + j];
+        }
+    }
+    for (size_t j = 0; j < PARTS; j++) {
+        sum += sums[j];
+    }
+    return sum;
+}
+
+/* Offsets and deltas of queries n .. n+count-1 of a head; a row beyond them sees nothing. */
+static void pack_row_numbers(const backward_pass *pass, size_t slot, size_t n, size_t count) {
+    const lilac_softmax_plan *plan = &pass->plan;
+    const lilac_attention_shape *shape = &pass->config->shape;
+    const size_t head = pass->first_head + slot, row = slot * plan->padded_queries + n;
+    for (size_t r = 0; r < QUERY_BLOCK; r++) {
+        pass->offsets[row + r] = INFINITY;
+        pass->deltas[row + r] = 0.0f;
+    }
+    for (size_t r = 0; r < count; r++) {
+        const float log_sum_exp = pass->tensors->log_sum_exp[head * shape->queries + n + r];
+        const float *output =
+            lilac_attention_input_row(&pass->tensors->output, head / shape->heads, n + r, head % shape->heads);
+        if (log_sum_exp != -INFINITY) {
+            pass->offsets[row + r] = (float)(log_sum_exp * LILAC_SOFTMAX_LOG2_E);
+        }
+        pass->deltas[row + r] = dot(output, pass->output_gradients + (row + r) * plan->value_stride, shape->value_size);
+    }
+}
+
+/* Packs block `item % query_blocks` of the queries of head `item / query_blocks` of the group and what goes with them.
+ */
+static void pack_queries(void *argument, size_t begin, size_t end) {
+    const backward_pass *pass = argument;
+    const lilac_softmax_plan *plan = &pass->plan;
+    const lilac_attention_shape *shape = &pass->config->shape;
+    for (size_t item = begin; item < end; item++) {
+        const size_t slot = item / plan->query_blocks, head = pass->first_head + slot;
+        const size_t n = item % plan->query_blocks * QUERY_BLOCK, row = slot * plan->padded_queries + n;
+        const size_t count = lilac_size_min(QUERY_BLOCK, shape->queries - n);
+        lilac_softmax_load_rows(pass->config, &pass->tensors->query, head, n, count, QUERY_BLOCK, shape->key_size,
+                                pass->queries + row * plan->key_stride, plan->key_stride);
+        lilac_softmax_load_rows(pass->config, &pass->tensors->output_gradient, head, n, count, QUERY_BLOCK,
+                                shape->value_size, pass->output_gradients + row * plan->value_stride,
+                                plan->value_stride);
+        pack_row_numbers(pass, slot, n, count);
+        memset(pass->query_gradients + row * plan->key_stride, 0, QUERY_BLOCK * plan->key_stride * sizeof(float));
+        atomic_init(&pass->added[item], 0);
+    }
+}
+
+static void pack_keys(const backward_pass *pass, const scratch *own, const key_range *range) {
+    const lilac_softmax_plan *plan = &pass->plan;
+    const lilac_attention_shape *shape = &pass->config->shape;
+    const float scale = (float)(pass->config->scale * LILAC_SOFTMAX_LOG2_E);
+    /* The values' gradients are not in use yet: their place serves for the values as rows. */
+    lilac_softmax_load_rows(pass->config, &pass->tensors->value, range->head, range->first, range->keys, range->keys,
+                            shape->value_size, own->value_gradients, plan->value_stride);
+    pass->kernels->pack_panels(range->keys, shape->value_size, own->value_gradients, plan->value_stride, 1.0f,
+                               own->value_panels);
+    lilac_softmax_load_rows(pass->config, &pass->tensors->key, range->head, range->first, range->keys, range->keys,
+                            shape->key_size, own->keys, plan->key_stride);
+    pass->kernels->pack_panels(range->keys, shape->key_size, own->keys, plan->key_stride, scale, own->key_panels);
+}
+
+/* Takes the packed block of keys through one block of queries. */
+static void differentiate(const backward_pass *pass, const scratch *own, const key_range *range, size_t query_block) {
+    const lilac_softmax_attention_kernels *kernels = pass->kernels;
+    const lilac_softmax_plan *plan = &pass->plan;
+    const lilac_attention_shape *shape = &pass->config->shape;
+    const size_t n = query_block * QUERY_BLOCK, row = range->slot * plan->padded_queries + n;
+    const size_t count = lilac_size_min(QUERY_BLOCK, shape->queries - n);
+    const float *queries = pass->queries + row * plan->key_stride;
+    const float *output_gradients = pass->output_gradients + row * plan->value_stride;
+    const lilac_softmax_block block = {
+        .rows = lilac_round_up(count, LILAC_SOFTMAX_ROWS),
+        .keys = range->keys,
+        .diagonal = pass->config->causal ? (ptrdiff_t)(n + 1) - (ptrdiff_t)range->first : (ptrdiff_t)range->keys,
+    };
+    kernels->probabilities(&block, shape->key_size, queries, plan->key_stride, own->key_panels, pass->offsets + row,
+                           own->probabilities);
+    kernels->score_gradients(&block, shape->value_size, output_gradients, plan->value_stride, own->value_panels,
+                             pass->deltas + row, own->probabilities, own->score_gradients);
+    kernels->multiply_transposed(&block, own->probabilities, shape->value_size, output_gradients, plan->value_stride,
+                                 own->value_gradients, plan->value_stride);
+    kernels->multiply_transposed(&block, own->score_gradients, shape->key_size, queries, plan->key_stride,
+                                 own->key_gradients, plan->key_stride);
+
+    const size_t before = range->first / KEY_BLOCK;
+    atomic_size_t *added = &pass->added[range->slot * plan->query_blocks + query_block];
+    for (size_t spins = 0; atomic_load_explicit(added, memory_order_acquire) != before; spins++) {
+        if (spins >= SPINS) {
+            sched_yield();
+        }
+    }
+    kernels->multiply(&block, own->score_gradients, shape->key_size, own->keys, plan->key_stride,
+                      pass->query_gradients + row * plan->key_stride, plan->key_stride);
+    atomic_store_explicit(added, before + 1, memory_order_release);
+}
+
+/* The gradients of a block of keys and values, `count` of them of which the first range->keys are not masked. */
+static void differentiate_keys(const backward_pass *pass, const scratch *own, const key_range *range, size_t count) {
+    const lilac_softmax_plan *plan = &pass->plan;
+    const lilac_softmax_attention_config *config = pass->config;
+    const lilac_attention_shape *shape = &config->shape;
+    if (range->keys > 0) {
+        pack_keys(pass, own, range);
+    }
+    memset(own->key_gradients, 0, KEY_BLOCK * plan->key_stride * sizeof(float));
+    memset(own->value_gradients, 0, KEY_BLOCK * plan->value_stride * sizeof(float));
+    const size_t first_block = config->causal ? range->first / QUERY_BLOCK : 0;
+    for (size_t block = first_block; range->keys > 0 && block < plan->query_blocks; block++) {
+        differentiate(pass, own, range, block);
+    }
+    /* The kernels leave anything in the rows up to the next whole tile. */
+    const size_t masked = count - range->keys;
+    memset(own->key_gradients + range->keys * plan->key_stride, 0, masked * plan->key_stride * sizeof(float));
+    memset(own->value_gradients + range->keys * plan->value_stride, 0, masked * plan->value_stride * sizeof(float));
+    lilac_softmax_store_rows(config, own->key_gradients, plan->key_stride, config->scale, &pass->tensors->key_gradient,
+                             range->head, range->first, count, shape->key_size);
+    lilac_softmax_store_rows(config, own->value_gradients, plan->value_stride, 1.0f, &pass->tensors->value_gradient,
+                             range->head, range->first, count, shape->value_size);
+}
+
+/*
+ * One block of keys for each item, but which one is counted here: a block waits for the one before it of the same head,
+ * which must have been taken before by some thread. Neighbours in that order belong to different heads where there are
+ * several, so that they seldom wait at all.
+ */
+static void differentiate_blocks(void *argument, size_t begin, size_t end) {
+    backward_pass *pass = argument;
+    char *memory = pass->scratch + pass->scratch_bytes * (size_t)lilac_parallel_thread_index();
+    const scratch own = take_scratch(pass, &(lilac_workspace){.memory = memory});
+    for (size_t item = begin; item < end; item++) {
+        const size_t task = atomic_fetch_add(&pass->next_task, 1);
+        key_range range = {.slot = task % pass->group, .first = task / pass->group * KEY_BLOCK};
+        range.head = pass->first_head + range.slot;
+        const size_t visible = lilac_softmax_visible_keys(pass->config, range.head);
+        if (visible > range.first) {
+            range.keys = lilac_size_min(KEY_BLOCK, visible - range.first);
+        }
+        differentiate_keys(pass, &own, &range, lilac_size_min(KEY_BLOCK, pass->config->shape.keys - range.first));
+    }
+}
+
+static void store_query_gradients(void *argument, size_t begin, size_t end) {
+    const backward_pass *pass = argument;
+    const lilac_softmax_plan *plan = &pass->plan;
+    const lilac_attention_shape *shape = &pass->config->shape;
+    for (size_t item = begin; item < end; item++) {
+        const size_t slot = item / plan->query_blocks, n = item % plan->query_blocks * QUERY_BLOCK;
+        lilac_softmax_store_rows(
+            pass->config, pass->query_gradients + (slot * plan->padded_queries + n) * plan->key_stride,
+            plan->key_stride, pass->config->scale, &pass->tensors->query_gradient, pass->first_head + slot, n,
+            lilac_size_min(QUERY_BLOCK, shape->queries - n), shape->key_size);
+    }
+}
+
+lilac_status lilac_softmax_attention_backward_workspace_size(lilac_context *context,
+                                                             const lilac_softmax_attention_config *config,
+                                                             size_t *bytes) {
+    lilac_workspace workspace = lilac_workspace_over(NULL);
+    backward_pass pass;
+    LILAC_TRY(lay_out(context, config, &workspace, &pass));
+    if (bytes == NULL) {
+        return lilac_fail(context, LILAC_ERROR_ARGUMENT, "softmax attention backward: bytes is NULL");
+    }
+    return lilac_workspace_measured(context, &workspace, bytes);
+}
+
+static lilac_status check_tensors(lilac_context *context, const lilac_attention_shape *shape,
+                                  const lilac_softmax_attention_backward_tensors *tensors) {
+    if (tensors == NULL) {
+        return lilac_fail(context, LILAC_ERROR_ARGUMENT, "softmax attention backward: tensors is NULL");
+    }
+    const size_t N = shape->queries, keys = shape->keys, D = shape->key_size, M = shape->value_size;
+    LILAC_TRY(lilac_attention_check_input(context, "query", &tensors->query, shape, N, D));
+    LILAC_TRY(lilac_attention_check_input(context, "key", &tensors->key, shape, keys, D));
+    LILAC_TRY(lilac_attention_check_input(context, "value", &tensors->value, shape, keys, M));
+    LILAC_TRY(lilac_attention_check_input(context, "output", &tensors->output, shape, N, M));
+    LILAC_TRY(lilac_attention_check_input(context, "output gradient", &tensors->output_gradient, shape, N, M));
+    LILAC_TRY(lilac_attention_check_output(context, "query gradient", &tensors->query_gradient, shape, N, D));
+    LILAC_TRY(lilac_attention_check_output(context, "key gradient", &tensors->key_gradient, shape, keys, D));
+    LILAC_TRY(lilac_attention_check_output(context, "value gradient", &tensors->value_gradient, shape, keys, M));
+    if (tensors->output.dtype != LILAC_ATTENTION_F32) {
+        return lilac_fail(context, LILAC_ERROR_ARGUMENT,
+                          "output: expected F32 as the forward pass writes it, got BF16");
+    }
+    if (tensors->log_sum_exp == NULL && shape->batch * shape->heads * N > 0) {
+        return lilac_fail(context, LILAC_ERROR_ARGUMENT, "log_sum_exp: is NULL");
+    }
+    return LILAC_OK;
+}
+
+lilac_status lilac_softmax_attention_backward(lilac_context *context, const lilac_softmax_attention_config *config,
+                                              const lilac_softmax_attention_backward_tensors *tensors, void *workspace,
+                                              size_t workspace_bytes) {
+    size_t needed;
+    LILAC_TRY(lilac_softmax_attention_backward_workspace_size(context, config, &needed));
+    LILAC_TRY(check_tensors(context, &config->shape, tensors));
+    LILAC_TRY(lilac_workspace_check(context, workspace, workspace_bytes, needed));
+    lilac_workspace pieces = lilac_workspace_over(workspace);
+    backward_pass pass;
+    LILAC_TRY(lay_out(context, config, &pieces, &pass));
+    pass.tensors = tensors;
+    const lilac_softmax_plan *plan = &pass.plan;
+    for (; pass.first_head < plan->heads; pass.first_head += plan->group) {
+        pass.group = lilac_size_min(plan->group, plan->heads - pass.first_head);
+        atomic_init(&pass.next_task, 0);
+        lilac_parallel_for(context, pass.group * plan->query_blocks, 1, pack_queries, &pass);
+        lilac_parallel_tasks(context, pass.group * plan->key_blocks, differentiate_blocks, &pass);
+        lilac_parallel_for(context, pass.group * plan->query_blocks, 1, store_query_gradients, &pass);
+    }
+    return LILAC_OK;
+}

@@ -1,0 +1,195 @@
+/* SPDX-License-Identifier: MIT */
+/* Softmax attention over whole sequences, forward: blocks of queries against the packed keys and values of their head.
+ */
+#include "attention/softmax.h"
+#include "core/memory.h"
+#include "core/parallel.h"
+#include "kernels/kernel_table.h"
+
+#include <math.h>
+
+enum { QUERY_BLOCK = LILAC_SOFTMAX_QUERY_BLOCK, KEY_BLOCK = LILAC_SOFTMAX_KEY_BLOCK, PANEL = LILAC_SOFTMAX_PANEL };
+
+/* What one thread needs. */
+typedef struct scratch {
+    float *rows;   /* [QUERY_BLOCK][key_stride]: queries, or keys on their way into panels */
+    float *scores; /* [QUERY_BLOCK][LILAC_SOFTMAX_SCORE_STRIDE] */
+    lilac_softmax_state state;
+} scratch;
+
+typedef struct forward_pass {
+    const lilac_softmax_attention_kernels *kernels;
+    const lilac_softmax_attention_config *config;
+    const lilac_softmax_attention_forward_tensors *tensors;
+    lilac_softmax_plan plan;
+    float *keys;   /* [group][padded_keys][D], as panels */
+    float *values; /* [group][padded_keys][value_stride] */
+    char *scratch; /* [threads] */
+    size_t scratch_bytes;
+    size_t first_head; /* of the group being worked on */
+    size_t group;      /* its number of heads */
+} forward_pass;
+
+static scratch take_scratch(const lilac_softmax_plan *plan, lilac_workspace *workspace) {
+    scratch own;
+    own.rows = lilac_workspace_take(workspace, QUERY_BLOCK * sizeof(float), plan->key_stride);
+    own.scores = lilac_workspace_take(workspace, QUERY_BLOCK * LILAC_SOFTMAX_SCORE_STRIDE, sizeof(float));
+    own.state.maximum = lilac_workspace_take(workspace, QUERY_BLOCK, sizeof(float));
+    own.state.sums = lilac_workspace_take(workspace, QUERY_BLOCK * LILAC_SOFTMAX_LANES, sizeof(float));
+    own.state.out = lilac_workspace_take(workspace, QUERY_BLOCK * sizeof(float), plan->value_stride);
+    own.state.ld = plan->value_stride;
+    return own;
+}
+
+static scratch thread_scratch(const forward_pass *pass) {
+    char *memory = pass->scratch + pass->scratch_bytes * (size_t)lilac_parallel_thread_index();
+    return take_scratch(&pass->plan, &(lilac_workspace){.memory = memory});
+}
+
+static lilac_status lay_out(lilac_context *context, const lilac_softmax_attention_config *config,
+                            lilac_workspace *workspace, forward_pass *pass) {
+    *pass = (forward_pass){.kernels = &context->kernels->softmax_attention, .config = config};
+    LILAC_TRY(lilac_softmax_plan_make(context, config, &pass->plan));
+    const lilac_softmax_plan *plan = &pass->plan;
+    pass->keys = lilac_softmax_take_heads(workspace, plan, plan->padded_keys, config->shape.key_size);
+    pass->values = lilac_softmax_take_heads(workspace, plan, plan->padded_keys, plan->value_stride);
+    lilac_workspace own = lilac_workspace_over(NULL);
+    take_scratch(plan, &own);
+    pass->scratch_bytes = own.used;
+    pass->scratch = lilac_workspace_take(workspace, plan->threads, pass->scratch_bytes);
+    return LILAC_OK;
+}
+
+/* Packs block `item % key_blocks` of the keys and values of head `item / key_blocks` of the group. */
+static void pack_keys(void *argument, size_t begin, size_t end) {
+    const forward_pass *pass = argument;
+    const lilac_softmax_plan *plan = &pass->plan;
+    const lilac_attention_shape *shape = &pass->config->shape;
+    const float scale = (float)(pass->config->scale * LILAC_SOFTMAX_LOG2_E);
+    const scratch own = thread_scratch(pass);
+    for (size_t item = begin; item < end; item++) {
+        const size_t slot = item / plan->key_blocks, head = pass->first_head + slot;
+        const size_t first = item % plan->key_blocks * KEY_BLOCK;
+        const size_t last = lilac_size_min(first + KEY_BLOCK, lilac_softmax_visible_keys(pass->config, head));
+        for (size_t n = first; n < last; n += PANEL) {
+            const size_t count = lilac_size_min(PANEL, last - n), row = slot * plan->padded_keys + n;
+            lilac_softmax_load_rows(pass->config, &pass->tensors->value, head, n, count, count, shape->value_size,
+                                    pass->values + row * plan->value_stride, plan->value_stride);
+            lilac_softmax_load_rows(pass->config, &pass->tensors->key, head, n, count, count, shape->key_size, own.rows,
+                                    plan->key_stride);
+            pass->kernels->pack_panels(count, shape->key_size, own.rows, plan->key_stride, scale,
+                                       pass->keys + row * shape->key_size);
+        }
+    }
+}
+
+static void start_rows(const lilac_softmax_state *state, size_t rows) {
+    for (size_t r = 0; r < rows; r++) {
+        state->maximum[r] = -INFINITY;
+    }
+    for (size_t i = 0; i < rows * LILAC_SOFTMAX_LANES; i++) {
+        state->sums[i] = 0.0f;
+    }
+    for (size_t i = 0; i < rows * state->ld; i++) {
+        state->out[i] = 0.0f;
+    }
+}
+
+/* Writes the outputs and log-sum-exps of queries n .. n+count-1 of a head. */
+static void finish_rows(const forward_pass *pass, const lilac_softmax_state *state, size_t head, size_t n,
+                        size_t count) {
+    const lilac_attention_shape *shape = &pass->config->shape;
+    for (size_t r = 0; r < count; r++) {
+        float sum = 0.0f;
+        for (size_t i = 0; i < LILAC_SOFTMAX_LANES; i++) {
+            sum += state->sums[r * LILAC_SOFTMAX_LANES + i];
+        }
+        /* A row that saw no key has sums and outputs of 0. */
+        const float factor = sum == 0.0f ? 0.0f : 1.0f / sum;
+        lilac_softmax_store_rows(pass->config, state->out + r * state->ld, state->ld, factor, &pass->tensors->output,
+                                 head, n + r, 1, shape->value_size);
+        if (pass->tensors->log_sum_exp != NULL) {
+            pass->tensors->log_sum_exp[head * shape->queries + n + r] =
+                (float)(state->maximum[r] / LILAC_SOFTMAX_LOG2_E + log((double)sum));
+        }
+    }
+}
+
+/* Block of queries number `query_block` of a head against all keys it sees. */
+static void attend(const forward_pass *pass, const scratch *own, size_t slot, size_t query_block) {
+    const lilac_softmax_plan *plan = &pass->plan;
+    const lilac_attention_shape *shape = &pass->config->shape;
+    const size_t head = pass->first_head + slot, n = query_block * QUERY_BLOCK;
+    const size_t count = lilac_size_min(QUERY_BLOCK, shape->queries - n);
+    const size_t rows = lilac_round_up(count, LILAC_SOFTMAX_ROWS);
+    const size_t visible = lilac_softmax_visible_keys(pass->config, head);
+    const size_t keys = pass->config->causal ? lilac_size_min(visible, n + count) : visible;
+    lilac_softmax_load_rows(pass->config, &pass->tensors->query, head, n, count, rows, shape->key_size, own->rows,
+                            plan->key_stride);
+    start_rows(&own->state, rows);
+    for (size_t first = 0; first < keys; first += KEY_BLOCK) {
+        const size_t block_keys = lilac_size_min(KEY_BLOCK, keys - first), row = slot * plan->padded_keys + first;
+        const lilac_softmax_block block = {
+            .rows = rows,
+            .keys = block_keys,
+            .diagonal = pass->config->causal ? (ptrdiff_t)(n + 1) - (ptrdiff_t)first : (ptrdiff_t)block_keys,
+        };
+        pass->kernels->scores(&block, shape->key_size, own->rows, plan->key_stride, pass->keys + row * shape->key_size,
+                              own->scores);
+        pass->kernels->accumulate(&block, own->scores, shape->value_size, pass->values + row * plan->value_stride,
+                                  plan->value_stride, &own->state);
+    }
+    finish_rows(pass, &own->state, head, n, count);
+}
+
+/* The blocks of queries, last first: in the causal form those are the longest. */
+static void attend_blocks(void *argument, size_t begin, size_t end) {
+    const forward_pass *pass = argument;
+    const scratch own = thread_scratch(pass);
+    for (size_t item = begin; item < end; item++) {
+        attend(pass, &own, item % pass->group, pass->plan.query_blocks - 1 - item / pass->group);
+    }
+}
+
+lilac_status lilac_softmax_attention_forward_workspace_size(lilac_context *context,
+                                                            const lilac_softmax_attention_config *config,
+                                                            size_t *bytes) {
+    lilac_workspace workspace = lilac_workspace_over(NULL);
+    forward_pass pass;
+    LILAC_TRY(lay_out(context, config, &workspace, &pass));
+    if (bytes == NULL) {
+        return lilac_fail(context, LILAC_ERROR_ARGUMENT, "softmax attention forward: bytes is NULL");
+    }
+    return lilac_workspace_measured(context, &workspace, bytes);
+}
+
+static lilac_status check_tensors(lilac_context *context, const lilac_attention_shape *shape,
+                                  const lilac_softmax_attention_forward_tensors *tensors) {
+    if (tensors == NULL) {
+        return lilac_fail(context, LILAC_ERROR_ARGUMENT, "softmax attention forward: tensors is NULL");
+    }
+    LILAC_TRY(lilac_attention_check_input(context, "query", &tensors->query, shape, shape->queries, shape->key_size));
+    LILAC_TRY(lilac_attention_check_input(context, "key", &tensors->key, shape, shape->keys, shape->key_size));
+    LILAC_TRY(lilac_attention_check_input(context, "value", &tensors->value, shape, shape->keys, shape->value_size));
+    return lilac_attention_check_output(context, "output", &tensors->output, shape, shape->queries, shape->value_size);
+}
+
+lilac_status lilac_softmax_attention_forward(lilac_context *context, const lilac_softmax_attention_config *config,
+                                             const lilac_softmax_attention_forward_tensors *tensors, void *workspace,
+                                             size_t workspace_bytes) {
+    size_t needed;
+    LILAC_TRY(lilac_softmax_attention_forward_workspace_size(context, config, &needed));
+    LILAC_TRY(check_tensors(context, &config->shape, tensors));
+    LILAC_TRY(lilac_workspace_check(context, workspace, workspace_bytes, needed));
+    lilac_workspace pieces = lilac_workspace_over(workspace);
+    forward_pass pass;
+    LILAC_TRY(lay_out(context, config, &pieces, &pass));
+    pass.tensors = tensors;
+    const lilac_softmax_plan *plan = &pass.plan;
+    for (; pass.first_head < plan->heads; pass.first_head += plan->group) {
+        pass.group = lilac_size_min(plan->group, plan->heads - pass.first_head);
+        lilac_parallel_for(context, pass.group * plan->key_blocks, 1, pack_keys, &pass);
+        lilac_parallel_tasks(context, pass.group * plan->query_blocks, attend_blocks, &pass);
+    }
+    return LILAC_OK;
+}

@@ -1,0 +1,133 @@
+/* SPDX-License-Identifier: MIT */
+#include "kernels/softmax_attention.h"
+
+#include <math.h>
+
+enum { PANEL = LILAC_SOFTMAX_PANEL, STRIDE = LILAC_SOFTMAX_SCORE_STRIDE, LANES = LILAC_SOFTMAX_LANES };
+
+/* Element i of the row that became column `row` of its panel. */
+static float panel_element(const float *panels, size_t size, size_t row, size_t i) {
+    return panels[(row / PANEL * size + i) * PANEL + row % PANEL];
+}
+
+static float dot_panel(const float *x, const float *panels, size_t size, size_t row) {
+    float sum = 0.0f;
+    for (size_t i = 0; i < size; i++) {
+        sum += x[i] * panel_element(panels, size, row, i);
+    }
+    return sum;
+}
+
+static size_t padded_keys(const lilac_softmax_block *block) {
+    return (block->keys + PANEL - 1) / PANEL * PANEL;
+}
+
+static void pack_panels(size_t count, size_t size, const float *x, size_t ldx, float scale, float *panels) {
+    for (size_t first = 0; first < count; first += PANEL) {
+        for (size_t i = 0; i < size; i++) {
+            for (size_t row = first; row < first + PANEL; row++) {
+                *panels++ = row < count ? x[row * ldx + i] * scale : 0.0f;
+            }
+        }
+    }
+}
+
+static void scores(const lilac_softmax_block *block, size_t size, const float *q, size_t ldq, const float *panels,
+                   float *s) {
+    for (size_t r = 0; r < block->rows; r++) {
+        for (size_t k = 0; k < lilac_softmax_visible(block, r); k++) {
+            s[r * STRIDE + k] = dot_panel(q + r * ldq, panels, size, k);
+        }
+    }
+}
+
+/* Raises what is subtracted from a row's scores and scales down what has been summed up with less subtracted. */
+static void raise_maximum(const lilac_softmax_state *state, size_t row, size_t value_size, float maximum) {
+    const float factor = exp2f(state->maximum[row] - maximum);
+    for (size_t i = 0; i < LANES; i++) {
+        state->sums[row * LANES + i] *= factor;
+    }
+    for (size_t i = 0; i < value_size; i++) {
+        state->out[row * state->ld + i] *= factor;
+    }
+    state->maximum[row] = maximum;
+}
+
+static void accumulate(const lilac_softmax_block *block, float *s, size_t value_size, const float *v, size_t ldv,
+                       const lilac_softmax_state *state) {
+    for (size_t r = 0; r < block->rows; r++) {
+        const size_t visible = lilac_softmax_visible(block, r);
+        float *out = state->out + r * state->ld, maximum = -INFINITY;
+        for (size_t k = 0; k < visible; k++) {
+            maximum = s[r * STRIDE + k] > maximum ? s[r * STRIDE + k] : maximum;
+        }
+        if (maximum > state->maximum[r]) {
+            raise_maximum(state, r, value_size, maximum);
+        }
+        const float offset = state->maximum[r] == -INFINITY ? 0.0f : state->maximum[r];
+        for (size_t k = 0; k < visible; k++) {
+            const float p = exp2f(s[r * STRIDE + k] - offset);
+            state->sums[r * LANES] += p;
+            for (size_t i = 0; i < value_size; i++) {
+                out[i] += p * v[k * ldv + i];
+            }
+        }
+    }
+}
+
+static void probabilities(const lilac_softmax_block *block, size_t size, const float *q, size_t ldq,
+                          const float *panels, const float *offset, float *p) {
+    for (size_t r = 0; r < block->rows; r++) {
+        for (size_t k = 0; k < padded_keys(block); k++) {
+            p[r * STRIDE + k] =
+                k < lilac_softmax_visible(block, r) ? exp2f(dot_panel(q + r * ldq, panels, size, k) - offset[r]) : 0.0f;
+        }
+    }
+}
+
+static void score_gradients(const lilac_softmax_block *block, size_t size, const float *g, size_t ldg,
+                            const float *panels, const float *delta, const float *p, float *ds) {
+    for (size_t r = 0; r < block->rows; r++) {
+        for (size_t k = 0; k < padded_keys(block); k++) {
+            const size_t i = r * STRIDE + k;
+            ds[i] = k < lilac_softmax_visible(block, r) ? p[i] * (dot_panel(g + r * ldg, panels, size, k) - delta[r])
+                                                        : 0.0f;
+        }
+    }
+}
+
+static void multiply(const lilac_softmax_block *block, const float *a, size_t size, const float *b, size_t ldb,
+                     float *c, size_t ldc) {
+    for (size_t r = 0; r < block->rows; r++) {
+        for (size_t i = 0; i < size; i++) {
+            float sum = 0.0f;
+            for (size_t k = 0; k < lilac_softmax_visible(block, r); k++) {
+                sum += a[r * STRIDE + k] * b[k * ldb + i];
+            }
+            c[r * ldc + i] += sum;
+        }
+    }
+}
+
+static void multiply_transposed(const lilac_softmax_block *block, const float *a, size_t size, const float *b,
+                                size_t ldb, float *c, size_t ldc) {
+    for (size_t k = 0; k < block->keys; k++) {
+        for (size_t i = 0; i < size; i++) {
+            float sum = 0.0f;
+            for (size_t r = 0; r < block->rows; r++) {
+                sum += a[r * STRIDE + k] * b[r * ldb + i];
+            }
+            c[k * ldc + i] += sum;
+        }
+    }
+}
+
+void lilac_softmax_attention_kernels_reference(lilac_softmax_attention_kernels *kernels) {
+    kernels->pack_panels = pack_panels;
+    kernels->scores = scores;
+    kernels->accumulate = accumulate;
+    kernels->probabilities = probabilities;
+    kernels->score_gradients = score_gradients;
+    kernels->multiply = multiply;
+    kernels->multiply_transposed = multiply_transposed;
+}

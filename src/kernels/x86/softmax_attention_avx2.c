@@ -1,0 +1,306 @@
+/* SPDX-License-Identifier: MIT */
+/* Softmax attention kernels in AVX2: register tiles of 6 rows x 2 vectors, 12 accumulators of the 16 registers. */
+#include "kernels/softmax_attention.h"
+
+#include <immintrin.h>
+#include <math.h>
+
+#define ALWAYS_INLINE static inline __attribute__((always_inline))
+
+enum {
+    ROWS = LILAC_SOFTMAX_ROWS,
+    PANEL = LILAC_SOFTMAX_PANEL,
+    STRIDE = LILAC_SOFTMAX_SCORE_STRIDE,
+    SUMS = LILAC_SOFTMAX_LANES,
+    LANES = 8,
+    VECTORS = 2,
+    COLUMNS = VECTORS * LANES /* of a register tile */
+};
+
+/* Scores may exceed a row's subtracted maximum by this much (in log2) before the row is rescaled. */
+static const float SLACK = 8.0f;
+
+/* The method and the edges of exp2_lanes in AVX-512, explained there, but for results under the smallest normal number:
+ * they are +0. */
+ALWAYS_INLINE __m256 exp2_lanes(__m256 x) {
+    const __m256 shift = _mm256_set1_ps(0x1.8p23f), lowest = _mm256_set1_ps(-126.0f);
+    const __m256 in_range = _mm256_cmp_ps(x, lowest, _CMP_NLT_UQ);
+    x = _mm256_max_ps(lowest, x);
+    const __m256 shifted = _mm256_add_ps(x, shift);
+    const __m256 f = _mm256_sub_ps(x, _mm256_sub_ps(shifted, shift));
+    __m256 p = _mm256_fmadd_ps(_mm256_set1_ps(0x1.5c08e6p-10f), f, _mm256_set1_ps(0x1.3d0c52p-7f));
+    p = _mm256_fmadd_ps(p, f, _mm256_set1_ps(0x1.c6b6e4p-5f));
+    p = _mm256_fmadd_ps(p, f, _mm256_set1_ps(0x1.ebf918p-3f));
+    p = _mm256_fmadd_ps(p, f, _mm256_set1_ps(0x1.62e428p-1f));
+    p = _mm256_fmadd_ps(p, f, _mm256_set1_ps(0x1.000002p+0f));
+    /* The low bits of the shifted number are n; they are added to p's exponent. */
+    const __m256i exponent = _mm256_slli_epi32(_mm256_castps_si256(shifted), 23);
+    return _mm256_and_ps(in_range, _mm256_castsi256_ps(_mm256_add_epi32(_mm256_castps_si256(p), exponent)));
+}
+
+/* All bits set in the lanes of the vector that starts at `first` whose index is below `count`. */
+ALWAYS_INLINE __m256 lanes_below(size_t count, size_t first) {
+    const int lanes = count <= first ? 0 : count - first >= LANES ? LANES : (int)(count - first);
+    return _mm256_castsi256_ps(_mm256_cmpgt_epi32(_mm256_set1_epi32(lanes), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7)));
+}
+
+ALWAYS_INLINE void zero_tile(__m256 sum[ROWS][VECTORS]) {
+    for (int r = 0; r < ROWS; r++) {
+        for (int v = 0; v < VECTORS; v++) {
+            sum[r][v] = _mm256_setzero_ps();
+        }
+    }
+}
+
+/* sum[r][v] += sum over k < depth of a[r * row_step + k * depth_step] * b[k * ldb + lanes of v]. */
+ALWAYS_INLINE void multiply_tile(size_t depth, const float *a, size_t row_step, size_t depth_step, const float *b,
+                                 size_t ldb, __m256 sum[ROWS][VECTORS]) {
+    /* Two pointers reach six rows with the address forms p, p + step, p + 2 step. */
+    const float *a3 = a + 3 * row_step;
+    for (size_t k = 0; k < depth; k++) {
+        __m256 lanes[VECTORS];
+        for (int v = 0; v < VECTORS; v++) {
+            lanes[v] = _mm256_load_ps(b + LANES * v);
+        }
+        for (size_t r = 0; r < ROWS; r++) {
+            const __m256 factor = _mm256_broadcast_ss(r < 3 ? a + r * row_step : a3 + (r - 3) * row_step);
+            for (int v = 0; v < VECTORS; v++) {
+                sum[r][v] = _mm256_fmadd_ps(factor, lanes[v], sum[r][v]);
+            }
+        }
+        a += depth_step;
+        a3 += depth_step;
+        b += ldb;
+    }
+}
+
+/* c += a b for ROWS rows of c and `size` columns, rounded up to COLUMNS. The product is summed up by itself first. */
+ALWAYS_INLINE void add_product(size_t depth, const float *a, size_t row_step, size_t depth_step, size_t size,
+                               const float *b, size_t ldb, float *c, size_t ldc) {
+    for (size_t column = 0; column < size; column += COLUMNS) {
+        __m256 sum[ROWS][VECTORS];
+        zero_tile(sum);
+        multiply_tile(depth, a, row_step, depth_step, b + column, ldb, sum);
+        for (size_t r = 0; r < ROWS; r++) {
+            for (size_t v = 0; v < VECTORS; v++) {
+                float *lanes = c + r * ldc + column + LANES * v;
+                _mm256_store_ps(lanes, _mm256_add_ps(_mm256_load_ps(lanes), sum[r][v]));
+            }
+        }
+    }
+}
+
+static void scores(const lilac_softmax_block *block, size_t size, const float *q, size_t ldq, const float *panels,
+                   float *s) {
+    for (size_t first = 0; first < block->keys; first += COLUMNS) {
+        const float *panel = panels + first / PANEL * PANEL * size + first % PANEL;
+        for (size_t row = 0; row < block->rows; row += ROWS) {
+            if (lilac_softmax_visible(block, row + ROWS - 1) <= first) {
+                continue;
+            }
+            __m256 sum[ROWS][VECTORS];
+            zero_tile(sum);
+            multiply_tile(size, q + row * ldq, ldq, 1, panel, PANEL, sum);
+            for (size_t r = 0; r < ROWS; r++) {
+                for (size_t v = 0; v < VECTORS; v++) {
+                    _mm256_store_ps(s + (row + r) * STRIDE + first + LANES * v, sum[r][v]);
+                }
+            }
+        }
+    }
+}
+
+static float largest_lane(__m256 x) {
+    __m128 y = _mm_max_ps(_mm256_castps256_ps128(x), _mm256_extractf128_ps(x, 1));
+    y = _mm_max_ps(y, _mm_movehl_ps(y, y));
+    return _mm_cvtss_f32(_mm_max_ss(y, _mm_movehdup_ps(y)));
+}
+
+/* Raises what is subtracted from a row's scores and scales down what has been summed up with less subtracted. */
+static void raise_maximum(const lilac_softmax_state *state, size_t row, size_t value_size, float maximum) {
+    const __m256 factor = exp2_lanes(_mm256_set1_ps(state->maximum[row] - maximum));
+    for (size_t i = 0; i < SUMS; i += LANES) {
+        float *sums = state->sums + row * SUMS + i;
+        _mm256_store_ps(sums, _mm256_mul_ps(_mm256_load_ps(sums), factor));
+    }
+    for (size_t column = 0; column < value_size; column += LANES) {
+        float *out = state->out + row * state->ld + column;
+        _mm256_store_ps(out, _mm256_mul_ps(_mm256_load_ps(out), factor));
+    }
+    state->maximum[row] = maximum;
+}
+
+/* Turns a row's scores into 2^(score - maximum), zeros from `count` to `end`, and adds them to its sum. */
+ALWAYS_INLINE void exponentiate_row(float *s, size_t count, size_t end, const lilac_softmax_state *state, size_t row,
+                                    size_t value_size) {
+    const size_t whole = count / LANES * LANES;
+    const __m256 last =
+        _mm256_blendv_ps(_mm256_set1_ps(-INFINITY), _mm256_load_ps(s + whole), lanes_below(count, whole));
+    __m256 largest = last;
+    for (size_t k = 0; k < whole; k += LANES) {
+        largest = _mm256_max_ps(largest, _mm256_load_ps(s + k));
+    }
+    const __m256 limit = _mm256_set1_ps(state->maximum[row] + SLACK);
+    if (_mm256_movemask_ps(_mm256_cmp_ps(largest, limit, _CMP_GT_OQ)) != 0) {
+        raise_maximum(state, row, value_size, largest_lane(largest));
+    }
+    const __m256 maximum = _mm256_set1_ps(state->maximum[row] == -INFINITY ? 0.0f : state->maximum[row]);
+    __m256 sum = _mm256_load_ps(state->sums + row * SUMS);
+    for (size_t k = 0; k < whole; k += LANES) {
+        const __m256 p = exp2_lanes(_mm256_sub_ps(_mm256_load_ps(s + k), maximum));
+        sum = _mm256_add_ps(sum, p);
+        _mm256_store_ps(s + k, p);
+    }
+    if (whole < end) {
+        const __m256 p = exp2_lanes(_mm256_sub_ps(last, maximum));
+        sum = _mm256_add_ps(sum, p);
+        _mm256_store_ps(s + whole, p);
+    }
+    for (size_t k = whole + LANES; k < end; k += LANES) {
+        _mm256_store_ps(s + k, _mm256_setzero_ps());
+    }
+    _mm256_store_ps(state->sums + row * SUMS, sum);
+}
+
+static void accumulate(const lilac_softmax_block *block, float *s, size_t value_size, const float *v, size_t ldv,
+                       const lilac_softmax_state *state) {
+    for (size_t row = 0; row < block->rows; row += ROWS) {
+        const size_t end = lilac_softmax_visible(block, row + ROWS - 1);
+        if (end == 0) {
+            continue;
+        }
+        for (size_t r = row; r < row + ROWS; r++) {
+            exponentiate_row(s + r * STRIDE, lilac_softmax_visible(block, r), end, state, r, value_size);
+        }
+        add_product(end, s + row * STRIDE, STRIDE, 1, value_size, v, ldv, state->out + row * state->ld, state->ld);
+    }
+}
+
+static void zero_scores(float *s) {
+    for (size_t r = 0; r < ROWS; r++) {
+        for (size_t v = 0; v < VECTORS; v++) {
+            _mm256_store_ps(s + r * STRIDE + LANES * v, _mm256_setzero_ps());
+        }
+    }
+}
+
+static void probabilities(const lilac_softmax_block *block, size_t size, const float *q, size_t ldq,
+                          const float *panels, const float *offset, float *p) {
+    const size_t end = (block->keys + PANEL - 1) / PANEL * PANEL;
+    for (size_t first = 0; first < end; first += COLUMNS) {
+        const float *panel = panels + first / PANEL * PANEL * size + first % PANEL;
+        for (size_t row = 0; row < block->rows; row += ROWS) {
+            float *tile = p + row * STRIDE + first;
+            if (lilac_softmax_visible(block, row + ROWS - 1) <= first) {
+                zero_scores(tile);
+                continue;
+            }
+            __m256 sum[ROWS][VECTORS];
+            zero_tile(sum);
+            multiply_tile(size, q + row * ldq, ldq, 1, panel, PANEL, sum);
+            for (size_t r = 0; r < ROWS; r++) {
+                const __m256 shift = _mm256_set1_ps(offset[row + r]);
+                const size_t visible = lilac_softmax_visible(block, row + r);
+                for (size_t v = 0; v < VECTORS; v++) {
+                    const __m256 x = exp2_lanes(_mm256_sub_ps(sum[r][v], shift));
+                    const __m256 mask = lanes_below(visible, first + LANES * v);
+                    _mm256_store_ps(tile + r * STRIDE + LANES * v, _mm256_and_ps(mask, x));
+                }
+            }
+        }
+    }
+}
+
+static void score_gradients(const lilac_softmax_block *block, size_t size, const float *g, size_t ldg,
+                            const float *panels, const float *delta, const float *p, float *ds) {
+    const size_t end = (block->keys + PANEL - 1) / PANEL * PANEL;
+    for (size_t first = 0; first < end; first += COLUMNS) {
+        const float *panel = panels + first / PANEL * PANEL * size + first % PANEL;
+        for (size_t row = 0; row < block->rows; row += ROWS) {
+            const size_t at = row * STRIDE + first;
+            if (lilac_softmax_visible(block, row + ROWS - 1) <= first) {
+                zero_scores(ds + at);
+                continue;
+            }
+            __m256 sum[ROWS][VECTORS];
+            zero_tile(sum);
+            multiply_tile(size, g + row * ldg, ldg, 1, panel, PANEL, sum);
+            for (size_t r = 0; r < ROWS; r++) {
+                const __m256 shift = _mm256_set1_ps(delta[row + r]);
+                for (size_t v = 0; v < VECTORS; v++) {
+                    const size_t i = at + r * STRIDE + LANES * v;
+                    _mm256_store_ps(ds + i, _mm256_mul_ps(_mm256_load_ps(p + i), _mm256_sub_ps(sum[r][v], shift)));
+                }
+            }
+        }
+    }
+}
+
+static void multiply(const lilac_softmax_block *block, const float *a, size_t size, const float *b, size_t ldb,
+                     float *c, size_t ldc) {
+    for (size_t row = 0; row < block->rows; row += ROWS) {
+        const size_t end = lilac_softmax_visible(block, row + ROWS - 1);
+        add_product(end, a + row * STRIDE, STRIDE, 1, size, b, ldb, c + row * ldc, ldc);
+    }
+}
+
+static void multiply_transposed(const lilac_softmax_block *block, const float *a, size_t size, const float *b,
+                                size_t ldb, float *c, size_t ldc) {
+    for (size_t key = 0; key < block->keys; key += ROWS) {
+        /* Rows before `row` do not see this key or any after it: their entries are zeros. */
+        const ptrdiff_t before = (ptrdiff_t)key + 1 - block->diagonal;
+        const size_t row = before > 0 ? (size_t)before : 0;
+        if (row >= block->rows) {
+            break;
+        }
+        add_product(block->rows - row, a + row * STRIDE + key, 1, STRIDE, size, b + row * ldb, ldb, c + key * ldc, ldc);
+    }
+}
+
+/* Transposes an 8 x 8 matrix held in 8 registers. */
+ALWAYS_INLINE void transpose_lanes(__m256 x[LANES]) {
+    __m256 y[LANES];
+    for (int i = 0; i < LANES; i += 4) {
+        const __m256 a = _mm256_unpacklo_ps(x[i], x[i + 1]), b = _mm256_unpackhi_ps(x[i], x[i + 1]);
+        const __m256 c = _mm256_unpacklo_ps(x[i + 2], x[i + 3]), d = _mm256_unpackhi_ps(x[i + 2], x[i + 3]);
+        y[i] = _mm256_shuffle_ps(a, c, 0x44);
+        y[i + 1] = _mm256_shuffle_ps(a, c, 0xEE);
+        y[i + 2] = _mm256_shuffle_ps(b, d, 0x44);
+        y[i + 3] = _mm256_shuffle_ps(b, d, 0xEE);
+    }
+    /* y[4 i + j] now holds, for each half h, column 4 h + j of rows 4 i .. 4 i + 3. */
+    for (int j = 0; j < 4; j++) {
+        x[j] = _mm256_permute2f128_ps(y[j], y[4 + j], 0x20);
+        x[4 + j] = _mm256_permute2f128_ps(y[j], y[4 + j], 0x31);
+    }
+}
+
+static void pack_panels(size_t count, size_t size, const float *x, size_t ldx, float scale, float *panels) {
+    const __m256 factor = _mm256_set1_ps(scale);
+    const size_t padded = (count + PANEL - 1) / PANEL * PANEL;
+    for (size_t row = 0; row < padded; row += LANES) {
+        float *panel = panels + row / PANEL * PANEL * size + row % PANEL;
+        for (size_t column = 0; column < size; column += LANES) {
+            const __m256i mask = _mm256_castps_si256(lanes_below(size, column));
+            __m256 square[LANES];
+            for (size_t i = 0; i < LANES; i++) {
+                square[i] =
+                    row + i < count ? _mm256_maskload_ps(x + (row + i) * ldx + column, mask) : _mm256_setzero_ps();
+            }
+            transpose_lanes(square);
+            for (size_t i = 0; i < LANES && column + i < size; i++) {
+                _mm256_store_ps(panel + (column + i) * PANEL, _mm256_mul_ps(square[i], factor));
+            }
+        }
+    }
+}
+
+void lilac_softmax_attention_kernels_avx2(lilac_softmax_attention_kernels *kernels) {
+    kernels->pack_panels = pack_panels;
+    kernels->scores = scores;
+    kernels->accumulate = accumulate;
+    kernels->probabilities = probabilities;
+    kernels->score_gradients = score_gradients;
+    kernels->multiply = multiply;
+    kernels->multiply_transposed = multiply_transposed;
+}

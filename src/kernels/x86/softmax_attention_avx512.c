@@ -1,0 +1,324 @@
+/* SPDX-License-Identifier: MIT */
+/* Softmax attention kernels in AVX-512: register tiles of 6 rows x up to 4 vectors, 24 accumulators of the 32
+ * registers. */
+#include "kernels/softmax_attention.h"
+
+#include <immintrin.h>
+#include <math.h>
+#include <stdbool.h>
+
+#define ALWAYS_INLINE static inline __attribute__((always_inline))
+
+enum {
+    ROWS = LILAC_SOFTMAX_ROWS,
+    PANEL = LILAC_SOFTMAX_PANEL,
+    STRIDE = LILAC_SOFTMAX_SCORE_STRIDE,
+    LANES = 16,
+    VECTORS = PANEL / LANES
+};
+
+/* Scores may exceed a row's subtracted maximum by this much (in log2) before the row is rescaled. */
+static const float SLACK = 8.0f;
+
+/*
+ * 2^x within 2.2e-7 for x <= 127; results below 2^-149 are +0 and NaN gives NaN. x = n + f with n an integer and |f| <=
+ * 1/2; a minimax polynomial gives 2^f.
+ */
+ALWAYS_INLINE __m512 exp2_lanes(__m512 x) {
+    /* Adding 1.5 * 2^23 leaves no bits for a fraction: the sum is rounded to an integer. max returns its second operand
+     * for a NaN; the bound keeps that sum in range and maps -infinity to a result of 0. */
+    const __m512 shift = _mm512_set1_ps(0x1.8p23f);
+    x = _mm512_max_ps(_mm512_set1_ps(-200.0f), x);
+    const __m512 n = _mm512_sub_ps(_mm512_add_ps(x, shift), shift);
+    const __m512 f = _mm512_sub_ps(x, n);
+    __m512 p = _mm512_fmadd_ps(_mm512_set1_ps(0x1.5c08e6p-10f), f, _mm512_set1_ps(0x1.3d0c52p-7f));
+    p = _mm512_fmadd_ps(p, f, _mm512_set1_ps(0x1.c6b6e4p-5f));
+    p = _mm512_fmadd_ps(p, f, _mm512_set1_ps(0x1.ebf918p-3f));
+    p = _mm512_fmadd_ps(p, f, _mm512_set1_ps(0x1.62e428p-1f));
+    p = _mm512_fmadd_ps(p, f, _mm512_set1_ps(0x1.000002p+0f));
+    return _mm512_scalef_ps(p, n);
+}
+
+/* The lanes of the vector that starts at `first` whose index is below `count`. */
+ALWAYS_INLINE __mmask16 lanes_below(size_t count, size_t first) {
+    if (count <= first) {
+        return 0;
+    }
+    return count - first >= LANES ? (__mmask16)0xFFFF : (__mmask16)((1u << (count - first)) - 1);
+}
+
+/* sum[r][v] += sum over k < depth of a[r * row_step + k * depth_step] * b[k * ldb + lanes of v]; r < ROWS, v < vectors.
+ */
+ALWAYS_INLINE void multiply_tile(size_t depth, const float *a, size_t row_step, size_t depth_step, const float *b,
+                                 size_t ldb, const int vectors, __m512 sum[ROWS][VECTORS]) {
+    /* Two pointers reach six rows with the address forms p, p + step, p + 2 step. */
+    const float *a3 = a + 3 * row_step;
+    for (size_t k = 0; k < depth; k++) {
+        __m512 lanes[VECTORS];
+        for (int v = 0; v < vectors; v++) {
+            lanes[v] = _mm512_load_ps(b + LANES * v);
+        }
+        for (int r = 0; r < ROWS; r++) {
+            const __m512 factor = _mm512_set1_ps(r < 3 ? a[r * row_step] : a3[(r - 3) * row_step]);
+            for (int v = 0; v < vectors; v++) {
+                sum[r][v] = _mm512_fmadd_ps(factor, lanes[v], sum[r][v]);
+            }
+        }
+        a += depth_step;
+        a3 += depth_step;
+        b += ldb;
+    }
+}
+
+ALWAYS_INLINE void zero_tile(__m512 sum[ROWS][VECTORS]) {
+    for (int r = 0; r < ROWS; r++) {
+        for (int v = 0; v < VECTORS; v++) {
+            sum[r][v] = _mm512_setzero_ps();
+        }
+    }
+}
+
+/*
+ * c += a b for ROWS rows of c and the columns of `vectors` vectors. The product is summed up by itself before it is
+ * added: rounding errors then grow with the size of a block instead of the length of the sequence.
+ */
+ALWAYS_INLINE void add_product(size_t depth, const float *a, size_t row_step, size_t depth_step, const float *b,
+                               size_t ldb, float *c, size_t ldc, const int vectors) {
+    __m512 sum[ROWS][VECTORS];
+    zero_tile(sum);
+    multiply_tile(depth, a, row_step, depth_step, b, ldb, vectors, sum);
+    for (int r = 0; r < ROWS; r++) {
+        for (int v = 0; v < vectors; v++) {
+            float *lanes = c + r * ldc + LANES * v;
+            _mm512_store_ps(lanes, _mm512_add_ps(_mm512_load_ps(lanes), sum[r][v]));
+        }
+    }
+}
+
+/* The same for any number of columns, `size` rounded up to LANES. */
+ALWAYS_INLINE void add_product_columns(size_t depth, const float *a, size_t row_step, size_t depth_step, size_t size,
+                                       const float *b, size_t ldb, float *c, size_t ldc) {
+    size_t column = 0;
+    for (; column + (VECTORS - 1) * LANES < size; column += VECTORS * LANES) {
+        add_product(depth, a, row_step, depth_step, b + column, ldb, c + column, ldc, VECTORS);
+    }
+    if (column + 2 * LANES < size) {
+        add_product(depth, a, row_step, depth_step, b + column, ldb, c + column, ldc, 3);
+    } else if (column + LANES < size) {
+        add_product(depth, a, row_step, depth_step, b + column, ldb, c + column, ldc, 2);
+    } else if (column < size) {
+        add_product(depth, a, row_step, depth_step, b + column, ldb, c + column, ldc, 1);
+    }
+}
+
+static void scores(const lilac_softmax_block *block, size_t size, const float *q, size_t ldq, const float *panels,
+                   float *s) {
+    for (size_t first = 0; first < block->keys; first += PANEL) {
+        const float *panel = panels + first * size;
+        for (size_t row = 0; row < block->rows; row += ROWS) {
+            if (lilac_softmax_visible(block, row + ROWS - 1) <= first) {
+                continue;
+            }
+            __m512 sum[ROWS][VECTORS];
+            zero_tile(sum);
+            multiply_tile(size, q + row * ldq, ldq, 1, panel, PANEL, VECTORS, sum);
+            for (int r = 0; r < ROWS; r++) {
+                for (int v = 0; v < VECTORS; v++) {
+                    _mm512_store_ps(s + (row + (size_t)r) * STRIDE + first + (size_t)(LANES * v), sum[r][v]);
+                }
+            }
+        }
+    }
+}
+
+/* Raises the row's maximum to that of `largest` and scales its sum and output down to it. */
+static void raise_maximum(const lilac_softmax_state *state, size_t row, size_t value_size, __m512 largest) {
+    const float maximum = _mm512_reduce_max_ps(largest);
+    const __m512 factor = exp2_lanes(_mm512_set1_ps(state->maximum[row] - maximum));
+    float *sums = state->sums + row * LANES;
+    _mm512_store_ps(sums, _mm512_mul_ps(_mm512_load_ps(sums), factor));
+    for (size_t column = 0; column < value_size; column += LANES) {
+        float *out = state->out + row * state->ld + column;
+        _mm512_store_ps(out, _mm512_mul_ps(_mm512_load_ps(out), factor));
+    }
+    state->maximum[row] = maximum;
+}
+
+/* Turns a row's scores into 2^(score - maximum), zeros from `count` to `end`, and adds them to its sum. */
+ALWAYS_INLINE void exponentiate_row(float *s, size_t count, size_t end, const lilac_softmax_state *state, size_t row,
+                                    size_t value_size) {
+    const __m512 lowest = _mm512_set1_ps(-INFINITY);
+    const size_t whole = count / LANES * LANES;
+    const __mmask16 rest = lanes_below(count, whole);
+    const __m512 last = _mm512_mask_load_ps(lowest, rest, s + whole);
+    __m512 largest = last;
+    for (size_t k = 0; k < whole; k += LANES) {
+        largest = _mm512_max_ps(largest, _mm512_load_ps(s + k));
+    }
+    if (_mm512_cmp_ps_mask(largest, _mm512_set1_ps(state->maximum[row] + SLACK), _CMP_GT_OQ) != 0) {
+        raise_maximum(state, row, value_size, largest);
+    }
+    const __m512 maximum = _mm512_set1_ps(state->maximum[row] == -INFINITY ? 0.0f : state->maximum[row]);
+    __m512 sum = _mm512_load_ps(state->sums + row * LANES);
+    for (size_t k = 0; k < whole; k += LANES) {
+        const __m512 p = exp2_lanes(_mm512_sub_ps(_mm512_load_ps(s + k), maximum));
+        sum = _mm512_add_ps(sum, p);
+        _mm512_store_ps(s + k, p);
+    }
+    if (whole < end) {
+        const __m512 p = exp2_lanes(_mm512_sub_ps(last, maximum));
+        sum = _mm512_add_ps(sum, p);
+        _mm512_store_ps(s + whole, p);
+    }
+    for (size_t k = whole + LANES; k < end; k += LANES) {
+        _mm512_store_ps(s + k, _mm512_setzero_ps());
+    }
+    _mm512_store_ps(state->sums + row * LANES, sum);
+}
+
+static void accumulate(const lilac_softmax_block *block, float *s, size_t value_size, const float *v, size_t ldv,
+                       const lilac_softmax_state *state) {
+    for (size_t row = 0; row < block->rows; row += ROWS) {
+        const size_t end = lilac_softmax_visible(block, row + ROWS - 1);
+        if (end == 0) {
+            continue;
+        }
+        for (size_t r = row; r < row + ROWS; r++) {
+            exponentiate_row(s + r * STRIDE, lilac_softmax_visible(block, r), end, state, r, value_size);
+        }
+        add_product_columns(end, s + row * STRIDE, STRIDE, 1, value_size, v, ldv, state->out + row * state->ld,
+                            state->ld);
+    }
+}
+
+static void zero_scores(float *s) {
+    for (int r = 0; r < ROWS; r++) {
+        for (int v = 0; v < VECTORS; v++) {
+            _mm512_store_ps(s + r * STRIDE + LANES * v, _mm512_setzero_ps());
+        }
+    }
+}
+
+static void probabilities(const lilac_softmax_block *block, size_t size, const float *q, size_t ldq,
+                          const float *panels, const float *offset, float *p) {
+    for (size_t first = 0; first < block->keys; first += PANEL) {
+        for (size_t row = 0; row < block->rows; row += ROWS) {
+            float *tile = p + row * STRIDE + first;
+            if (lilac_softmax_visible(block, row + ROWS - 1) <= first) {
+                zero_scores(tile);
+                continue;
+            }
+            __m512 sum[ROWS][VECTORS];
+            zero_tile(sum);
+            multiply_tile(size, q + row * ldq, ldq, 1, panels + first * size, PANEL, VECTORS, sum);
+            const bool whole = lilac_softmax_visible(block, row) >= first + PANEL;
+            for (size_t r = 0; r < ROWS; r++) {
+                const __m512 shift = _mm512_set1_ps(offset[row + r]);
+                const size_t count = lilac_softmax_visible(block, row + r);
+                for (size_t v = 0; v < VECTORS; v++) {
+                    const __mmask16 mask = whole ? (__mmask16)0xFFFF : lanes_below(count, first + LANES * v);
+                    const __m512 x = exp2_lanes(_mm512_sub_ps(sum[r][v], shift));
+                    _mm512_store_ps(tile + r * STRIDE + LANES * v, _mm512_maskz_mov_ps(mask, x));
+                }
+            }
+        }
+    }
+}
+
+static void score_gradients(const lilac_softmax_block *block, size_t size, const float *g, size_t ldg,
+                            const float *panels, const float *delta, const float *p, float *ds) {
+    for (size_t first = 0; first < block->keys; first += PANEL) {
+        for (size_t row = 0; row < block->rows; row += ROWS) {
+            const size_t at = row * STRIDE + first;
+            if (lilac_softmax_visible(block, row + ROWS - 1) <= first) {
+                zero_scores(ds + at);
+                continue;
+            }
+            __m512 sum[ROWS][VECTORS];
+            zero_tile(sum);
+            multiply_tile(size, g + row * ldg, ldg, 1, panels + first * size, PANEL, VECTORS, sum);
+            for (size_t r = 0; r < ROWS; r++) {
+                const __m512 shift = _mm512_set1_ps(delta[row + r]);
+                for (size_t v = 0; v < VECTORS; v++) {
+                    const size_t i = at + r * STRIDE + LANES * v;
+                    _mm512_store_ps(ds + i, _mm512_mul_ps(_mm512_load_ps(p + i), _mm512_sub_ps(sum[r][v], shift)));
+                }
+            }
+        }
+    }
+}
+
+static void multiply(const lilac_softmax_block *block, const float *a, size_t size, const float *b, size_t ldb,
+                     float *c, size_t ldc) {
+    for (size_t row = 0; row < block->rows; row += ROWS) {
+        const size_t end = lilac_softmax_visible(block, row + ROWS - 1);
+        add_product_columns(end, a + row * STRIDE, STRIDE, 1, size, b, ldb, c + row * ldc, ldc);
+    }
+}
+
+static void multiply_transposed(const lilac_softmax_block *block, const float *a, size_t size, const float *b,
+                                size_t ldb, float *c, size_t ldc) {
+    for (size_t key = 0; key < block->keys; key += ROWS) {
+        /* Rows before `row` do not see this key or any after it: their entries are zeros. */
+        const ptrdiff_t before = (ptrdiff_t)key + 1 - block->diagonal;
+        const size_t row = before > 0 ? (size_t)before : 0;
+        if (row >= block->rows) {
+            break;
+        }
+        add_product_columns(block->rows - row, a + row * STRIDE + key, 1, STRIDE, size, b + row * ldb, ldb,
+                            c + key * ldc, ldc);
+    }
+}
+
+/* Transposes a 16 x 16 matrix held in 16 registers. */
+ALWAYS_INLINE void transpose_lanes(__m512 x[LANES]) {
+    __m512 y[LANES];
+    for (int i = 0; i < LANES; i += 4) {
+        const __m512 a = _mm512_unpacklo_ps(x[i], x[i + 1]), b = _mm512_unpackhi_ps(x[i], x[i + 1]);
+        const __m512 c = _mm512_unpacklo_ps(x[i + 2], x[i + 3]), d = _mm512_unpackhi_ps(x[i + 2], x[i + 3]);
+        y[i] = _mm512_castpd_ps(_mm512_unpacklo_pd(_mm512_castps_pd(a), _mm512_castps_pd(c)));
+        y[i + 1] = _mm512_castpd_ps(_mm512_unpackhi_pd(_mm512_castps_pd(a), _mm512_castps_pd(c)));
+        y[i + 2] = _mm512_castpd_ps(_mm512_unpacklo_pd(_mm512_castps_pd(b), _mm512_castps_pd(d)));
+        y[i + 3] = _mm512_castpd_ps(_mm512_unpackhi_pd(_mm512_castps_pd(b), _mm512_castps_pd(d)));
+    }
+    /* y[4 i + j] now holds, for each quarter q, column 4 q + j of rows 4 i .. 4 i + 3. */
+    for (int j = 0; j < 4; j++) {
+        const __m512 a = _mm512_shuffle_f32x4(y[j], y[4 + j], 0x88), b = _mm512_shuffle_f32x4(y[j], y[4 + j], 0xDD);
+        const __m512 c = _mm512_shuffle_f32x4(y[8 + j], y[12 + j], 0x88);
+        const __m512 d = _mm512_shuffle_f32x4(y[8 + j], y[12 + j], 0xDD);
+        x[j] = _mm512_shuffle_f32x4(a, c, 0x88);
+        x[8 + j] = _mm512_shuffle_f32x4(a, c, 0xDD);
+        x[4 + j] = _mm512_shuffle_f32x4(b, d, 0x88);
+        x[12 + j] = _mm512_shuffle_f32x4(b, d, 0xDD);
+    }
+}
+
+static void pack_panels(size_t count, size_t size, const float *x, size_t ldx, float scale, float *panels) {
+    const __m512 factor = _mm512_set1_ps(scale);
+    const size_t padded = (count + PANEL - 1) / PANEL * PANEL;
+    for (size_t row = 0; row < padded; row += LANES) {
+        float *panel = panels + row / PANEL * PANEL * size + row % PANEL;
+        for (size_t column = 0; column < size; column += LANES) {
+            const __mmask16 mask = lanes_below(size, column);
+            __m512 square[LANES];
+            for (size_t i = 0; i < LANES; i++) {
+                square[i] =
+                    row + i < count ? _mm512_maskz_loadu_ps(mask, x + (row + i) * ldx + column) : _mm512_setzero_ps();
+            }
+            transpose_lanes(square);
+            for (size_t i = 0; i < LANES && column + i < size; i++) {
+                _mm512_store_ps(panel + (column + i) * PANEL, _mm512_mul_ps(square[i], factor));
+            }
+        }
+    }
+}
+
+void lilac_softmax_attention_kernels_avx512(lilac_softmax_attention_kernels *kernels) {
+    kernels->pack_panels = pack_panels;
+    kernels->scores = scores;
+    kernels->accumulate = accumulate;
+    kernels->probabilities = probabilities;
+    kernels->score_gradients = score_gradients;
+    kernels->multiply = multiply;
+    kernels->multiply_transposed = multiply_transposed;
+}
