@@ -1,0 +1,139 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The vector operations that the kernels' shared bodies are written in, for AVX-512. `lanes` says how many of a
+ * vector's elements exist in memory: with the constant VECTOR_LANES loads and stores are plain ones, with less they are
+ * masked.
+ */
+#ifndef LILAC_KERNELS_X86_VECTOR_AVX512_H
+#define LILAC_KERNELS_X86_VECTOR_AVX512_H
+
+#include "kernels/x86/exp_avx512.h"
+
+#include <stddef.h>
+#include <stdint.h>
+
+typedef __m512 vector;        /* floats */
+typedef __m512i vector_words; /* as many 32-bit words, or half as many 64-bit ones */
+
+enum { VECTOR_LANES = 16 };
+
+static inline __mmask16 vector_mask(size_t lanes) {
+    return (__mmask16)((1u << lanes) - 1);
+}
+
+static inline vector vector_set(float value) {
+    return _mm512_set1_ps(value);
+}
+
+/* Lanes that are not loaded hold fill. */
+static inline vector vector_load_or(const float *p, size_t lanes, float fill) {
+    return _mm512_mask_loadu_ps(vector_set(fill), vector_mask(lanes), p);
+}
+
+static inline vector vector_load(const float *p, size_t lanes) {
+    return _mm512_maskz_loadu_ps(vector_mask(lanes), p);
+}
+
+static inline void vector_store(float *p, size_t lanes, vector v) {
+    _mm512_mask_storeu_ps(p, vector_mask(lanes), v);
+}
+
+static inline vector vector_load_bytes(const uint8_t *p, size_t lanes) {
+    return _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(_mm_maskz_loadu_epi8(vector_mask(lanes), p)));
+}
+
+static inline vector vector_add(vector a, vector b) {
+    return _mm512_add_ps(a, b);
+}
+
+static inline vector vector_subtract(vector a, vector b) {
+    return _mm512_sub_ps(a, b);
+}
+
+static inline vector vector_multiply(vector a, vector b) {
+    return _mm512_mul_ps(a, b);
+}
+
+/* a * b + c, rounded once. */
+static inline vector vector_multiply_add(vector a, vector b, vector c) {
+    return _mm512_fmadd_ps(a, b, c);
+}
+
+static inline vector vector_divide(vector a, vector b) {
+    return _mm512_div_ps(a, b);
+}
+
+static inline vector vector_square_root(vector a) {
+    return _mm512_sqrt_ps(a);
+}
+
+static inline vector vector_exp(vector a) {
+    return lilac_exp_avx512(a);
+}
+
+/* a > b ? a : b, so b where a is NaN. */
+static inline vector vector_max(vector a, vector b) {
+    return _mm512_max_ps(a, b);
+}
+
+static inline float vector_reduce_max(vector a) {
+    return _mm512_reduce_max_ps(a);
+}
+
+static inline float vector_reduce_add(vector a) {
+    return _mm512_reduce_add_ps(a);
+}
+
+/* v where a > 0, else +0. */
+static inline vector vector_where_positive(vector a, vector v) {
+    return _mm512_maskz_mov_ps(_mm512_cmp_ps_mask(a, _mm512_setzero_ps(), _CMP_GT_OQ), v);
+}
+
+/* v where the word is not below the threshold, else +0. */
+static inline vector vector_where_not_below(vector_words words, uint32_t threshold, vector v) {
+    return _mm512_maskz_mov_ps(_mm512_cmpge_epu32_mask(words, _mm512_set1_epi32((int)threshold)), v);
+}
+
+/* value in that lane, +0 in the others; the lane need not exist. */
+static inline vector vector_at_lane(int lane, float value) {
+    const __m512i lanes = _mm512_set_epi32(15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0);
+    return _mm512_maskz_mov_ps(_mm512_cmpeq_epi32_mask(lanes, _mm512_set1_epi32(lane)), vector_set(value));
+}
+
+/* The upper 24 bits of each word as a float. */
+static inline vector vector_from_upper_24(vector_words words) {
+    return _mm512_cvtepi32_ps(_mm512_srli_epi32(words, 8));
+}
+
+static inline vector_words vector_set_64(uint64_t value) {
+    return _mm512_set1_epi64((long long)value);
+}
+
+static inline vector_words vector_add_64(vector_words a, vector_words b) {
+    return _mm512_add_epi64(a, b);
+}
+
+/* first, first + 2, first + 4 .. as 64-bit words. */
+static inline vector_words vector_count_by_two_64(uint64_t first) {
+    return _mm512_add_epi64(vector_set_64(first), _mm512_set_epi64(14, 12, 10, 8, 6, 4, 2, 0));
+}
+
+/* The products of the lower halves of the 64-bit words. */
+static inline vector_words vector_multiply_low_halves(vector_words a, vector_words b) {
+    return _mm512_mul_epu32(a, b);
+}
+
+static inline vector_words vector_high_halves(vector_words a) {
+    return _mm512_srli_epi64(a, 32);
+}
+
+static inline vector_words vector_xor(vector_words a, vector_words b, vector_words c) {
+    return _mm512_ternarylogic_epi64(a, b, c, 0x96);
+}
+
+/* The lower halves of a's and b's 64-bit words in turn. */
+static inline vector_words vector_interleave_low_halves(vector_words a, vector_words b) {
+    return _mm512_mask_shuffle_epi32(a, 0xaaaa, b, _MM_PERM_CCAA);
+}
+
+#endif
