@@ -1,18 +1,19 @@
 /* SPDX-License-Identifier: MIT */
-/* exp of sixteen floats: within 0.9 ulp of the true value, denormal results included. */
+/* exp of sixteen floats: within 0.9 ulp of the true value; 0 in place of denormals. */
 #ifndef LILAC_KERNELS_X86_EXP_AVX512_H
 #define LILAC_KERNELS_X86_EXP_AVX512_H
 
 #include <immintrin.h>
 
 /*
- * exp(x) = 2^n exp(r) with n = round(x / ln 2), |r| <= ln 2 / 2, and a minimax polynomial for exp(r). Below -103.98 the
- * result is +0, above 88.73 infinity; results under the smallest normal number are rounded to denormals. NaN gives NaN.
+ * exp(x) = 2^n exp(r) with n = round(x / ln 2), |r| <= ln 2 / 2, and a minimax polynomial for exp(r). From 88.72284 on
+ * the result is infinity. Below -87.33654, where the true value is under the smallest normal number, it is +0:
+ * calculating with denormals is slow on many cpus, and a softmax can do without. NaN gives NaN.
  */
 static inline __m512 lilac_exp_avx512(__m512 x) {
-    /* Beyond these bounds the result no longer changes; inside them n and r are exact enough. min and max return their
-     * second operand for a NaN. */
-    x = _mm512_max_ps(_mm512_set1_ps(-104.0f), _mm512_min_ps(_mm512_set1_ps(89.0f), x));
+    const __mmask16 normal = _mm512_cmp_ps_mask(x, _mm512_set1_ps(-87.33654f), _CMP_NLT_UQ);
+    /* Keeps infinity out of r; overflows all the same. Of a NaN and a number, min returns the second. */
+    x = _mm512_min_ps(_mm512_set1_ps(89.0f), x);
 
     /* Adding 1.5 * 2^23 leaves no bits for a fraction: the sum is rounded to an integer. */
     const __m512 shift = _mm512_set1_ps(0x1.8p23f);
@@ -27,7 +28,7 @@ static inline __m512 lilac_exp_avx512(__m512 x) {
     p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(0x1.fffffcp-2f));
     p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(1.0f));
     p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(1.0f));
-    return _mm512_scalef_ps(p, n);
+    return _mm512_maskz_scalef_ps(normal, p, n);
 }
 
 #endif
