@@ -3,9 +3,9 @@
  * Contracts of the elementwise kernels: loops that touch each element once.
  *
  * Common rules. Matrices are row major with a row stride (ld...) in elements that is at least the number of columns. No
- * alignment is needed beyond a float's. Buffers must not overlap unless a contract says they may. A size of 0 is allowed and
- * touches nothing. Kernels never allocate and never read or write beyond the stated shapes. Two levels may differ by
- * rounding; one level always gives the same bytes.
+ * alignment is needed beyond a float's. Buffers must not overlap unless a contract says they may. A size of 0 is
+ * allowed and touches nothing. Kernels never allocate and never read or write beyond the stated shapes. One level
+ * always gives the same bytes; where a contract does not say otherwise, all levels give the same.
  */
 #ifndef LILAC_KERNELS_ELEMENTWISE_H
 #define LILAC_KERNELS_ELEMENTWISE_H
@@ -25,17 +25,16 @@ typedef struct lilac_dropout {
 /* One AdamW step's numbers (Loshchilov and Hutter, "Decoupled Weight Decay Regularization", 2019), t counted from 1. */
 typedef struct lilac_adamw_step {
     float beta1, beta2, epsilon;
-    float decay;               /* 1 - learning rate * weight decay */
-    float step_size;           /* learning rate / (1 - beta1^t) */
-    float inverse_root_bias2;  /* 1 / sqrt(1 - beta2^t) */
+    float decay;              /* 1 - learning rate * weight decay */
+    float step_size;          /* learning rate / (1 - beta1^t) */
+    float inverse_root_bias2; /* 1 / sqrt(1 - beta2^t) */
 } lilac_adamw_step;
 
 typedef struct lilac_elementwise_kernels {
     /* y[i] = x[i] * scale + offset, the product rounded before the sum. */
     void (*bytes_to_float)(size_t n, const uint8_t *x, float scale, float offset, float *y);
 
-    /* y[i] = low + (high - low) * u, u = (word >> 8) / 2^24, with the words of the stream from `random` on. The same
-     * bytes at every level. */
+    /* y[i] = low + (high - low) * u, u = (word >> 8) / 2^24, with the words of the stream from `random` on. */
     void (*random_uniform)(size_t n, const lilac_random *random, float low, float high, float *y);
 
     /* y[i][c] += bias[c]; y is rows x cols. */
@@ -46,11 +45,11 @@ typedef struct lilac_elementwise_kernels {
      * gives +0. dropout NULL: none. Row i takes its words from group dropout->random.group + i * ceil(cols / 64) on,
      * element c being word c from there.
      */
-    void (*bias_relu_dropout_forward)(size_t rows, size_t cols, const float *bias, const lilac_dropout *dropout, float *y,
-                                      size_t ldy);
+    void (*bias_relu_dropout_forward)(size_t rows, size_t cols, const float *bias, const lilac_dropout *dropout,
+                                      float *y, size_t ldy);
 
-    /* dx[i] = y[i] > 0 ? dy[i] * scale : 0, where y is the forward's output (0 both where ReLU and where dropout cut) and
-     * scale its dropout scale (1 without dropout). dx may be dy. */
+    /* dx[i] = y[i] > 0 ? dy[i] * scale : 0, where y is the forward's output (0 both where ReLU and where dropout cut)
+     * and scale its dropout scale (1 without dropout). dx may be dy. */
     void (*relu_dropout_backward)(size_t n, const float *y, float scale, const float *dy, float *dx);
 
     /* y[c] = sum over i of x[i][c], rows added in order; x is rows x cols. */
@@ -59,8 +58,9 @@ typedef struct lilac_elementwise_kernels {
     /*
      * Softmax and cross-entropy over the rows of logits (rows x classes, classes >= 1), labels[i] < classes:
      *   losses[i] = log(sum_c exp(l[i][c])) - l[i][labels[i]]
-     *   gradient[i][c] = (softmax(l[i])[c] - [c == labels[i]]) * scale          (gradient may be NULL, or logits itself)
-     * computed with the row's maximum taken out, so that it does not overflow.
+     *   gradient[i][c] = (softmax(l[i])[c] - [c == labels[i]]) * scale
+     * computed with the row's maximum taken out, so that it does not overflow. gradient may be NULL, or logits itself.
+     * Levels differ by rounding.
      */
     void (*softmax_cross_entropy)(size_t rows, size_t classes, const float *logits, size_t ld, const uint8_t *labels,
                                   float scale, float *losses, float *gradient);
@@ -68,6 +68,7 @@ typedef struct lilac_elementwise_kernels {
     /*
      * p *= decay;  m = beta1 m + (1 - beta1) g;  v = beta2 v + (1 - beta2) g^2;
      * p -= step_size * m / (sqrt(v) * inverse_root_bias2 + epsilon)
+     * Levels differ by rounding.
      */
     void (*adamw)(size_t n, const lilac_adamw_step *step, const float *gradient, float *parameter, float *moment1,
                   float *moment2);

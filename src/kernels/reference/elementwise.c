@@ -54,8 +54,8 @@ static void dropout_row(size_t n, const lilac_dropout *dropout, lilac_random pla
     }
 }
 
-static void bias_relu_dropout_forward(size_t rows, size_t cols, const float *bias, const lilac_dropout *dropout, float *y,
-                                      size_t ldy) {
+static void bias_relu_dropout_forward(size_t rows, size_t cols, const float *bias, const lilac_dropout *dropout,
+                                      float *y, size_t ldy) {
     const size_t groups = lilac_round_up(cols, LILAC_RANDOM_GROUP) / LILAC_RANDOM_GROUP;
     for (size_t i = 0; i < rows; i++) {
         bias_relu_row(cols, bias, y + i * ldy);
