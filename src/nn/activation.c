@@ -10,7 +10,8 @@
 enum { ROW_BLOCK = 64 };
 
 lilac_dropout lilac_dropout_create(double probability, lilac_random random) {
-    return (lilac_dropout){.threshold = (uint32_t)lrint(probability * 0x1p32),
+    /* A probability just below 1 rounds to 2^32, which would wrap to a threshold of 0. */
+    return (lilac_dropout){.threshold = (uint32_t)fmin(rint(probability * 0x1p32), UINT32_MAX),
                            .scale = (float)(1.0 / (1.0 - probability)),
                            .random = random};
 }
