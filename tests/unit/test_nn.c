@@ -116,52 +116,54 @@ static void test_linear(void **state) {
         check_linear(contexts[level][1], 1, 1, 1);
         check_linear(contexts[level][1], 7, 5, 3);
         check_linear(contexts[level][1], 3, 17, 19);
+        check_linear(contexts[level][1], 2, 3, 131);
     }
 }
 
-/* The sum of weights * dropout(relu(x + b)). */
+/* The sum of weights * mask * relu(x + b). */
 typedef struct {
     size_t B, out;
-    const lilac_dropout *dropout;
-    double probability;
-    const double *weights;
+    const double *weights, *mask;
     double *x, *b, *y;
 } activation_problem;
 
 static double activation_loss(void *argument) {
     const activation_problem *p = argument;
-    const size_t groups = (p->out + LILAC_RANDOM_GROUP - 1) / LILAC_RANDOM_GROUP;
     double loss = 0;
     for (size_t i = 0; i < p->B * p->out; i++) {
-        const size_t row = i / p->out, column = i % p->out;
-        const double sum = p->x[i] + p->b[column];
-        p->y[i] = sum > 0 ? sum : 0;
-        if (p->dropout != NULL) {
-            uint32_t words[LILAC_RANDOM_GROUP];
-            lilac_random random = p->dropout->random;
-            random.group += row * groups + column / LILAC_RANDOM_GROUP;
-            lilac_random_group(&random, words);
-            const bool dropped = (double)words[column % LILAC_RANDOM_GROUP] < p->probability * 0x1p32;
-            p->y[i] = dropped ? 0 : p->y[i] / (1 - p->probability);
-        }
+        const double sum = p->x[i] + p->b[i % p->out];
+        p->y[i] = sum > 0 ? p->mask[i] * sum : 0;
         loss += p->weights[i] * p->y[i];
     }
     return loss;
+}
+
+/* What dropout multiplies each element by. */
+static double *create_mask(size_t B, size_t out, double probability, lilac_random random) {
+    double *mask = malloc(B * out * sizeof *mask);
+    assert_non_null(mask);
+    const size_t groups = (out + LILAC_RANDOM_GROUP - 1) / LILAC_RANDOM_GROUP;
+    for (size_t i = 0; i < B * out; i++) {
+        uint32_t words[LILAC_RANDOM_GROUP];
+        lilac_random place = random;
+        place.group += i / out * groups + i % out / LILAC_RANDOM_GROUP;
+        lilac_random_group(&place, words);
+        const bool dropped = (double)words[i % out % LILAC_RANDOM_GROUP] < probability * 0x1p32;
+        mask[i] = dropped ? 0 : 1 / (1 - probability);
+    }
+    return mask;
 }
 
 static void check_activation(lilac_context *context, size_t B, size_t out, double probability) {
     const lilac_dropout dropout =
         lilac_dropout_create(probability, lilac_random_stream(3, LILAC_RANDOM_TEST, UINT64_C(1) << 40));
     float *y = create_floats(B * out, 0), *b = create_floats(out, 1), *dy = create_floats(B * out, 2);
-    activation_problem p = {
-        .B = B, .out = out, .dropout = probability > 0 ? &dropout : NULL, .probability = probability};
-    double *weights = to_doubles(B * out, dy);
-    p.weights = weights;
-    p.x = to_doubles(B * out, y);
+    double *weights = to_doubles(B * out, dy), *mask = create_mask(B, out, probability, dropout.random);
+    activation_problem p = {.B = B, .out = out, .weights = weights, .mask = mask, .x = to_doubles(B * out, y)};
     p.b = to_doubles(out, b);
     p.y = to_doubles(B * out, y);
     activation_loss(&p);
-    lilac_bias_relu_dropout_forward(context, B, out, b, p.dropout, y);
+    lilac_bias_relu_dropout_forward(context, B, out, b, probability > 0 ? &dropout : NULL, y);
     lilac_test_expect_close("y", B * out, y, p.y, 1e-6, 0);
     lilac_relu_dropout_backward(context, B, out, y, probability > 0 ? dropout.scale : 1.0f, dy);
     lilac_test_expect_gradient("dx", activation_loss, &p, B * out, p.x, dy, 1e-5);
@@ -169,6 +171,7 @@ static void check_activation(lilac_context *context, size_t B, size_t out, doubl
     free(b);
     free(dy);
     free(weights);
+    free(mask);
     free(p.x);
     free(p.b);
     free(p.y);
@@ -181,6 +184,7 @@ static void test_activation(void **state) {
         check_activation(contexts[level][1], 5, 7, 0.25);
         check_activation(contexts[level][1], 3, 131, 0.5);
         check_activation(contexts[level][1], 131, 3, 0.1);
+        check_activation(contexts[level][1], 67, 66, 0.3);
     }
 }
 
