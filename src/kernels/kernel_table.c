@@ -17,11 +17,13 @@ static void fill_table(lilac_kernel_table *table, lilac_cpu_level level) {
         return;
     }
     lilac_elementwise_kernels_avx2(&table->elementwise);
+    lilac_linear_attention_kernels_avx2(&table->linear_attention);
     lilac_softmax_attention_kernels_avx2(&table->softmax_attention);
     if (level < LILAC_CPU_AVX512) {
         return;
     }
     lilac_elementwise_kernels_avx512(&table->elementwise);
+    lilac_linear_attention_kernels_avx512(&table->linear_attention);
     lilac_softmax_attention_kernels_avx512(&table->softmax_attention);
 #else
     (void)level;

@@ -134,4 +134,48 @@ static inline vector_words vector_interleave_low_halves(vector_words a, vector_w
     return _mm256_blend_epi32(a, _mm256_slli_epi64(b, 32), 0xaa);
 }
 
+static inline vector vector_zero(void) {
+    return _mm256_setzero_ps();
+}
+
+static inline vector vector_load_bf16(const uint16_t *p, size_t lanes) {
+    /* There is no masked load of 16-bit words. */
+    uint16_t words[VECTOR_LANES] = {0};
+    memcpy(words, p, lanes * sizeof *words);
+    const __m256i wide = _mm256_cvtepu16_epi32(_mm_loadu_si128((const __m128i *)(const void *)words));
+    return _mm256_castsi256_ps(_mm256_slli_epi32(wide, 16));
+}
+
+static inline vector vector_keep(size_t lanes, vector a) {
+    return _mm256_and_ps(_mm256_castsi256_ps(vector_mask(lanes)), a);
+}
+
+static inline vector vector_min(vector a, vector b) {
+    return _mm256_min_ps(a, b);
+}
+
+static inline vector vector_elu_plus_one(vector a) {
+    const __m256 positive = _mm256_cmp_ps(a, _mm256_setzero_ps(), _CMP_GT_OQ);
+    return _mm256_blendv_ps(lilac_exp_avx2(a), _mm256_add_ps(a, _mm256_set1_ps(1.0f)), positive);
+}
+
+static inline void vector_transpose(vector x[VECTOR_LANES]) {
+    __m256 pairs[VECTOR_LANES], quads[VECTOR_LANES];
+    for (int i = 0; i < VECTOR_LANES; i += 2) {
+        pairs[i] = _mm256_unpacklo_ps(x[i], x[i + 1]);
+        pairs[i + 1] = _mm256_unpackhi_ps(x[i], x[i + 1]);
+    }
+    /* quads[i + j], i a multiple of 4: in each half p, column 4 p + j of rows i .. i + 3. */
+    for (int i = 0; i < VECTOR_LANES; i += 4) {
+        quads[i] = _mm256_shuffle_ps(pairs[i], pairs[i + 2], 0x44);
+        quads[i + 1] = _mm256_shuffle_ps(pairs[i], pairs[i + 2], 0xee);
+        quads[i + 2] = _mm256_shuffle_ps(pairs[i + 1], pairs[i + 3], 0x44);
+        quads[i + 3] = _mm256_shuffle_ps(pairs[i + 1], pairs[i + 3], 0xee);
+    }
+    for (int j = 0; j < 4; j++) {
+        x[j] = _mm256_permute2f128_ps(quads[j], quads[4 + j], 0x20);
+        x[4 + j] = _mm256_permute2f128_ps(quads[j], quads[4 + j], 0x31);
+    }
+}
+
 #endif

@@ -136,4 +136,58 @@ static inline vector_words vector_interleave_low_halves(vector_words a, vector_w
     return _mm512_mask_shuffle_epi32(a, 0xaaaa, b, _MM_PERM_CCAA);
 }
 
+static inline vector vector_zero(void) {
+    return _mm512_setzero_ps();
+}
+
+/* bf16 numbers as floats; lanes that are not loaded hold 0. */
+static inline vector vector_load_bf16(const uint16_t *p, size_t lanes) {
+    const __m512i wide = _mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(vector_mask(lanes), p));
+    return _mm512_castsi512_ps(_mm512_slli_epi32(wide, 16));
+}
+
+/* The first lanes of a, 0 in the others. */
+static inline vector vector_keep(size_t lanes, vector a) {
+    return _mm512_maskz_mov_ps(vector_mask(lanes), a);
+}
+
+static inline vector vector_min(vector a, vector b) {
+    return _mm512_min_ps(a, b);
+}
+
+/* elu(a) + 1. */
+static inline vector vector_elu_plus_one(vector a) {
+    const __mmask16 positive = _mm512_cmp_ps_mask(a, _mm512_setzero_ps(), _CMP_GT_OQ);
+    return _mm512_mask_add_ps(lilac_exp_avx512(a), positive, a, _mm512_set1_ps(1.0f));
+}
+
+/* Transposes the square matrix whose rows are the vectors. */
+static inline void vector_transpose(vector x[VECTOR_LANES]) {
+    __m512 pairs[VECTOR_LANES];
+    for (int i = 0; i < VECTOR_LANES; i += 2) {
+        pairs[i] = _mm512_unpacklo_ps(x[i], x[i + 1]);
+        pairs[i + 1] = _mm512_unpackhi_ps(x[i], x[i + 1]);
+    }
+    /* quads[i + j], i a multiple of 4: in each 128-bit part p, column 4 p + j of rows i .. i + 3. */
+    __m512 quads[VECTOR_LANES];
+    for (int i = 0; i < VECTOR_LANES; i += 4) {
+        const __m512d a = _mm512_castps_pd(pairs[i]), b = _mm512_castps_pd(pairs[i + 1]);
+        const __m512d c = _mm512_castps_pd(pairs[i + 2]), d = _mm512_castps_pd(pairs[i + 3]);
+        quads[i] = _mm512_castpd_ps(_mm512_unpacklo_pd(a, c));
+        quads[i + 1] = _mm512_castpd_ps(_mm512_unpackhi_pd(a, c));
+        quads[i + 2] = _mm512_castpd_ps(_mm512_unpacklo_pd(b, d));
+        quads[i + 3] = _mm512_castpd_ps(_mm512_unpackhi_pd(b, d));
+    }
+    for (int j = 0; j < 4; j++) {
+        const __m512 a = _mm512_shuffle_f32x4(quads[j], quads[4 + j], 0x88);      /* parts 0 and 2 of rows 0 .. 7 */
+        const __m512 b = _mm512_shuffle_f32x4(quads[8 + j], quads[12 + j], 0x88); /* and of rows 8 .. 15 */
+        const __m512 c = _mm512_shuffle_f32x4(quads[j], quads[4 + j], 0xdd);      /* parts 1 and 3 of them */
+        const __m512 d = _mm512_shuffle_f32x4(quads[8 + j], quads[12 + j], 0xdd);
+        x[j] = _mm512_shuffle_f32x4(a, b, 0x88);
+        x[4 + j] = _mm512_shuffle_f32x4(c, d, 0x88);
+        x[8 + j] = _mm512_shuffle_f32x4(a, b, 0xdd);
+        x[12 + j] = _mm512_shuffle_f32x4(c, d, 0xdd);
+    }
+}
+
 #endif

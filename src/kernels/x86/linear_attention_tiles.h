@@ -1,0 +1,154 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The parts that the linear attention kernels of a level are made of, written over the vector type of vector_avx2.h or
+ * vector_avx512.h, one of which the including file has included before: packing the rows of a chunk, and register tiles
+ * of matrix products.
+ *
+ * A chunk is packed once: rows become floats, mapped, padded with zeros to whole vectors and made neighbours (rows of a
+ * fused projection lie so far apart that a chunk of them would fall on a few cache sets only). All products then run on
+ * packed matrices, whose row strides are multiples of VECTOR_LANES.
+ */
+#ifndef LILAC_KERNELS_X86_LINEAR_ATTENTION_TILES_H
+#define LILAC_KERNELS_X86_LINEAR_ATTENTION_TILES_H
+
+#include "kernels/linear_attention.h"
+
+#include <string.h>
+
+#define ALWAYS_INLINE static inline __attribute__((always_inline))
+
+enum { TILE_VECTORS = 2 };
+
+/* `lanes` of a row's numbers from column c on, 0 in the other lanes. */
+ALWAYS_INLINE vector row_vector(const lilac_linear_attention_rows *rows, size_t row, size_t c, const size_t lanes,
+                                const bool bf16) {
+    const size_t index = row * rows->stride + c;
+    return bf16 ? vector_load_bf16((const uint16_t *)rows->data + index, lanes)
+                : vector_load((const float *)rows->data + index, lanes);
+}
+
+ALWAYS_INLINE void pack_rows_as(const lilac_linear_attention_rows *rows, size_t count, size_t columns, size_t ld,
+                                float *to, const bool bf16, const bool elu_plus_one) {
+    const size_t whole = columns - columns % VECTOR_LANES;
+    for (size_t row = 0; row < count; row++) {
+        float *to_row = to + row * ld;
+        size_t c = 0;
+        for (; c < whole; c += VECTOR_LANES) {
+            const vector x = row_vector(rows, row, c, VECTOR_LANES, bf16);
+            vector_store(to_row + c, VECTOR_LANES, elu_plus_one ? vector_elu_plus_one(x) : x);
+        }
+        if (c < columns) {
+            const vector x = row_vector(rows, row, c, columns - c, bf16);
+            const vector y = elu_plus_one ? vector_keep(columns - c, vector_elu_plus_one(x)) : x;
+            vector_store(to_row + c, VECTOR_LANES, y);
+            c += VECTOR_LANES;
+        }
+        for (; c < ld; c += VECTOR_LANES) {
+            vector_store(to_row + c, VECTOR_LANES, vector_zero());
+        }
+    }
+}
+
+/* Packs count rows, mapped if elu_plus_one, into rows of ld floats. */
+static void pack_only(const lilac_linear_attention_rows *rows, size_t count, size_t columns, bool elu_plus_one,
+                      size_t ld, float *to) {
+    if (rows->bf16) {
+        if (elu_plus_one) {
+            pack_rows_as(rows, count, columns, ld, to, true, true);
+        } else {
+            pack_rows_as(rows, count, columns, ld, to, true, false);
+        }
+    } else if (elu_plus_one) {
+        pack_rows_as(rows, count, columns, ld, to, false, true);
+    } else {
+        pack_rows_as(rows, count, columns, ld, to, false, false);
+    }
+}
+
+/* The same, and zeros the rows from there up to a multiple of VECTOR_LANES. */
+static void pack_rows(const lilac_linear_attention_rows *rows, size_t count, size_t columns, bool elu_plus_one,
+                      size_t ld, float *to) {
+    pack_only(rows, count, columns, elu_plus_one, ld, to);
+    memset(to + count * ld, 0, (lilac_round_up(count, VECTOR_LANES) - count) * ld * sizeof *to);
+}
+
+/* to (columns x rows, stride ldt) = the transpose of from (rows x columns, stride ldf); both counts multiples of
+ * VECTOR_LANES.
+ */
+static void transpose(size_t rows, size_t columns, const float *from, size_t ldf, float *to, size_t ldt) {
+    for (size_t r = 0; r < rows; r += VECTOR_LANES) {
+        for (size_t c = 0; c < columns; c += VECTOR_LANES) {
+            vector block[VECTOR_LANES];
+            for (size_t i = 0; i < VECTOR_LANES; i++) {
+                block[i] = vector_load(from + (r + i) * ldf + c, VECTOR_LANES);
+            }
+            vector_transpose(block);
+            for (size_t i = 0; i < VECTOR_LANES; i++) {
+                vector_store(to + (c + i) * ldt + r, VECTOR_LANES, block[i]);
+            }
+        }
+    }
+}
+
+/* A factor of a product: element (row, k) is at data[row * row_step + k * depth_step]. */
+typedef struct left_factor {
+    const float *data;
+    size_t row_step, depth_step;
+} left_factor;
+
+/* A register tile: TILE_ROWS rows, `vectors` of TILE_VECTORS vectors. */
+typedef struct tile {
+    vector sum[TILE_ROWS][TILE_VECTORS];
+} tile;
+
+/* sum[r][v] += sum over k < depth of a(row + r, k) * b[k * ldb + lanes of v]. */
+ALWAYS_INLINE void multiply_tile(tile *t, size_t depth, left_factor a, size_t row, const float *b, size_t ldb,
+                                 const int vectors) {
+    /* Few pointers reach all rows with the address forms p, p + step and p + 2 step. */
+    const float *low = a.data + row * a.row_step;
+    const float *high = low + TILE_ROWS / 2 * a.row_step;
+    for (size_t k = 0; k < depth; k++) {
+        vector lanes[TILE_VECTORS];
+        for (int v = 0; v < vectors; v++) {
+            lanes[v] = vector_load(b + v * VECTOR_LANES, VECTOR_LANES);
+        }
+        for (int r = 0; r < TILE_ROWS; r++) {
+            const float *x = r < TILE_ROWS / 2 ? low + r * a.row_step : high + (r - TILE_ROWS / 2) * a.row_step;
+            const vector factor = vector_set(*x);
+            for (int v = 0; v < vectors; v++) {
+                t->sum[r][v] = vector_multiply_add(factor, lanes[v], t->sum[r][v]);
+            }
+        }
+        low += a.depth_step;
+        high += a.depth_step;
+        b += ldb;
+    }
+}
+
+ALWAYS_INLINE tile zero_tile(void) {
+    tile t;
+    for (int r = 0; r < TILE_ROWS; r++) {
+        for (int v = 0; v < TILE_VECTORS; v++) {
+            t.sum[r][v] = vector_zero();
+        }
+    }
+    return t;
+}
+
+/* Stores the first rows and columns of a tile. */
+ALWAYS_INLINE void store_tile(const tile *t, float *to, size_t ld, size_t rows, size_t columns, const int vectors) {
+    for (int v = 0; v < vectors; v++) {
+        const size_t first = (size_t)v * VECTOR_LANES;
+        if (columns >= first + VECTOR_LANES) {
+            for (size_t r = 0; r < TILE_ROWS && r < rows; r++) {
+                vector_store(to + r * ld + first, VECTOR_LANES, t->sum[r][v]);
+            }
+        } else if (columns > first) {
+            for (size_t r = 0; r < TILE_ROWS && r < rows; r++) {
+                vector_store(to + r * ld + first, columns - first, t->sum[r][v]);
+            }
+        }
+    }
+}
+
+#endif
