@@ -121,7 +121,7 @@ static void attend(const forward_pass *pass, const scratch *own, size_t slot, si
     const lilac_attention_shape *shape = &pass->config->shape;
     const size_t head = pass->first_head + slot, n = query_block * QUERY_BLOCK;
     const size_t count = lilac_size_min(QUERY_BLOCK, shape->queries - n);
-    const size_t rows = lilac_round_up(count, LILAC_SOFTMAX_ROWS);
+    const size_t rows = count == 1 ? 1 : lilac_round_up(count, LILAC_SOFTMAX_ROWS);
     const size_t visible = lilac_softmax_visible_keys(pass->config, head);
     const size_t keys = pass->config->causal ? lilac_size_min(visible, n + count) : visible;
     lilac_softmax_load_rows(pass->config, &pass->tensors->query, head, n, count, rows, shape->key_size, own->rows,

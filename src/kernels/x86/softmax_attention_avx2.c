@@ -54,7 +54,7 @@ ALWAYS_INLINE void zero_tile(__m256 sum[ROWS][VECTORS]) {
 
 /* sum[r][v] += sum over k < depth of a[r * row_step + k * depth_step] * b[k * ldb + lanes of v]. */
 ALWAYS_INLINE void multiply_tile(size_t depth, const float *a, size_t row_step, size_t depth_step, const float *b,
-                                 size_t ldb, __m256 sum[ROWS][VECTORS]) {
+                                 size_t ldb, const size_t rows, __m256 sum[ROWS][VECTORS]) {
     /* Two pointers reach six rows with the address forms p, p + step, p + 2 step. */
     const float *a3 = a + 3 * row_step;
     for (size_t k = 0; k < depth; k++) {
@@ -62,7 +62,7 @@ ALWAYS_INLINE void multiply_tile(size_t depth, const float *a, size_t row_step, 
         for (int v = 0; v < VECTORS; v++) {
             lanes[v] = _mm256_load_ps(b + LANES * v);
         }
-        for (size_t r = 0; r < ROWS; r++) {
+        for (size_t r = 0; r < rows; r++) {
             const __m256 factor = _mm256_broadcast_ss(r < 3 ? a + r * row_step : a3 + (r - 3) * row_step);
             for (int v = 0; v < VECTORS; v++) {
                 sum[r][v] = _mm256_fmadd_ps(factor, lanes[v], sum[r][v]);
@@ -74,14 +74,14 @@ ALWAYS_INLINE void multiply_tile(size_t depth, const float *a, size_t row_step, 
     }
 }
 
-/* c += a b for ROWS rows of c and `size` columns, rounded up to COLUMNS. The product is summed up by itself first. */
+/* c += a b for `rows` rows of c and `size` columns, rounded up to COLUMNS. The product is summed up by itself first. */
 ALWAYS_INLINE void add_product(size_t depth, const float *a, size_t row_step, size_t depth_step, size_t size,
-                               const float *b, size_t ldb, float *c, size_t ldc) {
+                               const float *b, size_t ldb, float *c, size_t ldc, const size_t rows) {
     for (size_t column = 0; column < size; column += COLUMNS) {
         __m256 sum[ROWS][VECTORS];
         zero_tile(sum);
-        multiply_tile(depth, a, row_step, depth_step, b + column, ldb, sum);
-        for (size_t r = 0; r < ROWS; r++) {
+        multiply_tile(depth, a, row_step, depth_step, b + column, ldb, rows, sum);
+        for (size_t r = 0; r < rows; r++) {
             for (size_t v = 0; v < VECTORS; v++) {
                 float *lanes = c + r * ldc + column + LANES * v;
                 _mm256_store_ps(lanes, _mm256_add_ps(_mm256_load_ps(lanes), sum[r][v]));
@@ -90,23 +90,32 @@ ALWAYS_INLINE void add_product(size_t depth, const float *a, size_t row_step, si
     }
 }
 
-static void scores(const lilac_softmax_block *block, size_t size, const float *q, size_t ldq, const float *panels,
-                   float *s) {
+ALWAYS_INLINE void score_tiles(const lilac_softmax_block *block, size_t size, const float *q, size_t ldq,
+                               const float *panels, float *s, const size_t rows) {
     for (size_t first = 0; first < block->keys; first += COLUMNS) {
         const float *panel = panels + first / PANEL * PANEL * size + first % PANEL;
-        for (size_t row = 0; row < block->rows; row += ROWS) {
-            if (lilac_softmax_visible(block, row + ROWS - 1) <= first) {
+        for (size_t row = 0; row < block->rows; row += rows) {
+            if (lilac_softmax_visible(block, row + rows - 1) <= first) {
                 continue;
             }
             __m256 sum[ROWS][VECTORS];
             zero_tile(sum);
-            multiply_tile(size, q + row * ldq, ldq, 1, panel, PANEL, sum);
-            for (size_t r = 0; r < ROWS; r++) {
+            multiply_tile(size, q + row * ldq, ldq, 1, panel, PANEL, rows, sum);
+            for (size_t r = 0; r < rows; r++) {
                 for (size_t v = 0; v < VECTORS; v++) {
                     _mm256_store_ps(s + (row + r) * STRIDE + first + LANES * v, sum[r][v]);
                 }
             }
         }
+    }
+}
+
+static void scores(const lilac_softmax_block *block, size_t size, const float *q, size_t ldq, const float *panels,
+                   float *s) {
+    if (block->rows == 1) {
+        score_tiles(block, size, q, ldq, panels, s, 1);
+    } else {
+        score_tiles(block, size, q, ldq, panels, s, ROWS);
     }
 }
 
@@ -162,17 +171,27 @@ ALWAYS_INLINE void exponentiate_row(float *s, size_t count, size_t end, const li
     _mm256_store_ps(state->sums + row * SUMS, sum);
 }
 
-static void accumulate(const lilac_softmax_block *block, float *s, size_t value_size, const float *v, size_t ldv,
-                       const lilac_softmax_state *state) {
-    for (size_t row = 0; row < block->rows; row += ROWS) {
-        const size_t end = lilac_softmax_visible(block, row + ROWS - 1);
+ALWAYS_INLINE void accumulate_tiles(const lilac_softmax_block *block, float *s, size_t value_size, const float *v,
+                                    size_t ldv, const lilac_softmax_state *state, const size_t rows) {
+    for (size_t row = 0; row < block->rows; row += rows) {
+        const size_t end = lilac_softmax_visible(block, row + rows - 1);
         if (end == 0) {
             continue;
         }
-        for (size_t r = row; r < row + ROWS; r++) {
+        for (size_t r = row; r < row + rows; r++) {
             exponentiate_row(s + r * STRIDE, lilac_softmax_visible(block, r), end, state, r, value_size);
         }
-        add_product(end, s + row * STRIDE, STRIDE, 1, value_size, v, ldv, state->out + row * state->ld, state->ld);
+        add_product(end, s + row * STRIDE, STRIDE, 1, value_size, v, ldv, state->out + row * state->ld, state->ld,
+                    rows);
+    }
+}
+
+static void accumulate(const lilac_softmax_block *block, float *s, size_t value_size, const float *v, size_t ldv,
+                       const lilac_softmax_state *state) {
+    if (block->rows == 1) {
+        accumulate_tiles(block, s, value_size, v, ldv, state, 1);
+    } else {
+        accumulate_tiles(block, s, value_size, v, ldv, state, ROWS);
     }
 }
 
@@ -197,7 +216,7 @@ static void probabilities(const lilac_softmax_block *block, size_t size, const f
             }
             __m256 sum[ROWS][VECTORS];
             zero_tile(sum);
-            multiply_tile(size, q + row * ldq, ldq, 1, panel, PANEL, sum);
+            multiply_tile(size, q + row * ldq, ldq, 1, panel, PANEL, ROWS, sum);
             for (size_t r = 0; r < ROWS; r++) {
                 const __m256 shift = _mm256_set1_ps(offset[row + r]);
                 const size_t visible = lilac_softmax_visible(block, row + r);
@@ -224,7 +243,7 @@ static void score_gradients(const lilac_softmax_block *block, size_t size, const
             }
             __m256 sum[ROWS][VECTORS];
             zero_tile(sum);
-            multiply_tile(size, g + row * ldg, ldg, 1, panel, PANEL, sum);
+            multiply_tile(size, g + row * ldg, ldg, 1, panel, PANEL, ROWS, sum);
             for (size_t r = 0; r < ROWS; r++) {
                 const __m256 shift = _mm256_set1_ps(delta[row + r]);
                 for (size_t v = 0; v < VECTORS; v++) {
@@ -240,7 +259,7 @@ static void multiply(const lilac_softmax_block *block, const float *a, size_t si
                      float *c, size_t ldc) {
     for (size_t row = 0; row < block->rows; row += ROWS) {
         const size_t end = lilac_softmax_visible(block, row + ROWS - 1);
-        add_product(end, a + row * STRIDE, STRIDE, 1, size, b, ldb, c + row * ldc, ldc);
+        add_product(end, a + row * STRIDE, STRIDE, 1, size, b, ldb, c + row * ldc, ldc, ROWS);
     }
 }
 
@@ -253,7 +272,8 @@ static void multiply_transposed(const lilac_softmax_block *block, const float *a
         if (row >= block->rows) {
             break;
         }
-        add_product(block->rows - row, a + row * STRIDE + key, 1, STRIDE, size, b + row * ldb, ldb, c + key * ldc, ldc);
+        add_product(block->rows - row, a + row * STRIDE + key, 1, STRIDE, size, b + row * ldb, ldb, c + key * ldc, ldc,
+                    ROWS);
     }
 }
 

@@ -47,10 +47,10 @@ ALWAYS_INLINE __mmask16 lanes_below(size_t count, size_t first) {
     return count - first >= LANES ? (__mmask16)0xFFFF : (__mmask16)((1u << (count - first)) - 1);
 }
 
-/* sum[r][v] += sum over k < depth of a[r * row_step + k * depth_step] * b[k * ldb + lanes of v]; r < ROWS, v < vectors.
+/* sum[r][v] += sum over k < depth of a[r * row_step + k * depth_step] * b[k * ldb + lanes of v]; r < rows, v < vectors.
  */
 ALWAYS_INLINE void multiply_tile(size_t depth, const float *a, size_t row_step, size_t depth_step, const float *b,
-                                 size_t ldb, const int vectors, __m512 sum[ROWS][VECTORS]) {
+                                 size_t ldb, const int rows, const int vectors, __m512 sum[ROWS][VECTORS]) {
     /* Two pointers reach six rows with the address forms p, p + step, p + 2 step. */
     const float *a3 = a + 3 * row_step;
     for (size_t k = 0; k < depth; k++) {
@@ -58,7 +58,7 @@ ALWAYS_INLINE void multiply_tile(size_t depth, const float *a, size_t row_step, 
         for (int v = 0; v < vectors; v++) {
             lanes[v] = _mm512_load_ps(b + LANES * v);
         }
-        for (int r = 0; r < ROWS; r++) {
+        for (int r = 0; r < rows; r++) {
             const __m512 factor = _mm512_set1_ps(r < 3 ? a[r * row_step] : a3[(r - 3) * row_step]);
             for (int v = 0; v < vectors; v++) {
                 sum[r][v] = _mm512_fmadd_ps(factor, lanes[v], sum[r][v]);
@@ -79,15 +79,15 @@ ALWAYS_INLINE void zero_tile(__m512 sum[ROWS][VECTORS]) {
 }
 
 /*
- * c += a b for ROWS rows of c and the columns of `vectors` vectors. The product is summed up by itself before it is
+ * c += a b for `rows` rows of c and the columns of `vectors` vectors. The product is summed up by itself before it is
  * added: rounding errors then grow with the size of a block instead of the length of the sequence.
  */
 ALWAYS_INLINE void add_product(size_t depth, const float *a, size_t row_step, size_t depth_step, const float *b,
-                               size_t ldb, float *c, size_t ldc, const int vectors) {
+                               size_t ldb, float *c, size_t ldc, const int rows, const int vectors) {
     __m512 sum[ROWS][VECTORS];
     zero_tile(sum);
-    multiply_tile(depth, a, row_step, depth_step, b, ldb, vectors, sum);
-    for (int r = 0; r < ROWS; r++) {
+    multiply_tile(depth, a, row_step, depth_step, b, ldb, rows, vectors, sum);
+    for (int r = 0; r < rows; r++) {
         for (int v = 0; v < vectors; v++) {
             float *lanes = c + r * ldc + LANES * v;
             _mm512_store_ps(lanes, _mm512_add_ps(_mm512_load_ps(lanes), sum[r][v]));
@@ -97,37 +97,46 @@ ALWAYS_INLINE void add_product(size_t depth, const float *a, size_t row_step, si
 
 /* The same for any number of columns, `size` rounded up to LANES. */
 ALWAYS_INLINE void add_product_columns(size_t depth, const float *a, size_t row_step, size_t depth_step, size_t size,
-                                       const float *b, size_t ldb, float *c, size_t ldc) {
+                                       const float *b, size_t ldb, float *c, size_t ldc, const int rows) {
     size_t column = 0;
     for (; column + (VECTORS - 1) * LANES < size; column += VECTORS * LANES) {
-        add_product(depth, a, row_step, depth_step, b + column, ldb, c + column, ldc, VECTORS);
+        add_product(depth, a, row_step, depth_step, b + column, ldb, c + column, ldc, rows, VECTORS);
     }
     if (column + 2 * LANES < size) {
-        add_product(depth, a, row_step, depth_step, b + column, ldb, c + column, ldc, 3);
+        add_product(depth, a, row_step, depth_step, b + column, ldb, c + column, ldc, rows, 3);
     } else if (column + LANES < size) {
-        add_product(depth, a, row_step, depth_step, b + column, ldb, c + column, ldc, 2);
+        add_product(depth, a, row_step, depth_step, b + column, ldb, c + column, ldc, rows, 2);
     } else if (column < size) {
-        add_product(depth, a, row_step, depth_step, b + column, ldb, c + column, ldc, 1);
+        add_product(depth, a, row_step, depth_step, b + column, ldb, c + column, ldc, rows, 1);
     }
 }
 
-static void scores(const lilac_softmax_block *block, size_t size, const float *q, size_t ldq, const float *panels,
-                   float *s) {
+ALWAYS_INLINE void score_tiles(const lilac_softmax_block *block, size_t size, const float *q, size_t ldq,
+                               const float *panels, float *s, const int rows) {
     for (size_t first = 0; first < block->keys; first += PANEL) {
         const float *panel = panels + first * size;
-        for (size_t row = 0; row < block->rows; row += ROWS) {
-            if (lilac_softmax_visible(block, row + ROWS - 1) <= first) {
+        for (size_t row = 0; row < block->rows; row += (size_t)rows) {
+            if (lilac_softmax_visible(block, row + (size_t)rows - 1) <= first) {
                 continue;
             }
             __m512 sum[ROWS][VECTORS];
             zero_tile(sum);
-            multiply_tile(size, q + row * ldq, ldq, 1, panel, PANEL, VECTORS, sum);
-            for (int r = 0; r < ROWS; r++) {
+            multiply_tile(size, q + row * ldq, ldq, 1, panel, PANEL, rows, VECTORS, sum);
+            for (int r = 0; r < rows; r++) {
                 for (int v = 0; v < VECTORS; v++) {
                     _mm512_store_ps(s + (row + (size_t)r) * STRIDE + first + (size_t)(LANES * v), sum[r][v]);
                 }
             }
         }
+    }
+}
+
+static void scores(const lilac_softmax_block *block, size_t size, const float *q, size_t ldq, const float *panels,
+                   float *s) {
+    if (block->rows == 1) {
+        score_tiles(block, size, q, ldq, panels, s, 1);
+    } else {
+        score_tiles(block, size, q, ldq, panels, s, ROWS);
     }
 }
 
@@ -176,18 +185,27 @@ ALWAYS_INLINE void exponentiate_row(float *s, size_t count, size_t end, const li
     _mm512_store_ps(state->sums + row * LANES, sum);
 }
 
-static void accumulate(const lilac_softmax_block *block, float *s, size_t value_size, const float *v, size_t ldv,
-                       const lilac_softmax_state *state) {
-    for (size_t row = 0; row < block->rows; row += ROWS) {
-        const size_t end = lilac_softmax_visible(block, row + ROWS - 1);
+ALWAYS_INLINE void accumulate_tiles(const lilac_softmax_block *block, float *s, size_t value_size, const float *v,
+                                    size_t ldv, const lilac_softmax_state *state, const int rows) {
+    for (size_t row = 0; row < block->rows; row += (size_t)rows) {
+        const size_t end = lilac_softmax_visible(block, row + (size_t)rows - 1);
         if (end == 0) {
             continue;
         }
-        for (size_t r = row; r < row + ROWS; r++) {
+        for (size_t r = row; r < row + (size_t)rows; r++) {
             exponentiate_row(s + r * STRIDE, lilac_softmax_visible(block, r), end, state, r, value_size);
         }
         add_product_columns(end, s + row * STRIDE, STRIDE, 1, value_size, v, ldv, state->out + row * state->ld,
-                            state->ld);
+                            state->ld, rows);
+    }
+}
+
+static void accumulate(const lilac_softmax_block *block, float *s, size_t value_size, const float *v, size_t ldv,
+                       const lilac_softmax_state *state) {
+    if (block->rows == 1) {
+        accumulate_tiles(block, s, value_size, v, ldv, state, 1);
+    } else {
+        accumulate_tiles(block, s, value_size, v, ldv, state, ROWS);
     }
 }
 
@@ -210,7 +228,7 @@ static void probabilities(const lilac_softmax_block *block, size_t size, const f
             }
             __m512 sum[ROWS][VECTORS];
             zero_tile(sum);
-            multiply_tile(size, q + row * ldq, ldq, 1, panels + first * size, PANEL, VECTORS, sum);
+            multiply_tile(size, q + row * ldq, ldq, 1, panels + first * size, PANEL, ROWS, VECTORS, sum);
             const bool whole = lilac_softmax_visible(block, row) >= first + PANEL;
             for (size_t r = 0; r < ROWS; r++) {
                 const __m512 shift = _mm512_set1_ps(offset[row + r]);
@@ -236,7 +254,7 @@ static void score_gradients(const lilac_softmax_block *block, size_t size, const
             }
             __m512 sum[ROWS][VECTORS];
             zero_tile(sum);
-            multiply_tile(size, g + row * ldg, ldg, 1, panels + first * size, PANEL, VECTORS, sum);
+            multiply_tile(size, g + row * ldg, ldg, 1, panels + first * size, PANEL, ROWS, VECTORS, sum);
             for (size_t r = 0; r < ROWS; r++) {
                 const __m512 shift = _mm512_set1_ps(delta[row + r]);
                 for (size_t v = 0; v < VECTORS; v++) {
@@ -252,7 +270,7 @@ static void multiply(const lilac_softmax_block *block, const float *a, size_t si
                      float *c, size_t ldc) {
     for (size_t row = 0; row < block->rows; row += ROWS) {
         const size_t end = lilac_softmax_visible(block, row + ROWS - 1);
-        add_product_columns(end, a + row * STRIDE, STRIDE, 1, size, b, ldb, c + row * ldc, ldc);
+        add_product_columns(end, a + row * STRIDE, STRIDE, 1, size, b, ldb, c + row * ldc, ldc, ROWS);
     }
 }
 
@@ -266,7 +284,7 @@ static void multiply_transposed(const lilac_softmax_block *block, const float *a
             break;
         }
         add_product_columns(block->rows - row, a + row * STRIDE + key, 1, STRIDE, size, b + row * ldb, ldb,
-                            c + key * ldc, ldc);
+                            c + key * ldc, ldc, ROWS);
     }
 }
 
