@@ -2,6 +2,7 @@
 /* Linear attention as a recurrent network: the state object and its step. */
 #include "attention/linear.h"
 
+#include "core/little_endian.h"
 #include "core/memory.h"
 #include "core/parallel.h"
 #include "kernels/kernel_table.h"
@@ -105,27 +106,13 @@ size_t lilac_linear_attention_state_saved_size(const lilac_linear_attention_stat
     return SAVED_HEADER + data_bytes(state);
 }
 
-static void store_number(uint64_t number, size_t bytes, unsigned char *to) {
-    for (size_t i = 0; i < bytes; i++) {
-        to[i] = (unsigned char)(number >> 8 * i);
-    }
-}
-
-static uint64_t load_number(size_t bytes, const unsigned char *from) {
-    uint64_t number = 0;
-    for (size_t i = 0; i < bytes; i++) {
-        number |= (uint64_t)from[i] << 8 * i;
-    }
-    return number;
-}
-
 static void saved_header(const lilac_linear_attention_state *state, unsigned char header[SAVED_HEADER]) {
     const size_t sizes[] = {state->batch, state->heads, state->head.features, state->head.values};
     memset(header, 0, SAVED_HEADER);
     memcpy(header, magic, SAVED_MAGIC);
-    store_number(VERSION, 4, header + SAVED_MAGIC);
+    lilac_little_endian_store(VERSION, 4, header + SAVED_MAGIC);
     for (size_t i = 0; i < 4; i++) {
-        store_number(sizes[i], 8, header + SAVED_SIZES + 8 * i);
+        lilac_little_endian_store(sizes[i], 8, header + SAVED_SIZES + 8 * i);
     }
 }
 
@@ -140,11 +127,7 @@ lilac_status lilac_linear_attention_state_save(lilac_context *context, const lil
     }
     unsigned char *to = bytes;
     saved_header(state, to);
-    for (size_t i = 0; i < data_bytes(state) / sizeof(float); i++) {
-        uint32_t bits;
-        memcpy(&bits, state->data + i, sizeof bits);
-        store_number(bits, sizeof bits, to + SAVED_HEADER + i * sizeof bits);
-    }
+    lilac_little_endian_store_floats(data_bytes(state) / sizeof(float), state->data, to + SAVED_HEADER);
     return LILAC_OK;
 }
 
@@ -162,7 +145,7 @@ static lilac_status check_saved(lilac_context *context, const lilac_linear_atten
     }
     if (memcmp(from + SAVED_MAGIC, header + SAVED_MAGIC, SAVED_SIZES - SAVED_MAGIC) != 0) {
         return lilac_fail(context, LILAC_ERROR_UNSUPPORTED, "%s: expected version %d, got %llu", what, (int)VERSION,
-                          (unsigned long long)load_number(4, from + SAVED_MAGIC));
+                          (unsigned long long)lilac_little_endian_load(4, from + SAVED_MAGIC));
     }
     if (memcmp(from + SAVED_SIZES, header + SAVED_SIZES, SAVED_HEADER - SAVED_SIZES) != 0) {
         return lilac_fail(context, LILAC_ERROR_SHAPE, "%s: saved from a state with other sizes", what);
@@ -182,10 +165,7 @@ lilac_status lilac_linear_attention_state_load(lilac_context *context, lilac_lin
     }
     LILAC_TRY(check_saved(context, state, bytes, size));
     const unsigned char *from = bytes;
-    for (size_t i = 0; i < data_bytes(state) / sizeof(float); i++) {
-        const uint32_t bits = (uint32_t)load_number(sizeof bits, from + SAVED_HEADER + i * sizeof bits);
-        memcpy(state->data + i, &bits, sizeof bits);
-    }
+    lilac_little_endian_load_floats(data_bytes(state) / sizeof(float), from + SAVED_HEADER, state->data);
     return LILAC_OK;
 }
 
