@@ -33,8 +33,8 @@ static lilac_status check_sizes(lilac_context *context, const lilac_attention_sh
 
 lilac_status lilac_softmax_plan_make(lilac_context *context, const lilac_softmax_attention_config *config,
                                      lilac_softmax_plan *plan) {
-    if (config == NULL) {
-        return lilac_fail(context, LILAC_ERROR_ARGUMENT, "softmax attention: config is NULL");
+    if (context == NULL || config == NULL) {
+        return lilac_fail(context, LILAC_ERROR_ARGUMENT, "softmax attention: context or config is NULL");
     }
     if (!isfinite(config->scale)) {
         return lilac_fail(context, LILAC_ERROR_ARGUMENT, "softmax attention scale: expected a finite number, got %g",
@@ -65,6 +65,14 @@ float *lilac_softmax_take_heads(lilac_workspace *workspace, const lilac_softmax_
 
 size_t lilac_softmax_visible_keys(const lilac_softmax_attention_config *config, size_t head) {
     return config->key_lengths == NULL ? config->shape.keys : config->key_lengths[head / config->shape.heads];
+}
+
+float lilac_softmax_row_sum(const float *sums) {
+    float sum = 0.0f;
+    for (size_t i = 0; i < LILAC_SOFTMAX_LANES; i++) {
+        sum += sums[i];
+    }
+    return sum;
 }
 
 static void load_row(const void *row, lilac_attention_dtype dtype, size_t size, float *y) {

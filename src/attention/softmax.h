@@ -35,6 +35,9 @@ float *lilac_softmax_take_heads(lilac_workspace *workspace, const lilac_softmax_
 /* The number of keys of a head that are not masked. */
 size_t lilac_softmax_visible_keys(const lilac_softmax_attention_config *config, size_t head);
 
+/* The sum of a row's LILAC_SOFTMAX_LANES partial sums. */
+float lilac_softmax_row_sum(const float *sums);
+
 /*
  * Copies rows n .. n+count-1 of a head as floats to y (stride ldy), columns beyond size and rows from count to `padded`
  * as zeros.

@@ -100,10 +100,7 @@ static void finish_rows(const forward_pass *pass, const lilac_softmax_state *sta
                         size_t count) {
     const lilac_attention_shape *shape = &pass->config->shape;
     for (size_t r = 0; r < count; r++) {
-        float sum = 0.0f;
-        for (size_t i = 0; i < LILAC_SOFTMAX_LANES; i++) {
-            sum += state->sums[r * LILAC_SOFTMAX_LANES + i];
-        }
+        const float sum = lilac_softmax_row_sum(state->sums + r * LILAC_SOFTMAX_LANES);
         /* A row that saw no key has sums and outputs of 0. */
         const float factor = sum == 0.0f ? 0.0f : 1.0f / sum;
         lilac_softmax_store_rows(pass->config, state->out + r * state->ld, state->ld, factor, &pass->tensors->output,

@@ -1,0 +1,405 @@
+/* SPDX-License-Identifier: MIT */
+/* Softmax attention token by token: the keys and values so far, and the step. */
+#include "attention/softmax.h"
+#include "core/little_endian.h"
+#include "core/memory.h"
+#include "core/parallel.h"
+#include "kernels/kernel_table.h"
+
+#include <math.h>
+#include <string.h>
+
+enum {
+    PANEL = LILAC_SOFTMAX_PANEL,
+    KEY_BLOCK = LILAC_SOFTMAX_KEY_BLOCK,
+    STEP_GRAIN = 32768 /* numbers to go through that are worth a thread */
+};
+
+/* Saved bytes: 8 of magic, the version (4), 4 zeros, B, H, D, M (8 each), the length of each sequence (8 each), then
+ * for each head its keys and its values as floats, token after token. Numbers are little endian. */
+enum { SAVED_MAGIC = 8, SAVED_SIZES = 16, SAVED_HEADER = 48, SAVED_LENGTH = 8, VERSION = 1 };
+
+static const char magic[SAVED_MAGIC] = {'l', 'i', 'l', 'a', 'c', 's', 'a', 's'};
+
+/* The pieces of one head: what it has seen, and room for a step. */
+typedef struct head_pieces {
+    float *keys;   /* [padded_keys][D], as panels */
+    float *values; /* [capacity][value_stride] */
+    float *row;    /* [key_stride]: a query or a key */
+    float *scores; /* [LILAC_SOFTMAX_SCORE_STRIDE] */
+    lilac_softmax_state sums;
+} head_pieces;
+
+struct lilac_softmax_attention_state {
+    lilac_softmax_attention_config config; /* keys: the capacity; lengths: none */
+    size_t key_stride, value_stride, padded_keys;
+    size_t *lengths; /* (B) */
+    char *heads;     /* the pieces of each head in turn */
+    size_t head_bytes;
+};
+
+static head_pieces take_pieces(const lilac_softmax_attention_state *state, lilac_workspace *workspace) {
+    const lilac_attention_shape *shape = &state->config.shape;
+    head_pieces pieces;
+    pieces.keys = lilac_workspace_take(workspace, state->padded_keys * sizeof(float), shape->key_size);
+    pieces.values = lilac_workspace_take(workspace, shape->keys * sizeof(float), state->value_stride);
+    pieces.row = lilac_workspace_take(workspace, state->key_stride, sizeof(float));
+    pieces.scores = lilac_workspace_take(workspace, LILAC_SOFTMAX_SCORE_STRIDE, sizeof(float));
+    pieces.sums.maximum = lilac_workspace_take(workspace, 1, sizeof(float));
+    pieces.sums.sums = lilac_workspace_take(workspace, LILAC_SOFTMAX_LANES, sizeof(float));
+    pieces.sums.out = lilac_workspace_take(workspace, state->value_stride, sizeof(float));
+    pieces.sums.ld = state->value_stride;
+    return pieces;
+}
+
+static head_pieces pieces_of(const lilac_softmax_attention_state *state, size_t head) {
+    return take_pieces(state, &(lilac_workspace){.memory = state->heads + head * state->head_bytes});
+}
+
+lilac_status lilac_softmax_attention_state_create(lilac_context *context, const lilac_softmax_attention_config *config,
+                                                  lilac_softmax_attention_state **out) {
+    lilac_softmax_attention_state made = {0};
+    lilac_softmax_plan plan;
+    if (config != NULL) {
+        made.config = *config;
+        made.config.causal = false;
+        made.config.key_lengths = NULL;
+        made.config.shape.queries = 1;
+    }
+    LILAC_TRY(lilac_softmax_plan_make(context, config == NULL ? NULL : &made.config, &plan));
+    if (out == NULL) {
+        return lilac_fail(context, LILAC_ERROR_ARGUMENT, "softmax attention state: out is NULL");
+    }
+    made.key_stride = plan.key_stride;
+    made.value_stride = plan.value_stride;
+    made.padded_keys = plan.padded_keys;
+    lilac_workspace head = lilac_workspace_over(NULL), all = lilac_workspace_over(NULL);
+    take_pieces(&made, &head);
+    made.head_bytes = head.used;
+    lilac_workspace_take(&all, 1, sizeof made);
+    lilac_workspace_take(&all, made.config.shape.batch, sizeof *made.lengths);
+    lilac_workspace_take(&all, plan.heads, made.head_bytes);
+    size_t bytes;
+    LILAC_TRY(lilac_workspace_measured(context, &all, &bytes));
+    lilac_workspace memory = lilac_workspace_over(lilac_memory_allocate(bytes, 1));
+    if (memory.memory == NULL) {
+        return lilac_fail_memory(context, "a softmax attention state", bytes);
+    }
+    lilac_softmax_attention_state *state = lilac_workspace_take(&memory, 1, sizeof made);
+    made.lengths = lilac_workspace_take(&memory, made.config.shape.batch, sizeof *made.lengths);
+    made.heads = lilac_workspace_take(&memory, plan.heads, made.head_bytes);
+    *state = made;
+    *out = state;
+    return LILAC_OK;
+}
+
+void lilac_softmax_attention_state_destroy(lilac_softmax_attention_state *state) {
+    lilac_memory_free(state);
+}
+
+void lilac_softmax_attention_state_reset(lilac_softmax_attention_state *state) {
+    memset(state->lengths, 0, state->config.shape.batch * sizeof *state->lengths);
+}
+
+static bool same_sizes(const lilac_attention_shape *a, const lilac_attention_shape *b) {
+    return a->batch == b->batch && a->heads == b->heads && a->key_size == b->key_size && a->value_size == b->value_size;
+}
+
+lilac_status lilac_softmax_attention_state_copy(lilac_context *context, const lilac_softmax_attention_state *from,
+                                                lilac_softmax_attention_state *to) {
+    if (from == NULL || to == NULL) {
+        return lilac_fail(context, LILAC_ERROR_ARGUMENT, "softmax attention state copy: a state is NULL");
+    }
+    const lilac_attention_shape *shape = &from->config.shape, *other = &to->config.shape;
+    if (!same_sizes(shape, other)) {
+        return lilac_fail(context, LILAC_ERROR_SHAPE,
+                          "softmax attention state copy: from (%zu, %zu, %zu, %zu) to (%zu, %zu, %zu, %zu)",
+                          shape->batch, shape->heads, shape->key_size, shape->value_size, other->batch, other->heads,
+                          other->key_size, other->value_size);
+    }
+    for (size_t b = 0; b < shape->batch; b++) {
+        if (from->lengths[b] > other->keys) {
+            return lilac_fail(context, LILAC_ERROR_SHAPE,
+                              "softmax attention state copy: expected at most %zu tokens, got %zu", other->keys,
+                              from->lengths[b]);
+        }
+    }
+    for (size_t head = 0; head < shape->batch * shape->heads; head++) {
+        const size_t length = from->lengths[head / shape->heads];
+        const head_pieces source = pieces_of(from, head), target = pieces_of(to, head);
+        memmove(target.keys, source.keys, lilac_round_up(length, PANEL) * shape->key_size * sizeof(float));
+        memmove(target.values, source.values, length * from->value_stride * sizeof(float));
+    }
+    memmove(to->lengths, from->lengths, shape->batch * sizeof *to->lengths);
+    return LILAC_OK;
+}
+
+/* The place of number 0 of a key; the next ones follow PANEL floats apart. */
+static float *key_column(const head_pieces *pieces, size_t token, size_t key_size) {
+    return pieces->keys + token / PANEL * PANEL * key_size + token % PANEL;
+}
+
+static void store_key(const head_pieces *pieces, size_t token, size_t key_size, const float *key) {
+    float *column = key_column(pieces, token, key_size);
+    for (size_t i = 0; i < key_size; i++) {
+        column[i * PANEL] = key[i];
+    }
+}
+
+size_t lilac_softmax_attention_state_saved_size(const lilac_softmax_attention_state *state) {
+    const lilac_attention_shape *shape = &state->config.shape;
+    size_t size = SAVED_HEADER + shape->batch * SAVED_LENGTH;
+    for (size_t b = 0; b < shape->batch; b++) {
+        size += state->lengths[b] * shape->heads * (shape->key_size + shape->value_size) * sizeof(float);
+    }
+    return size;
+}
+
+static void saved_header(const lilac_softmax_attention_state *state, unsigned char header[SAVED_HEADER]) {
+    const lilac_attention_shape *shape = &state->config.shape;
+    const size_t sizes[] = {shape->batch, shape->heads, shape->key_size, shape->value_size};
+    memset(header, 0, SAVED_HEADER);
+    memcpy(header, magic, SAVED_MAGIC);
+    lilac_little_endian_store(VERSION, 4, header + SAVED_MAGIC);
+    for (size_t i = 0; i < 4; i++) {
+        lilac_little_endian_store(sizes[i], 8, header + SAVED_SIZES + 8 * i);
+    }
+}
+
+lilac_status lilac_softmax_attention_state_save(lilac_context *context, const lilac_softmax_attention_state *state,
+                                                void *bytes, size_t size) {
+    if (state == NULL || bytes == NULL) {
+        return lilac_fail(context, LILAC_ERROR_ARGUMENT, "softmax attention state save: state or bytes is NULL");
+    }
+    const size_t expected = lilac_softmax_attention_state_saved_size(state);
+    if (size != expected) {
+        return lilac_fail(context, LILAC_ERROR_SHAPE, "softmax attention state save: expected %zu bytes, got %zu",
+                          expected, size);
+    }
+    const lilac_attention_shape *shape = &state->config.shape;
+    unsigned char *to = bytes;
+    saved_header(state, to);
+    to += SAVED_HEADER;
+    for (size_t b = 0; b < shape->batch; b++, to += SAVED_LENGTH) {
+        lilac_little_endian_store(state->lengths[b], SAVED_LENGTH, to);
+    }
+    for (size_t head = 0; head < shape->batch * shape->heads; head++) {
+        const head_pieces pieces = pieces_of(state, head);
+        const size_t length = state->lengths[head / shape->heads];
+        for (size_t token = 0; token < length; token++) {
+            const float *column = key_column(&pieces, token, shape->key_size);
+            for (size_t i = 0; i < shape->key_size; i++, to += sizeof(float)) {
+                lilac_little_endian_store_floats(1, column + i * PANEL, to);
+            }
+        }
+        for (size_t token = 0; token < length; token++, to += shape->value_size * sizeof(float)) {
+            lilac_little_endian_store_floats(shape->value_size, pieces.values + token * state->value_stride, to);
+        }
+    }
+    return LILAC_OK;
+}
+
+static lilac_status check_saved(lilac_context *context, const lilac_softmax_attention_state *state,
+                                const unsigned char *from, size_t size) {
+    const char *what = "softmax attention state load";
+    const lilac_attention_shape *shape = &state->config.shape;
+    const size_t start = SAVED_HEADER + shape->batch * SAVED_LENGTH;
+    unsigned char header[SAVED_HEADER];
+    saved_header(state, header);
+    if (size < SAVED_HEADER) {
+        return lilac_fail(context, LILAC_ERROR_TRUNCATED, "%s: %zu bytes are less than the header's %d", what, size,
+                          (int)SAVED_HEADER);
+    }
+    if (memcmp(from, magic, SAVED_MAGIC) != 0) {
+        return lilac_fail(context, LILAC_ERROR_MAGIC, "%s: the bytes are not a saved state", what);
+    }
+    if (memcmp(from + SAVED_MAGIC, header + SAVED_MAGIC, SAVED_SIZES - SAVED_MAGIC) != 0) {
+        return lilac_fail(context, LILAC_ERROR_UNSUPPORTED, "%s: expected version %d, got %llu", what, (int)VERSION,
+                          (unsigned long long)lilac_little_endian_load(4, from + SAVED_MAGIC));
+    }
+    if (memcmp(from + SAVED_SIZES, header + SAVED_SIZES, SAVED_HEADER - SAVED_SIZES) != 0) {
+        return lilac_fail(context, LILAC_ERROR_SHAPE, "%s: saved from a state with other sizes", what);
+    }
+    if (size < start) {
+        return lilac_fail(context, LILAC_ERROR_TRUNCATED, "%s: %zu bytes are less than the lengths' %zu", what, size,
+                          start);
+    }
+    size_t expected = start;
+    for (size_t b = 0; b < shape->batch; b++) {
+        const uint64_t length = lilac_little_endian_load(SAVED_LENGTH, from + SAVED_HEADER + b * SAVED_LENGTH);
+        if (length > shape->keys) {
+            return lilac_fail(context, LILAC_ERROR_SHAPE, "%s: expected at most %zu tokens, got %llu", what,
+                              shape->keys, (unsigned long long)length);
+        }
+        expected += (size_t)length * shape->heads * (shape->key_size + shape->value_size) * sizeof(float);
+    }
+    if (size != expected) {
+        return lilac_fail(context, size < expected ? LILAC_ERROR_TRUNCATED : LILAC_ERROR_TRAILING,
+                          "%s: expected %zu bytes, got %zu", what, expected, size);
+    }
+    return LILAC_OK;
+}
+
+lilac_status lilac_softmax_attention_state_load(lilac_context *context, lilac_softmax_attention_state *state,
+                                                const void *bytes, size_t size) {
+    if (state == NULL || bytes == NULL) {
+        return lilac_fail(context, LILAC_ERROR_ARGUMENT, "softmax attention state load: state or bytes is NULL");
+    }
+    LILAC_TRY(check_saved(context, state, bytes, size));
+    const lilac_attention_shape *shape = &state->config.shape;
+    const unsigned char *from = (const unsigned char *)bytes + SAVED_HEADER;
+    for (size_t b = 0; b < shape->batch; b++, from += SAVED_LENGTH) {
+        state->lengths[b] = (size_t)lilac_little_endian_load(SAVED_LENGTH, from);
+    }
+    for (size_t head = 0; head < shape->batch * shape->heads; head++) {
+        const head_pieces pieces = pieces_of(state, head);
+        const size_t length = state->lengths[head / shape->heads];
+        for (size_t token = 0; token < length; token++, from += shape->key_size * sizeof(float)) {
+            lilac_little_endian_load_floats(shape->key_size, from, pieces.row);
+            store_key(&pieces, token, shape->key_size, pieces.row);
+        }
+        for (size_t token = 0; token < length; token++, from += shape->value_size * sizeof(float)) {
+            lilac_little_endian_load_floats(shape->value_size, from, pieces.values + token * state->value_stride);
+        }
+    }
+    return LILAC_OK;
+}
+
+/* What a step or an append is given. */
+typedef struct tokens_call {
+    const lilac_softmax_attention_kernels *kernels;
+    lilac_softmax_attention_state *state;
+    size_t tokens;
+    const size_t *lengths; /* NULL: all tokens */
+    const lilac_attention_input *query, *key, *value;
+    const lilac_attention_output *output;
+} tokens_call;
+
+static size_t tokens_of(const tokens_call *call, size_t b) {
+    return call->lengths == NULL ? call->tokens : call->lengths[b];
+}
+
+static void append_tokens(const tokens_call *call, size_t head) {
+    const lilac_softmax_attention_state *state = call->state;
+    const lilac_attention_shape *shape = &state->config.shape;
+    const head_pieces pieces = pieces_of(state, head);
+    const size_t length = state->lengths[head / shape->heads], count = tokens_of(call, head / shape->heads);
+    for (size_t n = 0; n < count; n++) {
+        lilac_softmax_load_rows(&state->config, call->key, head, n, 1, 1, shape->key_size, pieces.row,
+                                state->key_stride);
+        store_key(&pieces, length + n, shape->key_size, pieces.row);
+    }
+    lilac_softmax_load_rows(&state->config, call->value, head, 0, count, count, shape->value_size,
+                            pieces.values + length * state->value_stride, state->value_stride);
+}
+
+static void append_heads(void *argument, size_t begin, size_t end) {
+    for (size_t head = begin; head < end; head++) {
+        append_tokens(argument, head);
+    }
+}
+
+/* Attends to `keys` keys with the query in pieces->row. */
+static void attend(const tokens_call *call, const head_pieces *pieces, size_t keys) {
+    const lilac_softmax_attention_state *state = call->state;
+    const lilac_attention_shape *shape = &state->config.shape;
+    *pieces->sums.maximum = -INFINITY;
+    memset(pieces->sums.sums, 0, LILAC_SOFTMAX_LANES * sizeof(float));
+    memset(pieces->sums.out, 0, state->value_stride * sizeof(float));
+    for (size_t first = 0; first < keys; first += KEY_BLOCK) {
+        const size_t count = lilac_size_min(KEY_BLOCK, keys - first);
+        const lilac_softmax_block block = {.rows = 1, .keys = count, .diagonal = (ptrdiff_t)count};
+        call->kernels->scores(&block, shape->key_size, pieces->row, state->key_stride,
+                              pieces->keys + first * shape->key_size, pieces->scores);
+        call->kernels->accumulate(&block, pieces->scores, shape->value_size,
+                                  pieces->values + first * state->value_stride, state->value_stride, &pieces->sums);
+    }
+}
+
+static void step_heads(void *argument, size_t begin, size_t end) {
+    const tokens_call *call = argument;
+    const lilac_softmax_attention_state *state = call->state;
+    const lilac_attention_shape *shape = &state->config.shape;
+    const float scale = (float)(state->config.scale * LILAC_SOFTMAX_LOG2_E);
+    for (size_t head = begin; head < end; head++) {
+        const head_pieces pieces = pieces_of(state, head);
+        append_tokens(call, head);
+        lilac_softmax_load_rows(&state->config, call->query, head, 0, 1, 1, shape->key_size, pieces.row,
+                                state->key_stride);
+        for (size_t i = 0; i < shape->key_size; i++) {
+            pieces.row[i] *= scale;
+        }
+        attend(call, &pieces, state->lengths[head / shape->heads] + 1);
+        lilac_softmax_store_rows(&state->config, pieces.sums.out, state->value_stride,
+                                 1.0f / lilac_softmax_row_sum(pieces.sums.sums), call->output, head, 0, 1,
+                                 shape->value_size);
+    }
+}
+
+/* Also SHAPE where a sequence would outgrow the state. */
+static lilac_status check_room(lilac_context *context, const tokens_call *call) {
+    const lilac_attention_shape *shape = &call->state->config.shape;
+    for (size_t b = 0; b < shape->batch; b++) {
+        const size_t count = tokens_of(call, b), length = call->state->lengths[b];
+        if (count > call->tokens) {
+            return lilac_fail(context, LILAC_ERROR_SHAPE, "length of sequence %zu: expected at most %zu, got %zu", b,
+                              call->tokens, count);
+        }
+        if (count > shape->keys - length) {
+            return lilac_fail(context, LILAC_ERROR_SHAPE,
+                              "softmax attention state: sequence %zu has %zu tokens of %zu, no room for %zu more", b,
+                              length, shape->keys, count);
+        }
+    }
+    LILAC_TRY(lilac_attention_check_input(context, "key", call->key, shape, call->tokens, shape->key_size));
+    return lilac_attention_check_input(context, "value", call->value, shape, call->tokens, shape->value_size);
+}
+
+/* Counts the tokens that have been taken in. */
+static void lengthen(const tokens_call *call) {
+    for (size_t b = 0; b < call->state->config.shape.batch; b++) {
+        call->state->lengths[b] += tokens_of(call, b);
+    }
+}
+
+lilac_status lilac_softmax_attention_state_append(lilac_context *context, lilac_softmax_attention_state *state,
+                                                  size_t tokens, const size_t *lengths,
+                                                  const lilac_attention_input *key,
+                                                  const lilac_attention_input *value) {
+    if (context == NULL || state == NULL) {
+        return lilac_fail(context, LILAC_ERROR_ARGUMENT, "softmax attention append: context or state is NULL");
+    }
+    tokens_call call = {.state = state, .tokens = tokens, .lengths = lengths, .key = key, .value = value};
+    LILAC_TRY(check_room(context, &call));
+    const lilac_attention_shape *shape = &state->config.shape;
+    lilac_parallel_for(context, shape->batch * shape->heads, 1, append_heads, &call);
+    lengthen(&call);
+    return LILAC_OK;
+}
+
+lilac_status lilac_softmax_attention_step(lilac_context *context, lilac_softmax_attention_state *state,
+                                          const lilac_attention_input *query, const lilac_attention_input *key,
+                                          const lilac_attention_input *value, const lilac_attention_output *output) {
+    if (context == NULL || state == NULL) {
+        return lilac_fail(context, LILAC_ERROR_ARGUMENT, "softmax attention step: context or state is NULL");
+    }
+    tokens_call call = {.kernels = &context->kernels->softmax_attention,
+                        .state = state,
+                        .tokens = 1,
+                        .query = query,
+                        .key = key,
+                        .value = value,
+                        .output = output};
+    const lilac_attention_shape *shape = &state->config.shape;
+    LILAC_TRY(lilac_attention_check_input(context, "query", query, shape, 1, shape->key_size));
+    LILAC_TRY(lilac_attention_check_output(context, "output", output, shape, 1, shape->value_size));
+    LILAC_TRY(check_room(context, &call));
+    size_t longest = 1;
+    for (size_t b = 0; b < shape->batch; b++) {
+        longest = lilac_size_max(longest, state->lengths[b]);
+    }
+    const size_t grain = STEP_GRAIN / longest / (shape->key_size + shape->value_size) + 1;
+    lilac_parallel_for(context, shape->batch * shape->heads, grain, step_heads, &call);
+    lengthen(&call);
+    return LILAC_OK;
+}

@@ -1,0 +1,356 @@
+/* SPDX-License-Identifier: MIT */
+/* Softmax attention token by token: the same as over whole sequences, however it is split, copied or saved. */
+#include "support/failing_allocator.h"
+#include "support/softmax_problem.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+/* cmocka needs the four headers above it. */
+#include <cmocka.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* Of the relative 2-norm; bf16 inputs are used as they are, so that they are no less exact. */
+static const double BOUND = 1e-6;
+
+enum { BATCH = 3, HEADS = 2, TOKENS = 205, KEY_SIZE = 20, VALUE_SIZE = 27 };
+
+static const lilac_attention_shape SHAPE = {BATCH, HEADS, TOKENS, TOKENS, KEY_SIZE, VALUE_SIZE};
+
+static lilac_context *make_context(lilac_cpu_level level, int threads) {
+    lilac_context_config config;
+    lilac_context *context;
+    lilac_context_config_default(&config);
+    config.max_cpu_level = level;
+    config.threads = threads;
+    assert_int_equal(lilac_context_create(&config, &context), LILAC_OK);
+    return context;
+}
+
+static lilac_softmax_attention_state *make_state(lilac_context *context, size_t capacity) {
+    lilac_softmax_attention_config config;
+    lilac_softmax_attention_state *state;
+    lilac_attention_shape shape = SHAPE;
+    shape.keys = capacity;
+    lilac_softmax_attention_config_default(&shape, &config);
+    assert_int_equal(lilac_softmax_attention_state_create(context, &config, &state), LILAC_OK);
+    return state;
+}
+
+static lilac_attention_input input_from(const lilac_attention_input *input, size_t token) {
+    lilac_attention_input from = *input;
+    const size_t item = input->dtype == LILAC_ATTENTION_F32 ? sizeof(float) : sizeof(uint16_t);
+    from.data = (const char *)input->data + token * input->token_stride * item;
+    return from;
+}
+
+static void step(lilac_context *context, lilac_softmax_attention_state *state, softmax_problem *problem, size_t token) {
+    const lilac_attention_input query = input_from(&problem->forward.query, token);
+    const lilac_attention_input key = input_from(&problem->forward.key, token);
+    const lilac_attention_input value = input_from(&problem->forward.value, token);
+    lilac_attention_output output = problem->forward.output;
+    output.data += token * output.token_stride;
+    assert_int_equal(lilac_softmax_attention_step(context, state, &query, &key, &value, &output), LILAC_OK);
+}
+
+static void append(lilac_context *context, lilac_softmax_attention_state *state, const softmax_problem *problem,
+                   size_t token, size_t count) {
+    const lilac_attention_input key = input_from(&problem->forward.key, token);
+    const lilac_attention_input value = input_from(&problem->forward.value, token);
+    assert_int_equal(lilac_softmax_attention_state_append(context, state, count, NULL, &key, &value), LILAC_OK);
+}
+
+static softmax_problem *make_problem(lilac_attention_dtype dtype, softmax_inputs inputs) {
+    softmax_problem *problem = softmax_problem_create(&SHAPE, true, NULL, dtype, inputs, 3);
+    softmax_problem_solve(problem, false);
+    return problem;
+}
+
+static void test_steps_are_the_whole(void **unused) {
+    (void)unused;
+    for (lilac_cpu_level level = LILAC_CPU_SCALAR; level <= LILAC_CPU_AVX512; level++) {
+        for (int dtype = LILAC_ATTENTION_F32; dtype <= LILAC_ATTENTION_BF16; dtype++) {
+            lilac_context *context = make_context(level, 2);
+            lilac_softmax_attention_state *state = make_state(context, TOKENS);
+            softmax_problem *problem = make_problem((lilac_attention_dtype)dtype, SOFTMAX_UNIFORM);
+            for (int round = 0; round < 2; round++) {
+                for (size_t token = 0; token < TOKENS; token++) {
+                    step(context, state, problem, token);
+                }
+                assert_true(softmax_problem_output_error(problem) <= BOUND);
+                lilac_softmax_attention_state_reset(state);
+            }
+            softmax_problem_destroy(problem);
+            lilac_softmax_attention_state_destroy(state);
+            lilac_context_destroy(context);
+        }
+    }
+}
+
+/* A prompt is taken in by the parallel form, in one or two parts, and continued by steps. */
+static void test_a_prompt_is_continued(void **unused) {
+    (void)unused;
+    static const size_t prompts[] = {0, 1, 63, 64, 65, 130, 192, 204};
+    lilac_context *context = make_context(LILAC_CPU_AVX512, 2);
+    lilac_softmax_attention_state *state = make_state(context, TOKENS);
+    softmax_problem *problem = make_problem(LILAC_ATTENTION_F32, SOFTMAX_STEEP);
+    for (size_t i = 0; i < sizeof prompts / sizeof *prompts; i++) {
+        softmax_problem_run(problem, LILAC_CPU_AVX512, 2, false); /* the outputs of the prompt */
+        lilac_softmax_attention_state_reset(state);
+        append(context, state, problem, 0, prompts[i] / 3);
+        append(context, state, problem, prompts[i] / 3, prompts[i] - prompts[i] / 3);
+        for (size_t token = prompts[i]; token < TOKENS; token++) {
+            step(context, state, problem, token);
+        }
+        assert_true(softmax_problem_output_error(problem) <= 1e-4); /* steep scores are that far off themselves */
+    }
+    softmax_problem_destroy(problem);
+    lilac_softmax_attention_state_destroy(state);
+    lilac_context_destroy(context);
+}
+
+/* Sequences of different lengths in one state: each goes on from its own end. */
+static void test_prompts_of_different_lengths_are_continued(void **unused) {
+    (void)unused;
+    static const size_t lengths[BATCH] = {0, 70, 199};
+    lilac_context *context = make_context(LILAC_CPU_AVX2, 2);
+    lilac_softmax_attention_state *state = make_state(context, TOKENS);
+    softmax_problem *problem = make_problem(LILAC_ATTENTION_F32, SOFTMAX_UNIFORM);
+    softmax_problem_run(problem, LILAC_CPU_AVX2, 2, false);
+    assert_int_equal(lilac_softmax_attention_state_append(context, state, 199, lengths, &problem->forward.key,
+                                                          &problem->forward.value),
+                     LILAC_OK);
+    float *stepped = malloc(BATCH * HEADS * VALUE_SIZE * sizeof *stepped);
+    assert_non_null(stepped);
+    for (size_t n = 0; n < TOKENS - 199; n++) {
+        lilac_attention_input inputs[3] = {problem->forward.query, problem->forward.key, problem->forward.value};
+        for (size_t i = 0; i < 3; i++) {
+            /* Sequence b is at token lengths[b] + n: gather them, one batch row each, in a tensor of their own. */
+            const size_t size = i == 2 ? VALUE_SIZE : KEY_SIZE;
+            float *rows = malloc(BATCH * HEADS * size * sizeof *rows);
+            assert_non_null(rows);
+            for (size_t b = 0; b < BATCH; b++) {
+                const float *row = (const float *)inputs[i].data + b * inputs[i].batch_stride +
+                                   (lengths[b] + n) * inputs[i].token_stride;
+                for (size_t h = 0; h < HEADS; h++) {
+                    memcpy(rows + (b * HEADS + h) * size, row + h * inputs[i].head_stride, size * sizeof *rows);
+                }
+            }
+            inputs[i] = (lilac_attention_input){rows, LILAC_ATTENTION_F32, HEADS * size, 0, size};
+        }
+        const lilac_attention_output output = {stepped, HEADS * VALUE_SIZE, 0, VALUE_SIZE};
+        assert_int_equal(lilac_softmax_attention_step(context, state, &inputs[0], &inputs[1], &inputs[2], &output),
+                         LILAC_OK);
+        for (size_t b = 0; b < BATCH; b++) {
+            memcpy(problem->forward.output.data + b * problem->forward.output.batch_stride +
+                       (lengths[b] + n) * problem->forward.output.token_stride,
+                   stepped + b * HEADS * VALUE_SIZE, HEADS * VALUE_SIZE * sizeof *stepped);
+        }
+        for (size_t i = 0; i < 3; i++) {
+            free((void *)inputs[i].data);
+        }
+    }
+    assert_true(softmax_problem_output_error(problem) <= BOUND);
+    free(stepped);
+    softmax_problem_destroy(problem);
+    lilac_softmax_attention_state_destroy(state);
+    lilac_context_destroy(context);
+}
+
+/* A copy and what was saved and loaded go on to the same bytes. */
+static void test_copies_and_saved_states_go_on(void **unused) {
+    (void)unused;
+    enum { SPLIT = 100 };
+    lilac_context *context = make_context(LILAC_CPU_AVX512, 2);
+    lilac_softmax_attention_state *state = make_state(context, TOKENS), *copy = make_state(context, TOKENS + 64),
+                                  *loaded = make_state(context, TOKENS);
+    softmax_problem *problems[3];
+    for (size_t i = 0; i < 3; i++) {
+        problems[i] = make_problem(LILAC_ATTENTION_F32, SOFTMAX_UNIFORM);
+        softmax_problem_run(problems[i], LILAC_CPU_AVX512, 2, false);
+    }
+    append(context, state, problems[0], 0, SPLIT);
+    append(context, copy, problems[0], 7, 150); /* to be overwritten */
+    append(context, loaded, problems[0], 9, 30);
+    assert_int_equal(lilac_softmax_attention_state_copy(context, state, copy), LILAC_OK);
+    assert_int_equal(lilac_softmax_attention_state_copy(context, state, state), LILAC_OK);
+    const size_t size = lilac_softmax_attention_state_saved_size(state);
+    unsigned char *bytes = malloc(size), *again = malloc(size);
+    assert_true(bytes != NULL && again != NULL);
+    assert_int_equal(lilac_softmax_attention_state_save(context, state, bytes, size), LILAC_OK);
+    assert_int_equal(lilac_softmax_attention_state_load(context, loaded, bytes, size), LILAC_OK);
+    assert_int_equal(lilac_softmax_attention_state_saved_size(loaded), size);
+    assert_int_equal(lilac_softmax_attention_state_save(context, loaded, again, size), LILAC_OK);
+    assert_memory_equal(bytes, again, size);
+    for (size_t token = SPLIT; token < TOKENS; token++) {
+        step(context, state, problems[0], token);
+        step(context, copy, problems[1], token);
+        step(context, loaded, problems[2], token);
+    }
+    assert_true(softmax_problem_output_error(problems[0]) <= BOUND);
+    for (size_t i = 1; i < 3; i++) {
+        assert_memory_equal(problems[0]->output_data, problems[i]->output_data,
+                            BATCH * problems[0]->forward.output.batch_stride * sizeof(float));
+    }
+    for (size_t i = 0; i < 3; i++) {
+        softmax_problem_destroy(problems[i]);
+    }
+    free(bytes);
+    free(again);
+    lilac_softmax_attention_state_destroy(loaded);
+    lilac_softmax_attention_state_destroy(copy);
+    lilac_softmax_attention_state_destroy(state);
+    lilac_context_destroy(context);
+}
+
+static void test_threads_give_the_same_bytes(void **unused) {
+    (void)unused;
+    softmax_problem *problems[2];
+    for (int i = 0; i < 2; i++) {
+        lilac_context *context = make_context(LILAC_CPU_AVX512, 1 + 4 * i);
+        lilac_softmax_attention_state *state = make_state(context, TOKENS);
+        problems[i] = make_problem(LILAC_ATTENTION_F32, SOFTMAX_UNIFORM);
+        for (size_t token = 0; token < TOKENS; token++) {
+            step(context, state, problems[i], token);
+        }
+        lilac_softmax_attention_state_destroy(state);
+        lilac_context_destroy(context);
+    }
+    const softmax_problem *one = problems[0], *other = problems[1];
+    for (size_t b = 0; b < BATCH; b++) {
+        for (size_t n = 0; n < TOKENS; n++) {
+            const size_t at = b * one->forward.output.batch_stride + n * one->forward.output.token_stride;
+            assert_memory_equal(one->output_data + at, other->output_data + at, HEADS * VALUE_SIZE * sizeof(float));
+        }
+    }
+    softmax_problem_destroy(problems[0]);
+    softmax_problem_destroy(problems[1]);
+}
+
+static void test_a_full_state_is_refused(void **unused) {
+    (void)unused;
+    lilac_context *context = make_context(LILAC_CPU_AVX512, 1);
+    lilac_softmax_attention_state *state = make_state(context, 10), *larger = make_state(context, 11);
+    softmax_problem *problem = make_problem(LILAC_ATTENTION_F32, SOFTMAX_UNIFORM);
+    const lilac_softmax_attention_forward_tensors *t = &problem->forward;
+    static const size_t too_long[BATCH] = {1, 2, 4};
+    assert_int_equal(lilac_softmax_attention_state_append(context, state, 11, NULL, &t->key, &t->value),
+                     LILAC_ERROR_SHAPE);
+    assert_int_equal(lilac_softmax_attention_state_append(context, state, 3, too_long, &t->key, &t->value),
+                     LILAC_ERROR_SHAPE);
+    append(context, state, problem, 0, 10);
+    assert_int_equal(lilac_softmax_attention_step(context, state, &t->query, &t->key, &t->value, &t->output),
+                     LILAC_ERROR_SHAPE);
+    assert_int_equal(lilac_softmax_attention_state_append(context, state, 1, NULL, &t->key, &t->value),
+                     LILAC_ERROR_SHAPE);
+    assert_true(isnan(t->output.data[0]));
+    append(context, larger, problem, 0, 11);
+    assert_int_equal(lilac_softmax_attention_state_copy(context, larger, state), LILAC_ERROR_SHAPE);
+    softmax_problem_destroy(problem);
+    lilac_softmax_attention_state_destroy(larger);
+    lilac_softmax_attention_state_destroy(state);
+    lilac_context_destroy(context);
+}
+
+static void test_spoiled_bytes_are_refused(void **unused) {
+    (void)unused;
+    lilac_context *context = make_context(LILAC_CPU_AVX512, 1);
+    lilac_softmax_attention_state *state = make_state(context, 10);
+    softmax_problem *problem = make_problem(LILAC_ATTENTION_F32, SOFTMAX_UNIFORM);
+    append(context, state, problem, 0, 4);
+    const size_t size = lilac_softmax_attention_state_saved_size(state);
+    unsigned char *bytes = malloc(size + 1);
+    assert_non_null(bytes);
+    assert_int_equal(lilac_softmax_attention_state_save(context, state, bytes, size - 1), LILAC_ERROR_SHAPE);
+    assert_int_equal(lilac_softmax_attention_state_save(context, state, bytes, size), LILAC_OK);
+    for (size_t i = 0; i < size; i++) {
+        assert_int_equal(lilac_softmax_attention_state_load(context, state, bytes, i), LILAC_ERROR_TRUNCATED);
+    }
+    assert_int_equal(lilac_softmax_attention_state_load(context, state, bytes, size + 1), LILAC_ERROR_TRAILING);
+    static const struct {
+        size_t at;
+        lilac_status status;
+    } spoils[] = {{0, LILAC_ERROR_MAGIC},  {8, LILAC_ERROR_UNSUPPORTED}, {16, LILAC_ERROR_SHAPE},
+                  {24, LILAC_ERROR_SHAPE}, {32, LILAC_ERROR_SHAPE},      {40, LILAC_ERROR_SHAPE},
+                  {48, LILAC_ERROR_SHAPE}, {71, LILAC_ERROR_SHAPE}};
+    for (size_t i = 0; i < sizeof spoils / sizeof *spoils; i++) {
+        bytes[spoils[i].at] ^= 0x80;
+        assert_int_equal(lilac_softmax_attention_state_load(context, state, bytes, size), spoils[i].status);
+        bytes[spoils[i].at] ^= 0x80;
+    }
+    /* The state is as it was. */
+    assert_int_equal(lilac_softmax_attention_state_saved_size(state), size);
+    assert_int_equal(lilac_softmax_attention_state_load(context, state, bytes, size), LILAC_OK);
+    free(bytes);
+    softmax_problem_destroy(problem);
+    lilac_softmax_attention_state_destroy(state);
+    lilac_context_destroy(context);
+}
+
+static void test_impossible_arguments_are_refused(void **unused) {
+    (void)unused;
+    lilac_context *context = make_context(LILAC_CPU_AVX512, 1);
+    lilac_softmax_attention_config config;
+    lilac_softmax_attention_state *state = NULL;
+    lilac_attention_shape shape = SHAPE;
+    lilac_softmax_attention_config_default(&shape, &config);
+    assert_int_equal(lilac_softmax_attention_state_create(context, NULL, &state), LILAC_ERROR_ARGUMENT);
+    assert_int_equal(lilac_softmax_attention_state_create(context, &config, NULL), LILAC_ERROR_ARGUMENT);
+    config.scale = NAN;
+    assert_int_equal(lilac_softmax_attention_state_create(context, &config, &state), LILAC_ERROR_ARGUMENT);
+    config.scale = 1.0f;
+    config.shape.key_size = 0;
+    assert_int_equal(lilac_softmax_attention_state_create(context, &config, &state), LILAC_ERROR_SHAPE);
+    config.shape.key_size = 4;
+    config.shape.keys = SIZE_MAX / 8;
+    assert_int_equal(lilac_softmax_attention_state_create(context, &config, &state), LILAC_ERROR_OVERFLOW);
+    config.shape.keys = 16;
+    lilac_test_fail_allocation(0);
+    const lilac_status short_of_memory = lilac_softmax_attention_state_create(context, &config, &state);
+    assert_true(lilac_test_allocation_failed());
+    assert_int_equal(short_of_memory, LILAC_ERROR_MEMORY);
+    assert_null(state);
+    lilac_softmax_attention_state_destroy(NULL);
+    state = make_state(context, 5);
+    lilac_softmax_attention_state *other = NULL;
+    assert_int_equal(lilac_softmax_attention_state_create(context, &config, &other), LILAC_OK);
+    assert_int_equal(lilac_softmax_attention_state_copy(context, state, other), LILAC_ERROR_SHAPE);
+    assert_int_equal(lilac_softmax_attention_state_copy(context, state, NULL), LILAC_ERROR_ARGUMENT);
+    assert_int_equal(lilac_softmax_attention_state_save(context, state, NULL, 0), LILAC_ERROR_ARGUMENT);
+    assert_int_equal(lilac_softmax_attention_state_load(context, NULL, "", 0), LILAC_ERROR_ARGUMENT);
+    softmax_problem *problem = make_problem(LILAC_ATTENTION_F32, SOFTMAX_UNIFORM);
+    const lilac_softmax_attention_forward_tensors *t = &problem->forward;
+    assert_int_equal(lilac_softmax_attention_step(context, NULL, &t->query, &t->key, &t->value, &t->output),
+                     LILAC_ERROR_ARGUMENT);
+    assert_int_equal(lilac_softmax_attention_step(context, state, NULL, &t->key, &t->value, &t->output),
+                     LILAC_ERROR_ARGUMENT);
+    assert_int_equal(lilac_softmax_attention_step(context, state, &t->query, NULL, &t->value, &t->output),
+                     LILAC_ERROR_ARGUMENT);
+    assert_int_equal(lilac_softmax_attention_step(context, state, &t->query, &t->key, &t->value, NULL),
+                     LILAC_ERROR_ARGUMENT);
+    assert_int_equal(lilac_softmax_attention_state_append(context, NULL, 1, NULL, &t->key, &t->value),
+                     LILAC_ERROR_ARGUMENT);
+    assert_int_equal(lilac_softmax_attention_state_append(context, state, 1, NULL, &t->key, NULL),
+                     LILAC_ERROR_ARGUMENT);
+    softmax_problem_destroy(problem);
+    lilac_softmax_attention_state_destroy(other);
+    lilac_softmax_attention_state_destroy(state);
+    lilac_context_destroy(context);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_steps_are_the_whole),
+        cmocka_unit_test(test_a_prompt_is_continued),
+        cmocka_unit_test(test_prompts_of_different_lengths_are_continued),
+        cmocka_unit_test(test_copies_and_saved_states_go_on),
+        cmocka_unit_test(test_threads_give_the_same_bytes),
+        cmocka_unit_test(test_a_full_state_is_refused),
+        cmocka_unit_test(test_spoiled_bytes_are_refused),
+        cmocka_unit_test(test_impossible_arguments_are_refused),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
