@@ -57,14 +57,16 @@ void lilac_variant_inputs(const lilac_context *context, lilac_variant variant, s
     static const double mean = 0.1307, deviation = 0.3081;
     const lilac_elementwise_kernels *kernels = &context->kernels->elementwise;
     if (variant == LILAC_VARIANT_ORIGINAL) {
-        kernels->bytes_to_float(pixels, image, (float)(1 / (255 * deviation)), (float)(-mean / deviation), inputs);
+        kernels->bytes_to_float(pixels, image, lilac_byte_scale_of(1 / (255 * deviation)), (float)(-mean / deviation),
+                                inputs);
         return;
     }
+    const lilac_byte_scale scale = lilac_byte_scale_of(1.0 / 255);
     /* The changed bytes go through a small buffer, so that an image of any size needs no memory. */
     uint8_t part[1024];
     for (size_t start = 0; start < pixels; start += sizeof part) {
         const size_t n = lilac_size_min(pixels - start, sizeof part);
         lilac_variant_bytes(variant, pixels, image, start, n, part);
-        kernels->bytes_to_float(n, part, 1.0f / 255, 0.0f, inputs + start);
+        kernels->bytes_to_float(n, part, scale, 0.0f, inputs + start);
     }
 }

@@ -12,8 +12,22 @@
 
 #include "core/random.h"
 
+#include <math.h>
 #include <stddef.h>
 #include <stdint.h>
+
+/* A factor for bytes, high + low: high has 16 significant bits, so that a byte times high needs no rounding. */
+typedef struct lilac_byte_scale {
+    float high, low;
+} lilac_byte_scale;
+
+/* scale must be normal as a float. */
+static inline lilac_byte_scale lilac_byte_scale_of(double scale) {
+    int exponent;
+    const double fraction = frexp(scale, &exponent);
+    const float high = (float)ldexp(nearbyint(ldexp(fraction, 16)), exponent - 16);
+    return (lilac_byte_scale){.high = high, .low = (float)(scale - (double)high)};
+}
 
 /* Inverted dropout: an element is dropped where its random word is below threshold, else multiplied by scale. */
 typedef struct lilac_dropout {
@@ -31,8 +45,11 @@ typedef struct lilac_adamw_step {
 } lilac_adamw_step;
 
 typedef struct lilac_elementwise_kernels {
-    /* y[i] = x[i] * scale + offset, the product rounded before the sum. */
-    void (*bytes_to_float)(size_t n, const uint8_t *x, float scale, float offset, float *y);
+    /*
+     * y[i] = x[i] * scale.high + (x[i] * scale.low + offset). The first product is exact, so that with offset 0 the
+     * result is x[i] * scale rounded once, but for a part in 2^16 of a rounding.
+     */
+    void (*bytes_to_float)(size_t n, const uint8_t *x, lilac_byte_scale scale, float offset, float *y);
 
     /* y[i] = low + (high - low) * u, u = (word >> 8) / 2^24, with the words of the stream from `random` on. */
     void (*random_uniform)(size_t n, const lilac_random *random, float low, float high, float *y);

@@ -55,7 +55,7 @@ static shape random_shape(kernel_test *test, size_t rows, size_t cols, kernel_in
 static void check_bytes_to_float(kernel_test *test) {
     for (size_t n = 0; n <= MAX_COLS; n++) {
         kernel_note(test, "n %zu", n);
-        const float scale = (float)kernel_random_between(test, 0.0, 0.02);
+        const double scale = kernel_random_between(test, 1e-6, 0.02);
         const float offset = (float)kernel_random_between(test, -1.0, 1.0);
         uint8_t *x = kernel_buffer(test, KERNEL_READ, 1, 1, n, n);
         for (size_t i = 0; i < n; i++) {
@@ -63,10 +63,10 @@ static void check_bytes_to_float(kernel_test *test) {
         }
         float *y = kernel_write(test, 1, n, n), *other = kernel_write(test, 1, n, n);
         kernel_arm(test);
-        test->kernels->elementwise.bytes_to_float(n, x, scale, offset, y);
-        test->reference->elementwise.bytes_to_float(n, x, scale, offset, other);
+        test->kernels->elementwise.bytes_to_float(n, x, lilac_byte_scale_of(scale), offset, y);
+        test->reference->elementwise.bytes_to_float(n, x, lilac_byte_scale_of(scale), offset, other);
         for (size_t i = 0; i < n; i++) {
-            const double product = (double)x[i] * (double)scale;
+            const double product = (double)x[i] * scale;
             kernel_expect("y", i, y[i], product + (double)offset,
                           tolerance.scale_and_offset * KERNEL_ROUNDOFF * (fabs(product) + fabs((double)offset)));
             kernel_expect_same("y", i, y[i], other[i]);
@@ -79,7 +79,7 @@ static void bench_bytes_to_float(kernel_test *test, size_t n) {
     const uint8_t *x = (const uint8_t *)kernel_bench_floats(test, n / sizeof(float));
     float *y = kernel_bench_floats(test, n);
     for (kernel_bench_begin(test, n, 5 * n); kernel_bench_more(test);) {
-        test->kernels->elementwise.bytes_to_float(n, x, 1.0f / 255.0f, -0.5f, y);
+        test->kernels->elementwise.bytes_to_float(n, x, lilac_byte_scale_of(1.0 / 255), -0.5f, y);
     }
 }
 

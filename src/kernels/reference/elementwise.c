@@ -6,10 +6,11 @@
 
 #include <math.h>
 
-static void bytes_to_float(size_t n, const uint8_t *x, float scale, float offset, float *y) {
+static void bytes_to_float(size_t n, const uint8_t *x, lilac_byte_scale scale, float offset, float *y) {
     for (size_t i = 0; i < n; i++) {
-        const float product = (float)x[i] * scale;
-        y[i] = product + offset;
+        const float low = (float)x[i] * scale.low;
+        const float rest = low + offset;
+        y[i] = (float)x[i] * scale.high + rest;
     }
 }
 

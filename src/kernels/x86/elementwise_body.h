@@ -74,18 +74,19 @@ static inline void random_batch(const lilac_random *place, vector_words words[BA
     }
 }
 
-static inline void bytes_to_float_step(const uint8_t *x, vector scale, vector offset, float *y, size_t lanes) {
-    vector_store(y, lanes, vector_add(vector_multiply(vector_load_bytes(x, lanes), scale), offset));
+static inline void bytes_to_float_step(const uint8_t *x, lilac_byte_scale scale, float offset, float *y, size_t lanes) {
+    const vector bytes = vector_load_bytes(x, lanes);
+    const vector rest = vector_add(vector_multiply(bytes, vector_set(scale.low)), vector_set(offset));
+    vector_store(y, lanes, vector_add(vector_multiply(bytes, vector_set(scale.high)), rest));
 }
 
-static void bytes_to_float(size_t n, const uint8_t *x, float scale, float offset, float *y) {
-    const vector scales = vector_set(scale), offsets = vector_set(offset);
+static void bytes_to_float(size_t n, const uint8_t *x, lilac_byte_scale scale, float offset, float *y) {
     size_t i = 0;
     for (; i + VECTOR_LANES <= n; i += VECTOR_LANES) {
-        bytes_to_float_step(x + i, scales, offsets, y + i, VECTOR_LANES);
+        bytes_to_float_step(x + i, scale, offset, y + i, VECTOR_LANES);
     }
     if (i < n) {
-        bytes_to_float_step(x + i, scales, offsets, y + i, n - i);
+        bytes_to_float_step(x + i, scale, offset, y + i, n - i);
     }
 }
 
