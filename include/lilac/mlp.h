@@ -71,8 +71,9 @@ LILAC_API size_t lilac_mlp_workspace_size(const lilac_mlp *mlp, const lilac_adap
 
 /*
  * logits (B x classes) = the model, with the adapter if it is not NULL, applied to inputs (B x sizes[0]). No dropout.
- * workspace: lilac_mlp_workspace_size floats that overlap nothing else. Errors: ARGUMENT, BASE_MISMATCH (the adapter's
- * layers are not this model's, by name and shape).
+ * workspace: lilac_mlp_workspace_size floats that overlap nothing else; may be NULL where that is 0. Errors: ARGUMENT,
+ * BASE_MISMATCH (the adapter's layers are not this model's, by name and shape), OVERFLOW (B beyond what a matrix
+ * product can index), MEMORY.
  */
 LILAC_API LILAC_MUST_USE lilac_status lilac_mlp_forward(lilac_context *context, const lilac_mlp *mlp,
                                                         const lilac_adapter *adapter, size_t B, const float *inputs,

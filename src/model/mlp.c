@@ -173,7 +173,8 @@ size_t lilac_mlp_workspace_size(const lilac_mlp *mlp, const lilac_adapter *adapt
 
 lilac_status lilac_mlp_forward(lilac_context *context, const lilac_mlp *mlp, const lilac_adapter *adapter, size_t B,
                                const float *inputs, float *logits, float *workspace) {
-    if (context == NULL || mlp == NULL || inputs == NULL || logits == NULL || workspace == NULL) {
+    if (context == NULL || mlp == NULL || inputs == NULL || logits == NULL ||
+        (workspace == NULL && lilac_mlp_workspace_size(mlp, adapter, B) > 0)) {
         return lilac_fail(context, LILAC_ERROR_ARGUMENT, "mlp: a null pointer");
     }
     const size_t layer_count = mlp->config.layer_count;
