@@ -7,12 +7,13 @@
 #include "kernels/kernel_table.h"
 
 #include <math.h>
+#include <string.h>
 
 enum { QUERY_BLOCK = LILAC_SOFTMAX_QUERY_BLOCK, KEY_BLOCK = LILAC_SOFTMAX_KEY_BLOCK, PANEL = LILAC_SOFTMAX_PANEL };
 
 /* What one thread needs. */
 typedef struct scratch {
-    float *rows;   /* [QUERY_BLOCK][key_stride]: queries, or keys on their way into panels */
+    void *rows;    /* [QUERY_BLOCK][key_stride]: queries, or keys on their way into panels */
     float *scores; /* [QUERY_BLOCK][LILAC_SOFTMAX_SCORE_STRIDE] */
     lilac_softmax_state state;
 } scratch;
@@ -22,8 +23,9 @@ typedef struct forward_pass {
     const lilac_softmax_attention_config *config;
     const lilac_softmax_attention_forward_tensors *tensors;
     lilac_softmax_plan plan;
-    float *keys;   /* [group][padded_keys][D], as panels */
-    float *values; /* [group][padded_keys][value_stride] */
+    bool bf16;     /* all of it; else everything packed is floats */
+    void *keys;    /* [group][padded_keys][D], as panels; D rounded up to a whole pair if bf16 */
+    void *values;  /* [group][padded_keys][value_stride], as pairs if bf16 */
     char *scratch; /* [threads] */
     size_t scratch_bytes;
     size_t first_head; /* of the group being worked on */
@@ -60,26 +62,89 @@ static lilac_status lay_out(lilac_context *context, const lilac_softmax_attentio
     return LILAC_OK;
 }
 
-/* Packs block `item % key_blocks` of the keys and values of head `item / key_blocks` of the group. */
-static void pack_keys(void *argument, size_t begin, size_t end) {
-    const forward_pass *pass = argument;
+/* Packs `count` keys and values of a head from n on, a panel at most. */
+static void pack_panel(const forward_pass *pass, const scratch *own, size_t slot, size_t n, size_t count) {
     const lilac_softmax_plan *plan = &pass->plan;
     const lilac_attention_shape *shape = &pass->config->shape;
-    const float scale = (float)(pass->config->scale * LILAC_SOFTMAX_LOG2_E);
+    const size_t head = pass->first_head + slot, row = slot * plan->padded_keys + n;
+    float *values = (float *)pass->values + row * plan->value_stride;
+    lilac_softmax_load_rows(pass->config, &pass->tensors->value, head, n, count, count, shape->value_size, values,
+                            plan->value_stride);
+    lilac_softmax_load_rows(pass->config, &pass->tensors->key, head, n, count, count, shape->key_size, own->rows,
+                            plan->key_stride);
+    pass->kernels->pack_panels(count, shape->key_size, own->rows, plan->key_stride,
+                               (float)(pass->config->scale * LILAC_SOFTMAX_LOG2_E),
+                               (float *)pass->keys + row * shape->key_size);
+}
+
+static void pack_panel_bf16(const forward_pass *pass, size_t slot, size_t n, size_t count) {
+    const lilac_softmax_plan *plan = &pass->plan;
+    const lilac_attention_shape *shape = &pass->config->shape;
+    const lilac_attention_input *key = &pass->tensors->key, *value = &pass->tensors->value;
+    const size_t head = pass->first_head + slot, b = head / shape->heads, h = head % shape->heads;
+    const size_t row = slot * plan->padded_keys + n;
+    pass->kernels->pack_panels_bf16(count, shape->key_size, lilac_attention_input_row(key, b, n, h), key->token_stride,
+                                    (uint16_t *)pass->keys + row * lilac_round_up(shape->key_size, 2));
+    pass->kernels->pack_pairs_bf16(count, shape->value_size, lilac_attention_input_row(value, b, n, h),
+                                   value->token_stride, (uint16_t *)pass->values + row * plan->value_stride,
+                                   plan->value_stride);
+}
+
+/* Packs block `item % key_blocks` of the keys and values of head `item / key_blocks` of the group. */
+static void pack_blocks(void *argument, size_t begin, size_t end) {
+    const forward_pass *pass = argument;
+    const lilac_softmax_plan *plan = &pass->plan;
     const scratch own = thread_scratch(pass);
     for (size_t item = begin; item < end; item++) {
-        const size_t slot = item / plan->key_blocks, head = pass->first_head + slot;
-        const size_t first = item % plan->key_blocks * KEY_BLOCK;
-        const size_t last = lilac_size_min(first + KEY_BLOCK, lilac_softmax_visible_keys(pass->config, head));
+        const size_t slot = item / plan->key_blocks;
+        const size_t visible = lilac_softmax_visible_keys(pass->config, pass->first_head + slot);
+        const size_t first = item % plan->key_blocks * KEY_BLOCK, last = lilac_size_min(first + KEY_BLOCK, visible);
         for (size_t n = first; n < last; n += PANEL) {
-            const size_t count = lilac_size_min(PANEL, last - n), row = slot * plan->padded_keys + n;
-            lilac_softmax_load_rows(pass->config, &pass->tensors->value, head, n, count, count, shape->value_size,
-                                    pass->values + row * plan->value_stride, plan->value_stride);
-            lilac_softmax_load_rows(pass->config, &pass->tensors->key, head, n, count, count, shape->key_size, own.rows,
-                                    plan->key_stride);
-            pass->kernels->pack_panels(count, shape->key_size, own.rows, plan->key_stride, scale,
-                                       pass->keys + row * shape->key_size);
+            if (pass->bf16) {
+                pack_panel_bf16(pass, slot, n, lilac_size_min(PANEL, last - n));
+            } else {
+                pack_panel(pass, &own, slot, n, lilac_size_min(PANEL, last - n));
+            }
         }
+    }
+}
+
+/* Copies queries n .. n+count-1 of a head to own->rows, rows from count to `rows` as zeros. */
+static void load_queries(const forward_pass *pass, const scratch *own, size_t head, size_t n, size_t count,
+                         size_t rows) {
+    const lilac_attention_shape *shape = &pass->config->shape;
+    const size_t ld = pass->plan.key_stride;
+    if (!pass->bf16) {
+        lilac_softmax_load_rows(pass->config, &pass->tensors->query, head, n, count, rows, shape->key_size, own->rows,
+                                ld);
+        return;
+    }
+    uint16_t *row = own->rows;
+    memset(row, 0, rows * ld * sizeof *row);
+    for (size_t r = 0; r < count; r++) {
+        memcpy(row + r * ld,
+               lilac_attention_input_row(&pass->tensors->query, head / shape->heads, n + r, head % shape->heads),
+               shape->key_size * sizeof *row);
+    }
+}
+
+/* Takes the block of keys from `first` on into the state of the queries in own->rows. */
+static void attend_block(const forward_pass *pass, const scratch *own, const lilac_softmax_block *block, size_t slot,
+                         size_t first) {
+    const lilac_softmax_attention_kernels *kernels = pass->kernels;
+    const size_t D = pass->config->shape.key_size, M = pass->config->shape.value_size;
+    const size_t query_stride = pass->plan.key_stride, value_stride = pass->plan.value_stride;
+    const size_t row = slot * pass->plan.padded_keys + first;
+    if (pass->bf16) {
+        const float scale = (float)(pass->config->scale * LILAC_SOFTMAX_LOG2_E);
+        kernels->scores_bf16(block, D, own->rows, query_stride, (uint16_t *)pass->keys + row * lilac_round_up(D, 2),
+                             scale, own->scores);
+        kernels->accumulate_bf16(block, own->scores, M, (uint16_t *)pass->values + row * value_stride, value_stride,
+                                 &own->state);
+    } else {
+        kernels->scores(block, D, own->rows, query_stride, (float *)pass->keys + row * D, own->scores);
+        kernels->accumulate(block, own->scores, M, (float *)pass->values + row * value_stride, value_stride,
+                            &own->state);
     }
 }
 
@@ -114,27 +179,22 @@ static void finish_rows(const forward_pass *pass, const lilac_softmax_state *sta
 
 /* Block of queries number `query_block` of a head against all keys it sees. */
 static void attend(const forward_pass *pass, const scratch *own, size_t slot, size_t query_block) {
-    const lilac_softmax_plan *plan = &pass->plan;
     const lilac_attention_shape *shape = &pass->config->shape;
     const size_t head = pass->first_head + slot, n = query_block * QUERY_BLOCK;
     const size_t count = lilac_size_min(QUERY_BLOCK, shape->queries - n);
     const size_t rows = count == 1 ? 1 : lilac_round_up(count, LILAC_SOFTMAX_ROWS);
     const size_t visible = lilac_softmax_visible_keys(pass->config, head);
     const size_t keys = pass->config->causal ? lilac_size_min(visible, n + count) : visible;
-    lilac_softmax_load_rows(pass->config, &pass->tensors->query, head, n, count, rows, shape->key_size, own->rows,
-                            plan->key_stride);
+    load_queries(pass, own, head, n, count, rows);
     start_rows(&own->state, rows);
     for (size_t first = 0; first < keys; first += KEY_BLOCK) {
-        const size_t block_keys = lilac_size_min(KEY_BLOCK, keys - first), row = slot * plan->padded_keys + first;
+        const size_t block_keys = lilac_size_min(KEY_BLOCK, keys - first);
         const lilac_softmax_block block = {
             .rows = rows,
             .keys = block_keys,
             .diagonal = pass->config->causal ? (ptrdiff_t)(n + 1) - (ptrdiff_t)first : (ptrdiff_t)block_keys,
         };
-        pass->kernels->scores(&block, shape->key_size, own->rows, plan->key_stride, pass->keys + row * shape->key_size,
-                              own->scores);
-        pass->kernels->accumulate(&block, own->scores, shape->value_size, pass->values + row * plan->value_stride,
-                                  plan->value_stride, &own->state);
+        attend_block(pass, own, &block, slot, first);
     }
     finish_rows(pass, &own->state, head, n, count);
 }
@@ -182,10 +242,12 @@ lilac_status lilac_softmax_attention_forward(lilac_context *context, const lilac
     forward_pass pass;
     LILAC_TRY(lay_out(context, config, &pieces, &pass));
     pass.tensors = tensors;
+    pass.bf16 = pass.kernels->bf16_dot_products && tensors->query.dtype == LILAC_ATTENTION_BF16 &&
+                tensors->key.dtype == LILAC_ATTENTION_BF16 && tensors->value.dtype == LILAC_ATTENTION_BF16;
     const lilac_softmax_plan *plan = &pass.plan;
     for (; pass.first_head < plan->heads; pass.first_head += plan->group) {
         pass.group = lilac_size_min(plan->group, plan->heads - pass.first_head);
-        lilac_parallel_for(context, pass.group * plan->key_blocks, 1, pack_keys, &pass);
+        lilac_parallel_for(context, pass.group * plan->key_blocks, 1, pack_blocks, &pass);
         lilac_parallel_tasks(context, pass.group * plan->query_blocks, attend_blocks, &pass);
     }
     return LILAC_OK;

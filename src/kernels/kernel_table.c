@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 #include "kernels/kernel_table.h"
 
+#include "core/cpu_features.h"
+
 #include <pthread.h>
 
 enum { LEVELS = 3 };
@@ -25,6 +27,9 @@ static void fill_table(lilac_kernel_table *table, lilac_cpu_level level) {
     lilac_elementwise_kernels_avx512(&table->elementwise);
     lilac_linear_attention_kernels_avx512(&table->linear_attention);
     lilac_softmax_attention_kernels_avx512(&table->softmax_attention);
+    if (lilac_cpu_has_bf16_dot_product()) {
+        lilac_softmax_attention_kernels_avx512_bf16(&table->softmax_attention);
+    }
 #else
     (void)level;
 #endif

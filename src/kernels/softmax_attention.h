@@ -17,7 +17,9 @@
 #ifndef LILAC_KERNELS_SOFTMAX_ATTENTION_H
 #define LILAC_KERNELS_SOFTMAX_ATTENTION_H
 
+#include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 enum {
     LILAC_SOFTMAX_ROWS = 6,          /* rows of a register tile */
@@ -62,6 +64,20 @@ typedef struct lilac_softmax_attention_kernels {
                        const lilac_softmax_state *state);
 
     /*
+     * The same three for inputs in bf16, the sums being floats still; probabilities are rounded to bf16. Numbers are
+     * kept in pairs, the second of a last pair being 0: panels are [(size + 1) / 2][LILAC_SOFTMAX_PANEL][2], and rows k
+     * and k + 1 of the values form a row of pairs, ldv pairs long. They are the faster ones only where
+     * bf16_dot_products says so.
+     */
+    bool bf16_dot_products;
+    void (*pack_panels_bf16)(size_t count, size_t size, const uint16_t *x, size_t ldx, uint16_t *panels);
+    void (*pack_pairs_bf16)(size_t count, size_t size, const uint16_t *x, size_t ldx, uint16_t *y, size_t ldy);
+    void (*scores_bf16)(const lilac_softmax_block *block, size_t size, const uint16_t *q, size_t ldq,
+                        const uint16_t *panels, float scale, float *s);
+    void (*accumulate_bf16)(const lilac_softmax_block *block, float *s, size_t value_size, const uint16_t *v,
+                            size_t ldv, const lilac_softmax_state *state);
+
+    /*
      * p[r][k] = 2^(q[r] . key[k] - offset[r]) for k < visible(r), 0 for the other k up to keys rounded up to whole
      * panels. offset[r] is the row's log-sum-exp over log(2), or +INFINITY for a row that sees nothing.
      */
@@ -88,5 +104,6 @@ typedef struct lilac_softmax_attention_kernels {
 void lilac_softmax_attention_kernels_reference(lilac_softmax_attention_kernels *kernels);
 void lilac_softmax_attention_kernels_avx2(lilac_softmax_attention_kernels *kernels);
 void lilac_softmax_attention_kernels_avx512(lilac_softmax_attention_kernels *kernels);
+void lilac_softmax_attention_kernels_avx512_bf16(lilac_softmax_attention_kernels *kernels);
 
 #endif

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "kernels/softmax_attention.h"
+#include "core/bf16.h"
 
 #include <math.h>
 
@@ -53,23 +54,82 @@ static void raise_maximum(const lilac_softmax_state *state, size_t row, size_t v
     state->maximum[row] = maximum;
 }
 
+/* What is to be subtracted from a row's scores, after raising it to their maximum. */
+static float subtracted_maximum(const float *s, size_t visible, const lilac_softmax_state *state, size_t row,
+                                size_t value_size) {
+    float maximum = state->maximum[row];
+    for (size_t k = 0; k < visible; k++) {
+        maximum = s[k] > maximum ? s[k] : maximum;
+    }
+    if (maximum > state->maximum[row]) {
+        raise_maximum(state, row, value_size, maximum);
+    }
+    return maximum == -INFINITY ? 0.0f : maximum;
+}
+
 static void accumulate(const lilac_softmax_block *block, float *s, size_t value_size, const float *v, size_t ldv,
                        const lilac_softmax_state *state) {
     for (size_t r = 0; r < block->rows; r++) {
         const size_t visible = lilac_softmax_visible(block, r);
-        float *out = state->out + r * state->ld, maximum = -INFINITY;
-        for (size_t k = 0; k < visible; k++) {
-            maximum = s[r * STRIDE + k] > maximum ? s[r * STRIDE + k] : maximum;
-        }
-        if (maximum > state->maximum[r]) {
-            raise_maximum(state, r, value_size, maximum);
-        }
-        const float offset = state->maximum[r] == -INFINITY ? 0.0f : state->maximum[r];
+        const float offset = subtracted_maximum(s + r * STRIDE, visible, state, r, value_size);
+        float *out = state->out + r * state->ld;
         for (size_t k = 0; k < visible; k++) {
             const float p = exp2f(s[r * STRIDE + k] - offset);
             state->sums[r * LANES] += p;
             for (size_t i = 0; i < value_size; i++) {
                 out[i] += p * v[k * ldv + i];
+            }
+        }
+    }
+}
+
+static void pack_panels_bf16(size_t count, size_t size, const uint16_t *x, size_t ldx, uint16_t *panels) {
+    for (size_t first = 0; first < count; first += PANEL) {
+        for (size_t i = 0; i < size; i += 2) {
+            for (size_t row = first; row < first + PANEL; row++) {
+                *panels++ = row < count ? x[row * ldx + i] : 0;
+                *panels++ = row < count && i + 1 < size ? x[row * ldx + i + 1] : 0;
+            }
+        }
+    }
+}
+
+static void pack_pairs_bf16(size_t count, size_t size, const uint16_t *x, size_t ldx, uint16_t *y, size_t ldy) {
+    for (size_t row = 0; row < count; row += 2) {
+        for (size_t i = 0; i < size; i++) {
+            y[row * ldy + 2 * i] = x[row * ldx + i];
+            y[row * ldy + 2 * i + 1] = row + 1 < count ? x[(row + 1) * ldx + i] : 0;
+        }
+    }
+}
+
+static void scores_bf16(const lilac_softmax_block *block, size_t size, const uint16_t *q, size_t ldq,
+                        const uint16_t *panels, float scale, float *s) {
+    const size_t padded = (size + 1) / 2 * 2;
+    for (size_t r = 0; r < block->rows; r++) {
+        for (size_t k = 0; k < lilac_softmax_visible(block, r); k++) {
+            const uint16_t *panel = panels + k / PANEL * PANEL * padded + k % PANEL * 2;
+            float sum = 0.0f;
+            for (size_t i = 0; i < size; i++) {
+                sum += lilac_bf16_to_float(q[r * ldq + i]) * lilac_bf16_to_float(panel[i / 2 * 2 * PANEL + i % 2]);
+            }
+            s[r * STRIDE + k] = sum * scale;
+        }
+    }
+}
+
+static void accumulate_bf16(const lilac_softmax_block *block, float *s, size_t value_size, const uint16_t *v,
+                            size_t ldv, const lilac_softmax_state *state) {
+    for (size_t r = 0; r < block->rows; r++) {
+        const size_t visible = lilac_softmax_visible(block, r);
+        const float offset = subtracted_maximum(s + r * STRIDE, visible, state, r, value_size);
+        float *out = state->out + r * state->ld;
+        for (size_t k = 0; k < visible; k++) {
+            const float p = exp2f(s[r * STRIDE + k] - offset);
+            const float rounded = lilac_bf16_to_float(lilac_bf16_from_float(p));
+            state->sums[r * LANES] += p;
+            for (size_t i = 0; i < value_size; i++) {
+                out[i] += rounded * lilac_bf16_to_float(v[k / 2 * 2 * ldv + 2 * i + k % 2]);
             }
         }
     }
@@ -126,6 +186,11 @@ void lilac_softmax_attention_kernels_reference(lilac_softmax_attention_kernels *
     kernels->pack_panels = pack_panels;
     kernels->scores = scores;
     kernels->accumulate = accumulate;
+    kernels->bf16_dot_products = false;
+    kernels->pack_panels_bf16 = pack_panels_bf16;
+    kernels->pack_pairs_bf16 = pack_pairs_bf16;
+    kernels->scores_bf16 = scores_bf16;
+    kernels->accumulate_bf16 = accumulate_bf16;
     kernels->probabilities = probabilities;
     kernels->score_gradients = score_gradients;
     kernels->multiply = multiply;
