@@ -1,0 +1,30 @@
+/* SPDX-License-Identifier: MIT */
+/* What the machine can do at best, at a context's cpu level: the measure for the speed of everything else. */
+#ifndef LILAC_BENCH_PEAK_H
+#define LILAC_BENCH_PEAK_H
+
+#include <lilac/context.h>
+
+#include <stddef.h>
+
+enum { LILAC_PEAK_READ_SIZES = 3 };
+
+/* The size of each block of memory that is read, in MiB: 1, 24, 512. */
+extern const size_t lilac_peak_read_mebibytes[LILAC_PEAK_READ_SIZES];
+
+/* A rate reached by one thread, and by all threads of the context together. */
+typedef struct lilac_peak_rate {
+    double one, all;
+} lilac_peak_rate;
+
+typedef struct lilac_peak_figures {
+    lilac_peak_rate f32;                         /* GFLOP/s of multiplications and additions */
+    lilac_peak_rate bf16;                        /* the same of bf16 dot products; 0 where the level has none */
+    lilac_peak_rate read[LILAC_PEAK_READ_SIZES]; /* GB/s (10^9 bytes) of reading a block again and again; all threads
+                                                    have a part each */
+} lilac_peak_figures;
+
+/* Measures for some seconds; the best of several runs counts. Errors: MEMORY (512 MiB are needed), CANCELLED. */
+LILAC_MUST_USE lilac_status lilac_bench_peak(lilac_context *context, lilac_peak_figures *out);
+
+#endif
