@@ -2,11 +2,11 @@
 #include "lora.h"
 
 #include "core/clock.h"
-#include "core/context.h"
 #include "core/memory.h"
 #include "data/batches.h"
 #include "model/mlp.h"
 #include "nn/adamw.h"
+#include "runtime/context.h"
 
 #include <stdlib.h>
 

@@ -2,11 +2,11 @@
 #include "peak.h"
 
 #include "core/clock.h"
-#include "core/context.h"
 #include "core/cpu_features.h"
 #include "core/memory.h"
-#include "core/parallel.h"
 #include "kernels/peak.h"
+#include "runtime/context.h"
+#include "runtime/parallel.h"
 
 #include <math.h>
 

@@ -4,7 +4,7 @@
 #include "table.h"
 
 #include "bench/lora.h"
-#include "core/context.h"
+#include "runtime/context.h"
 
 typedef struct bench_settings {
     lilac_sizes hidden, ranks;

@@ -2,9 +2,9 @@
 /* lilac data variants: a picture of the digits and their variants. */
 #include "files.h"
 
-#include "core/context.h"
 #include "data/contact_sheet.h"
 #include "format/png.h"
+#include "runtime/context.h"
 
 #include <stdio.h>
 #include <stdlib.h>

@@ -4,8 +4,8 @@
 #include "table.h"
 
 #include "core/cpu_features.h"
-#include "core/parallel.h"
 #include "linalg/matmul.h"
+#include "runtime/parallel.h"
 
 #include <stdio.h>
 #include <string.h>

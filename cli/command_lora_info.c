@@ -3,7 +3,7 @@
 #include "session.h"
 #include "table.h"
 
-#include "core/context.h"
+#include "runtime/context.h"
 
 typedef struct info_settings {
     const char *adapter, *model;

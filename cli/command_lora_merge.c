@@ -2,7 +2,7 @@
 /* lilac lora merge: writes a model with an adapter added to its weights. */
 #include "files.h"
 
-#include "core/context.h"
+#include "runtime/context.h"
 
 #include <stdio.h>
 

@@ -3,7 +3,7 @@
 #include "files.h"
 #include "training.h"
 
-#include "core/context.h"
+#include "runtime/context.h"
 
 #include <stdio.h>
 

@@ -3,7 +3,7 @@
 #include "evaluation.h"
 #include "files.h"
 
-#include "core/context.h"
+#include "runtime/context.h"
 
 typedef struct eval_settings {
     const char *model;

@@ -3,8 +3,8 @@
 #include "files.h"
 #include "lora_tables.h"
 
-#include "core/context.h"
 #include "report/lora_report.h"
+#include "runtime/context.h"
 
 #include <stdlib.h>
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "evaluation.h"
 
-#include "core/context.h"
+#include "runtime/context.h"
 
 enum { ALL = 0, ALL_COUNT = LILAC_VARIANT_INVERTED + 1 };
 

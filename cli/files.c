@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "files.h"
 
-#include "core/context.h"
+#include "runtime/context.h"
 
 #include <errno.h>
 #include <stdio.h>

@@ -4,9 +4,9 @@
 #include "progress.h"
 #include "table.h"
 
-#include "core/context.h"
 #include "experiments/lora_published.h"
 #include "report/lora_report.h"
+#include "runtime/context.h"
 
 #include <math.h>
 #include <stddef.h>

@@ -4,7 +4,7 @@
 #include "files.h"
 #include "table.h"
 
-#include "core/context.h"
+#include "runtime/context.h"
 
 #include <math.h>
 #include <stdlib.h>

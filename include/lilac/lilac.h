@@ -13,10 +13,10 @@
 #define LILAC_H
 
 /* clang-format off: not in alphabetical order */
-#include <lilac/context.h>
-#include <lilac/feature_map.h>
 #include <lilac/attention.h>
+#include <lilac/context.h>
 #include <lilac/dataset.h>
+#include <lilac/feature_map.h>
 #include <lilac/lora.h>
 #include <lilac/mlp.h>
 #include <lilac/status.h>

@@ -7,7 +7,7 @@
 #ifndef LILAC_ADAPT_LOW_RANK_H
 #define LILAC_ADAPT_LOW_RANK_H
 
-#include "core/context.h"
+#include "runtime/context.h"
 
 typedef struct lilac_low_rank {
     size_t rank, in, out;

@@ -3,7 +3,7 @@
 #ifndef LILAC_ATTENTION_ARGUMENTS_H
 #define LILAC_ATTENTION_ARGUMENTS_H
 
-#include "core/context.h"
+#include "runtime/context.h"
 
 #include <lilac/attention.h>
 

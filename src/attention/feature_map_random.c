@@ -2,9 +2,9 @@
 /* Random feature maps: Fourier features and the positive features of FAVOR+. */
 #include <lilac/feature_map.h>
 
-#include "core/context.h"
 #include "core/memory.h"
 #include "core/random.h"
+#include "runtime/context.h"
 
 #include <math.h>
 #include <string.h>

@@ -5,7 +5,7 @@
  */
 #include "attention/linear.h"
 
-#include "core/parallel.h"
+#include "runtime/parallel.h"
 
 #include <string.h>
 

@@ -2,7 +2,7 @@
 /* The forward pass of linear attention: walks the kernels over the chunks of all heads. */
 #include "attention/linear.h"
 
-#include "core/parallel.h"
+#include "runtime/parallel.h"
 
 #include <string.h>
 

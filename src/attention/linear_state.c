@@ -4,8 +4,8 @@
 
 #include "core/little_endian.h"
 #include "core/memory.h"
-#include "core/parallel.h"
 #include "kernels/kernel_table.h"
+#include "runtime/parallel.h"
 
 #include <string.h>
 

@@ -6,8 +6,8 @@
  */
 #include "attention/softmax.h"
 #include "core/memory.h"
-#include "core/parallel.h"
 #include "kernels/kernel_table.h"
+#include "runtime/parallel.h"
 
 #include <math.h>
 #include <sched.h>

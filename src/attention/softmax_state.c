@@ -3,8 +3,8 @@
 #include "attention/softmax.h"
 #include "core/little_endian.h"
 #include "core/memory.h"
-#include "core/parallel.h"
 #include "kernels/kernel_table.h"
+#include "runtime/parallel.h"
 
 #include <math.h>
 #include <string.h>

@@ -25,7 +25,8 @@ lilac_status lilac_cpu_level_parse(const char *name, lilac_cpu_level *level) {
 
 #include <cpuid.h>
 
-/* XCR0: which register files the operating system saves on a context switch. A cpu flag alone does not allow their use. */
+/* XCR0: which register files the operating system saves on a context switch. A cpu flag alone does not allow their use.
+ */
 static unsigned long long saved_register_files(void) {
     unsigned eax, ebx, ecx, edx;
     if (!__get_cpuid(1, &eax, &ebx, &ecx, &edx) || !(ecx & bit_OSXSAVE)) {

@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Counter-based random numbers: Philox4x32-10 (Salmon, Moraes, Dror and Shaw, "Parallel Random Numbers: As Easy as 1, 2,
- * 3", 2011). A number is a pure function of (seed, stream, position), so any part of a sequence can be made by any thread.
+ * Counter-based random numbers: Philox4x32-10 (Salmon, Moraes, Dror and Shaw, "Parallel Random Numbers: As Easy as 1,
+ * 2, 3", 2011). A number is a pure function of (seed, stream, position), so any part of a sequence can be made by any
+ * thread.
  *
- * One application of Philox gives a block of four 32-bit words. The sequence of a stream is cut into groups of 64 words made
- * from 16 neighbouring blocks; word w of block b is element 16 * w + b of the group. That order lets a SIMD register hold
- * the same word of 16 (or 8) blocks without any shuffling.
+ * One application of Philox gives a block of four 32-bit words. The sequence of a stream is cut into groups of 64 words
+ * made from 16 neighbouring blocks; word w of block b is element 16 * w + b of the group. That order lets a SIMD
+ * register hold the same word of 16 (or 8) blocks without any shuffling.
  */
 #ifndef LILAC_CORE_RANDOM_H
 #define LILAC_CORE_RANDOM_H

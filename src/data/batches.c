@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 #include "data/batches.h"
 
-#include "core/parallel.h"
 #include "core/random.h"
 #include "data/dataset.h"
 #include "data/variant.h"
+#include "runtime/parallel.h"
 
 /* Images in a block of the parallel loop: small enough to share out a small batch, large enough to be worth a thread.
  */

@@ -3,7 +3,7 @@
 #ifndef LILAC_DATA_BATCHES_H
 #define LILAC_DATA_BATCHES_H
 
-#include "core/context.h"
+#include "runtime/context.h"
 
 #include <lilac/dataset.h>
 

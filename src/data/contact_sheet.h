@@ -3,7 +3,7 @@
 #ifndef LILAC_DATA_CONTACT_SHEET_H
 #define LILAC_DATA_CONTACT_SHEET_H
 
-#include "core/context.h"
+#include "runtime/context.h"
 
 #include <lilac/dataset.h>
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 #include "data/dataset.h"
 
-#include "core/context.h"
 #include "core/memory.h"
+#include "runtime/context.h"
 
 #include <string.h>
 

@@ -8,7 +8,7 @@
 #ifndef LILAC_DATA_IDX_H
 #define LILAC_DATA_IDX_H
 
-#include "core/context.h"
+#include "runtime/context.h"
 
 #include <stdio.h>
 

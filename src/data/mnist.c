@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /* Finds the files of MNIST, or of a data set laid out like it, in a folder and makes a data set of them. */
-#include "core/context.h"
 #include "core/memory.h"
 #include "data/dataset.h"
 #include "data/idx.h"
+#include "runtime/context.h"
 
 #include <stdio.h>
 #include <string.h>

@@ -4,7 +4,7 @@
 #ifndef LILAC_DATA_VARIANT_H
 #define LILAC_DATA_VARIANT_H
 
-#include "core/context.h"
+#include "runtime/context.h"
 
 #include <lilac/dataset.h>
 

@@ -2,10 +2,10 @@
 #include "experiments/lora_table.h"
 
 #include "core/clock.h"
-#include "core/context.h"
 #include "core/memory.h"
-#include "core/parallel.h"
 #include "linalg/singular_values.h"
+#include "runtime/context.h"
+#include "runtime/parallel.h"
 
 #include <lilac/train.h>
 #include <pthread.h>

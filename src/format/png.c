@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "format/png.h"
 
-#include "core/file.h"
+#include "runtime/file.h"
 
 #include <png.h>
 #include <setjmp.h>

@@ -6,7 +6,7 @@
 #ifndef LILAC_FORMAT_SAFETENSORS_H
 #define LILAC_FORMAT_SAFETENSORS_H
 
-#include "core/context.h"
+#include "runtime/context.h"
 
 #include <stddef.h>
 #include <stdint.h>
@@ -116,7 +116,7 @@ LILAC_MUST_USE lilac_status lilac_safetensors_writer_add_metadata(lilac_context 
                                                                   const char *value);
 
 /*
- * Writes the file at path, atomically (see core/file.h). The bytes depend on the content only, not on the order in
+ * Writes the file at path, atomically (see runtime/file.h). The bytes depend on the content only, not on the order in
  * which it was added. Errors: those of lilac_file_writer, MEMORY, ARGUMENT (a name or metadata is not UTF-8, or all of
  * it is beyond a limit).
  */

@@ -2,9 +2,9 @@
 #include "format/safetensors.h"
 
 #include "core/bf16.h"
-#include "core/file.h"
 #include "core/memory.h"
 #include "format/json_check.h"
+#include "runtime/file.h"
 
 #include <cjson/cJSON.h>
 #include <stdbool.h>

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 #include "core/bf16.h"
-#include "core/file.h"
 #include "core/memory.h"
-#include "core/tensor_table.h"
 #include "format/json_check.h"
 #include "format/safetensors.h"
+#include "runtime/file.h"
+#include "runtime/tensor_table.h"
 
 #include <cjson/cJSON.h>
 #include <stdbool.h>

@@ -3,8 +3,8 @@
 #include "linalg/matmul.h"
 
 #include "core/memory.h"
-#include "core/parallel.h"
 #include "linalg/matmul_block.h"
+#include "runtime/parallel.h"
 
 #include <limits.h>
 #include <stdatomic.h>

@@ -8,7 +8,7 @@
 #ifndef LILAC_LINALG_MATMUL_H
 #define LILAC_LINALG_MATMUL_H
 
-#include "core/context.h"
+#include "runtime/context.h"
 
 #include <stdbool.h>
 #include <stddef.h>

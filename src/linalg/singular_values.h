@@ -2,7 +2,7 @@
 #ifndef LILAC_LINALG_SINGULAR_VALUES_H
 #define LILAC_LINALG_SINGULAR_VALUES_H
 
-#include "core/context.h"
+#include "runtime/context.h"
 
 /*
  * Writes the min(rows, cols) singular values of the row-major rows x cols matrix, largest first, computed in double

@@ -2,8 +2,8 @@
 #include "nn/activation.h"
 
 #include "core/memory.h"
-#include "core/parallel.h"
 #include "kernels/kernel_table.h"
+#include "runtime/parallel.h"
 
 #include <math.h>
 

@@ -3,8 +3,8 @@
 #ifndef LILAC_NN_ACTIVATION_H
 #define LILAC_NN_ACTIVATION_H
 
-#include "core/context.h"
 #include "kernels/elementwise.h"
+#include "runtime/context.h"
 
 /* Dropout of that probability (0 <= p < 1) with the numbers of `random`. */
 lilac_dropout lilac_dropout_create(double probability, lilac_random random);

@@ -3,7 +3,7 @@
 #ifndef LILAC_NN_ADAMW_H
 #define LILAC_NN_ADAMW_H
 
-#include "core/context.h"
+#include "runtime/context.h"
 
 typedef struct lilac_adamw_config {
     double learning_rate, weight_decay, beta1, beta2, epsilon;

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 #include "nn/cross_entropy.h"
 
-#include "core/parallel.h"
 #include "kernels/kernel_table.h"
+#include "runtime/parallel.h"
 
 enum { ROW_BLOCK = 64 };
 

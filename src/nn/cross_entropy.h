@@ -3,7 +3,7 @@
 #ifndef LILAC_NN_CROSS_ENTROPY_H
 #define LILAC_NN_CROSS_ENTROPY_H
 
-#include "core/context.h"
+#include "runtime/context.h"
 
 /*
  * losses[i] = -log softmax(logits[i])[labels[i]] for the B rows of logits (B x classes, contiguous; labels below

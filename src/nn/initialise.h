@@ -2,8 +2,8 @@
 #ifndef LILAC_NN_INITIALISE_H
 #define LILAC_NN_INITIALISE_H
 
-#include "core/context.h"
 #include "core/random.h"
+#include "runtime/context.h"
 
 /*
  * Fills count floats uniformly from (-1/sqrt(fan), 1/sqrt(fan)). With fan = a layer's inputs this is the usual start of

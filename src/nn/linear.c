@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 #include "nn/linear.h"
 
-#include "core/parallel.h"
 #include "kernels/kernel_table.h"
 #include "linalg/matmul.h"
+#include "runtime/parallel.h"
 
 /* Rows, or columns of a sum, that one thread takes at a time. */
 enum { ROW_BLOCK = 64, COLUMN_BLOCK = 128 };

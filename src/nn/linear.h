@@ -6,7 +6,7 @@
 #ifndef LILAC_NN_LINEAR_H
 #define LILAC_NN_LINEAR_H
 
-#include "core/context.h"
+#include "runtime/context.h"
 
 /* The product alone: y = x W^T. The bias is added by what follows it (lilac_add_bias, lilac_bias_relu_dropout_forward).
  */

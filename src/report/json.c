@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "report/json.h"
 
-#include "core/file.h"
+#include "runtime/file.h"
 
 #include <math.h>
 #include <stdlib.h>

@@ -4,7 +4,7 @@
 #ifndef LILAC_REPORT_JSON_H
 #define LILAC_REPORT_JSON_H
 
-#include "core/context.h"
+#include "runtime/context.h"
 
 #include <cJSON.h>
 #include <stdbool.h>

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /* Tests of core: context, cpu levels, size arithmetic, parallel loops, random permutations. */
-#include "core/context.h"
 #include "core/memory.h"
-#include "core/parallel.h"
 #include "core/random.h"
+#include "runtime/context.h"
+#include "runtime/parallel.h"
 
 #include <stdarg.h>
 #include <stddef.h>

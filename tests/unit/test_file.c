@@ -3,9 +3,9 @@
  * Tests of reading whole files and of the atomic writer. The linker sends read, write and fsync here, so that a test
  * can make them short, interrupted or failing, and change a file while it is read.
  */
-#include "core/context.h"
-#include "core/file.h"
 #include "core/memory.h"
+#include "runtime/context.h"
+#include "runtime/file.h"
 #include "support/failing_allocator.h"
 #include "support/full_disk.h"
 

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /* Tests of the PNG writer: pixels as libpng reads them back, the same bytes each time, failures. */
-#include "core/context.h"
-#include "core/file.h"
 #include "core/memory.h"
 #include "format/png.h"
+#include "runtime/context.h"
+#include "runtime/file.h"
 #include "support/failing_allocator.h"
 #include "support/full_disk.h"
 

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /* Tests of the safetensors reader and writer: bytes, round trips, conversions, wrong arguments, short memory. */
 #include "core/bf16.h"
-#include "core/context.h"
-#include "core/file.h"
 #include "core/memory.h"
 #include "format/safetensors.h"
+#include "runtime/context.h"
+#include "runtime/file.h"
 #include "support/failing_allocator.h"
 #include "support/full_disk.h"
 #include "support/safetensors_bytes.h"

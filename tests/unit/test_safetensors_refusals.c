@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* Tests of what the safetensors reader must refuse: broken, hostile and damaged files. */
-#include "core/context.h"
 #include "format/json_check.h"
 #include "format/safetensors.h"
+#include "runtime/context.h"
 #include "support/failing_allocator.h"
 #include "support/safetensors_bytes.h"
 

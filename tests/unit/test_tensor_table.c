@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Tests of the table that cuts a block of floats into tensors. */
-#include "core/context.h"
-#include "core/tensor_table.h"
+#include "runtime/context.h"
+#include "runtime/tensor_table.h"
 #include "support/failing_allocator.h"
 
 #include <stdarg.h>

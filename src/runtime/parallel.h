@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Parallel loops. How the work is cut into blocks depends on the work alone, never on the number of threads: that is what
- * makes results the same bytes at any thread count.
+ * Parallel loops. How the work is cut into blocks depends on the work alone, never on the number of threads: that is
+ * what makes results the same bytes at any thread count.
  */
-#ifndef LILAC_CORE_PARALLEL_H
-#define LILAC_CORE_PARALLEL_H
+#ifndef LILAC_RUNTIME_PARALLEL_H
+#define LILAC_RUNTIME_PARALLEL_H
 
-#include "core/context.h"
+#include "runtime/context.h"
 
 /* Works on the items begin .. end-1. Must not touch what another block writes. */
 typedef void lilac_parallel_body(void *argument, size_t begin, size_t end);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "core/file.h"
+#include "runtime/file.h"
 
 #include "core/memory.h"
 

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /* Reading whole files, and writing files so that at any moment the old or the new content is there, never a part of it.
  */
-#ifndef LILAC_CORE_FILE_H
-#define LILAC_CORE_FILE_H
+#ifndef LILAC_RUNTIME_FILE_H
+#define LILAC_RUNTIME_FILE_H
 
-#include "core/context.h"
+#include "runtime/context.h"
 
 #include <stddef.h>
 

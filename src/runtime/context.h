@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* The inside of a context, and how code reports a failure through it. */
-#ifndef LILAC_CORE_CONTEXT_H
-#define LILAC_CORE_CONTEXT_H
+#ifndef LILAC_RUNTIME_CONTEXT_H
+#define LILAC_RUNTIME_CONTEXT_H
 
 #include <lilac/context.h>
 
@@ -15,7 +15,8 @@ struct lilac_context {
     char message[512];
 };
 
-/* Records the formatted reason on the context and returns status, so that a caller can write `return lilac_fail(...)`. */
+/* Records the formatted reason on the context and returns status, so that a caller can write `return lilac_fail(...)`.
+ */
 lilac_status lilac_fail(lilac_context *context, lilac_status status, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "core/parallel.h"
+#include "runtime/parallel.h"
 
 #include "core/memory.h"
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "core/tensor_table.h"
+#include "runtime/tensor_table.h"
 
 #include "core/memory.h"
 

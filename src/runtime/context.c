@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
-#include "core/context.h"
+#include "runtime/context.h"
 
 #include "core/memory.h"
-#include "core/parallel.h"
 #include "kernels/kernel_table.h"
+#include "runtime/parallel.h"
 
 #include <stdarg.h>
 #include <stdio.h>

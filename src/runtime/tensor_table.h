@@ -3,10 +3,10 @@
  * A table that cuts one block of floats into named tensors, so that all parameters (or gradients, or activations) of a
  * model are one allocation and one flat array.
  */
-#ifndef LILAC_CORE_TENSOR_TABLE_H
-#define LILAC_CORE_TENSOR_TABLE_H
+#ifndef LILAC_RUNTIME_TENSOR_TABLE_H
+#define LILAC_RUNTIME_TENSOR_TABLE_H
 
-#include "core/context.h"
+#include "runtime/context.h"
 
 #include <stddef.h>
 
