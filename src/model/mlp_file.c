@@ -1,17 +1,17 @@
 /* SPDX-License-Identifier: MIT */
 /* Model files: safetensors with the model's settings as metadata. docs/format.md describes them. */
 #include "core/memory.h"
+#include "format/number_text.h"
 #include "format/safetensors.h"
 #include "model/mlp.h"
 
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 static const char format_name[] = "lilac.mlp";
 static const char format_version[] = "1";
 
-enum { TENSOR_NAME_SIZE = 32 };
+enum { TENSOR_NAME_SIZE = 48 };
 
 static lilac_status add_tensors(lilac_context *context, const lilac_mlp *mlp, lilac_safetensors_writer *writer) {
     for (size_t l = 0; l < mlp->config.layer_count; l++) {
@@ -27,8 +27,8 @@ static lilac_status add_tensors(lilac_context *context, const lilac_mlp *mlp, li
 }
 
 static lilac_status add_all(lilac_context *context, const lilac_mlp *mlp, lilac_safetensors_writer *writer) {
-    char dropout[32], seed[32];
-    snprintf(dropout, sizeof dropout, "%.17g", mlp->config.dropout);
+    char dropout[LILAC_NUMBER_TEXT_SIZE], seed[LILAC_NUMBER_TEXT_SIZE];
+    lilac_number_text(mlp->config.dropout, dropout);
     snprintf(seed, sizeof seed, "%llu", (unsigned long long)mlp->config.seed);
     LILAC_TRY(lilac_safetensors_writer_add_metadata(context, writer, "format", format_name));
     LILAC_TRY(lilac_safetensors_writer_add_metadata(context, writer, "format_version", format_version));
@@ -66,23 +66,32 @@ static lilac_status read_format(lilac_context *context, const char *path, const 
     return LILAC_OK;
 }
 
+static lilac_status bad_value(lilac_context *context, const char *path, const char *key, const char *value,
+                              const char *expected) {
+    const char *quote = value == NULL ? "" : "\"";
+    return lilac_fail(context, LILAC_ERROR_FORMAT, "%s: metadata \"%s\" is %s%.40s%s, expected %s", path, key, quote,
+                      value == NULL ? "missing" : value, quote, expected);
+}
+
 static lilac_status read_metadata(lilac_context *context, const char *path, const lilac_safetensors_file *file,
                                   lilac_mlp_config *config) {
     const char *dropout = lilac_safetensors_metadata(file, "dropout"), *seed = lilac_safetensors_metadata(file, "seed");
-    char *end = NULL;
-    if (dropout != NULL) {
-        config->dropout = strtod(dropout, &end);
+    if (dropout == NULL || !lilac_number_parse(dropout, &config->dropout)) {
+        return bad_value(context, path, "dropout", dropout, "a number");
     }
-    if (dropout == NULL || end == dropout || *end != '\0') {
-        return lilac_fail(context, LILAC_ERROR_FORMAT, "%s: metadata \"dropout\" is %s, expected a number", path,
-                          dropout == NULL ? "missing" : dropout);
+    if (seed == NULL || !lilac_number_parse_whole(seed, &config->seed)) {
+        return bad_value(context, path, "seed", seed, "a whole number");
     }
-    if (seed != NULL) {
-        config->seed = strtoull(seed, &end, 10);
-    }
-    if (seed == NULL || end == seed || *end != '\0') {
-        return lilac_fail(context, LILAC_ERROR_FORMAT, "%s: metadata \"seed\" is %s, expected a whole number", path,
-                          seed == NULL ? "missing" : seed);
+    return LILAC_OK;
+}
+
+static lilac_status find_tensor(lilac_context *context, const char *path, const lilac_safetensors_file *file,
+                                size_t layer, const char *part, const lilac_safetensors_tensor **tensor) {
+    char name[TENSOR_NAME_SIZE];
+    snprintf(name, sizeof name, "layers.%zu.%s", layer, part);
+    *tensor = lilac_safetensors_find(file, name);
+    if (*tensor == NULL) {
+        return lilac_fail(context, LILAC_ERROR_FORMAT, "%s: tensor \"%s\" is missing", path, name);
     }
     return LILAC_OK;
 }
@@ -97,15 +106,16 @@ static lilac_status read_sizes(lilac_context *context, const char *path, const l
     }
     config->layer_count = tensors / 2;
     for (size_t l = 0; l < config->layer_count; l++) {
-        char name[TENSOR_NAME_SIZE];
-        snprintf(name, sizeof name, "layers.%zu.weight", l);
-        const lilac_safetensors_tensor *weight = lilac_safetensors_find(file, name);
-        if (weight == NULL || weight->rank != 2) {
-            return lilac_fail(context, LILAC_ERROR_FORMAT, "%s: tensor \"%s\" is missing or not a matrix", path, name);
+        const lilac_safetensors_tensor *weight, *bias;
+        LILAC_TRY(find_tensor(context, path, file, l, "weight", &weight));
+        LILAC_TRY(find_tensor(context, path, file, l, "bias", &bias));
+        if (weight->rank != 2) {
+            return lilac_fail(context, LILAC_ERROR_SHAPE, "%s: tensor \"%s\" has %d dimensions, expected 2", path,
+                              weight->name, weight->rank);
         }
         if (l > 0 && weight->shape[1] != config->sizes[l]) {
             return lilac_fail(context, LILAC_ERROR_SHAPE,
-                              "%s: tensor \"%s\" has %zu inputs, the layer before %zu outputs", path, name,
+                              "%s: tensor \"%s\" has %zu inputs, the layer before %zu outputs", path, weight->name,
                               weight->shape[1], config->sizes[l]);
         }
         config->sizes[l] = weight->shape[1];
@@ -136,7 +146,9 @@ static lilac_status read_model(lilac_context *context, const char *path, const l
     lilac_mlp *mlp;
     const lilac_status created = lilac_mlp_create(context, &config, &mlp);
     if (created != LILAC_OK) {
-        return lilac_fail(context, created, "%s: %s", path, lilac_context_message(context));
+        /* The impossible argument is the file's. */
+        return lilac_fail(context, created == LILAC_ERROR_ARGUMENT ? LILAC_ERROR_FORMAT : created, "%s: %s", path,
+                          lilac_context_message(context));
     }
     const lilac_status status = read_weights(context, file, mlp);
     if (status != LILAC_OK) {
