@@ -24,8 +24,6 @@ results two >second
 report 'the same seed gives the same results at 1 and 2 threads' "$(cmp first second 2>&1)"
 report 'the same tables, too' "$(diff <(sed '/took/d; /Saved/d' tables) <(sed '/took/d; /Saved/d' output))"
 report 'seeds differ in their results' "$(grep -q '± [0-9.]*[1-9]' tables || echo 'all spreads are 0')"
-expect 0 'out=Width 64' 'out=91.20' 'out=93.20' 'out=points from the report' -- reproduce lora --hidden 64 --seeds 1
-report 'the usual folder is out/lora' "$([ -f out/lora/results.json ] || echo 'no results.json')"
 : >in-the-way
 expect 1 'err=cannot make the folder in-the-way' -- reproduce lora --out in-the-way
 expect 1 'err=cannot make the folder in-the-way:' -- reproduce lora --out in-the-way/below

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Tests of what the program is made of: options, suggestions, help, tables, the progress line. */
 #include "help.h"
+#include "lora_tables.h"
 #include "options.h"
 #include "progress.h"
 #include "suggest.h"
@@ -312,6 +313,63 @@ static void test_progress_text(void **state) {
     assert_string_equal(text, "training  100");
 }
 
+/* Prints the LoRA tables of figures that are all 90, but for some. */
+static void print_lora_tables(size_t hidden, size_t seeds, char *text, size_t size) {
+    static lilac_lora_figures figures[2];
+    lilac_lora_table table = {.config = {.hidden = hidden, .seed_count = seeds, .seed = 1},
+                              .base_parameters = 55050,
+                              .figures = figures,
+                              .seconds = 61};
+    for (size_t s = 0; s < 2; s++) {
+        figures[s] = (lilac_lora_figures){.base_validation = 90, .base = 90};
+        for (size_t v = 0; v < LILAC_LORA_VARIANT_COUNT; v++) {
+            figures[s].full[v] = 90;
+            for (size_t l = 0; l < LILAC_LORA_LAYER_COUNT; l++) {
+                figures[s].change_rank[v][l] = 60 + s;
+            }
+        }
+        for (size_t i = 0; i < LILAC_LORA_RANK_COUNT; i++) {
+            for (size_t v = 0; v < LILAC_LORA_INPUT_COUNT; v++) {
+                figures[s].scratch[i][v] = 90 + (double)s;
+            }
+        }
+    }
+    FILE *file = tmpfile();
+    assert_non_null(file);
+    assert_int_equal(lilac_lora_tables_print(NULL, &table, file), LILAC_OK);
+    read_back(file, text, size);
+}
+
+static void assert_line(const char *text, const char *expected_line) {
+    char line_with_ends[256];
+    snprintf(line_with_ends, sizeof line_with_ends, "\n%s\n", expected_line);
+    if (strstr(text, line_with_ends) == NULL) {
+        fail_msg("no line '%s' in:\n%s", expected_line, text);
+    }
+}
+
+static void test_lora_tables(void **state) {
+    (void)state;
+    static char text[16384];
+    print_lora_tables(64, 2, text, sizeof text);
+    assert_ptr_equal(strstr(text, "Width 64, 55050 weights, 2 seeds from 1 on; took 1 min 01 s\n"), text);
+    /* 90 is more than a point from the report's 93.20, and that is marked. */
+    assert_line(text, "test images                 90.00 \u00b1 0.00*   93.20");
+    assert_line(
+        text,
+        "all weights     55050  90.00 \u00b1 0.00*   93.57  90.00 \u00b1 0.00    91.97  90.00 \u00b1 0.00*   76.41");
+    assert_line(text, "64        0  90.50 \u00b1 0.71        -  90.50 \u00b1 0.71    91.66  90.50 \u00b1 0.71    91.85 "
+                      " 90.50 \u00b1 0.71*   86.01");
+    assert_line(text, "layer 1   60 to 61  60 to 61  60 to 61       -");
+    assert_line(text, "* more than 3 points from the report's figure, which is one run's (r = 1, 2: 3; base: 1)");
+    /* Another width, one seed: nothing was published, and there is no spread. */
+    print_lora_tables(65, 1, text, sizeof text);
+    assert_ptr_equal(strstr(text, "Width 65, 55050 weights, 1 seed from 1 on; took 1 min 01 s\n"), text);
+    assert_line(text, "test images                 90.00        -");
+    assert_line(text, "layer 1         60       60        60       -");
+    assert_null(strchr(text, '*'));
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_defaults),
@@ -325,6 +383,7 @@ int main(void) {
         cmocka_unit_test(test_wrap),
         cmocka_unit_test(test_duration),
         cmocka_unit_test(test_progress_text),
+        cmocka_unit_test(test_lora_tables),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
