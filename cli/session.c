@@ -8,27 +8,29 @@
 #include <stdlib.h>
 #include <string.h>
 
-static void print_error(const lilac_session *session, const char *format, va_list arguments) {
-    fprintf(stderr, "lilac %s: ", session->command->name);
+/* Prints a line to standard error, above the progress bar. */
+static void print_line(lilac_session *session, const char *prefix, const char *format, va_list arguments) {
+    lilac_progress_bar_clear(&session->bar);
+    if (prefix != NULL) {
+        fprintf(stderr, "lilac %s: ", prefix);
+    }
     vfprintf(stderr, format, arguments);
     fputc('\n', stderr);
 }
 
-static void say(lilac_session *session, const char *format, ...) __attribute__((format(printf, 2, 3)));
+static void print_error(lilac_session *session, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
-static void say(lilac_session *session, const char *format, ...) {
-    lilac_progress_bar_clear(&session->bar);
+static void print_error(lilac_session *session, const char *format, ...) {
     va_list arguments;
     va_start(arguments, format);
-    print_error(session, format, arguments);
+    print_line(session, session->command->name, format, arguments);
     va_end(arguments);
 }
 
 lilac_status lilac_session_usage_error(lilac_session *session, const char *format, ...) {
-    lilac_progress_bar_clear(&session->bar);
     va_list arguments;
     va_start(arguments, format);
-    print_error(session, format, arguments);
+    print_line(session, session->command->name, format, arguments);
     va_end(arguments);
     fprintf(stderr, "Try 'lilac %s --help'.\n", session->command->name);
     session->usage_error = true;
@@ -36,15 +38,12 @@ lilac_status lilac_session_usage_error(lilac_session *session, const char *forma
 }
 
 void lilac_session_note(lilac_session *session, const char *format, ...) {
-    if (session->common.quiet) {
-        return;
+    if (!session->common.quiet) {
+        va_list arguments;
+        va_start(arguments, format);
+        print_line(session, NULL, format, arguments);
+        va_end(arguments);
     }
-    lilac_progress_bar_clear(&session->bar);
-    va_list arguments;
-    va_start(arguments, format);
-    vfprintf(stderr, format, arguments);
-    va_end(arguments);
-    fputc('\n', stderr);
 }
 
 static int on_progress(void *user, const lilac_progress *progress) {
@@ -68,7 +67,7 @@ static lilac_status create_context(lilac_session *session) {
     lilac_context_config_default(&config);
     lilac_cpu_level level;
     const char *name = getenv("LILAC_CPU");
-    if (name != NULL && lilac_cpu_level_parse(name, &level) != LILAC_OK) {
+    if (name != NULL && name[0] != '\0' && lilac_cpu_level_parse(name, &level) != LILAC_OK) {
         return lilac_session_usage_error(session, "LILAC_CPU: expected scalar, avx2 or avx512, got '%s'", name);
     }
     if (session->common.cpu != LILAC_CPU_NOT_GIVEN && session->common.cpu < (int)config.max_cpu_level) {
@@ -101,11 +100,11 @@ static int exit_code(lilac_session *session, lilac_status status) {
     }
     const int signal_number = lilac_signals_caught();
     if (status == LILAC_CANCELLED && signal_number != 0) {
-        say(session, "interrupted");
+        print_error(session, "interrupted");
         return LILAC_EXIT_SIGNAL + signal_number;
     }
     const char *message = lilac_context_message(session->context);
-    say(session, "%s", message[0] != '\0' ? message : lilac_status_string(status));
+    print_error(session, "%s", message[0] != '\0' ? message : lilac_status_string(status));
     return LILAC_EXIT_FAILURE;
 }
 
@@ -113,7 +112,7 @@ int lilac_session_run(const lilac_command *command, int count, char **arguments)
     lilac_session session = {.command = command, .common = {.cpu = LILAC_CPU_NOT_GIVEN}};
     void *settings = calloc(1, command->settings_size + 1);
     if (settings == NULL) {
-        say(&session, "%s", lilac_status_string(LILAC_ERROR_MEMORY));
+        print_error(&session, "%s", lilac_status_string(LILAC_ERROR_MEMORY));
         return LILAC_EXIT_FAILURE;
     }
     lilac_option_group groups[LILAC_GROUPS_MAX];
