@@ -93,8 +93,8 @@ typedef struct lilac_softmax_attention_kernels {
                      float *c, size_t ldc);
 
     /*
-     * c[k] += sum over r of a[r][k] b[r] for k < keys, b being [rows][ldb]. The rows of c up to keys rounded up to
-     * LILAC_SOFTMAX_ROWS must exist and may become anything.
+     * c[k] += sum over r of a[r][k] b[r] for k < keys, b being [rows][ldb]. The columns of a and the rows of c up to
+     * keys rounded up to LILAC_SOFTMAX_ROWS must exist; those rows may become anything.
      */
     void (*multiply_transposed)(const lilac_softmax_block *block, const float *a, size_t size, const float *b,
                                 size_t ldb, float *c, size_t ldc);

@@ -18,6 +18,7 @@
 
 static const kernel_family *const families[] = {
     &kernel_family_elementwise,
+    &kernel_family_softmax_attention,
 #if defined(__x86_64__)
     &kernel_family_exp,
 #endif
@@ -131,7 +132,8 @@ static unsigned char *place_buffer(kernel_test *test, unsigned char *region, siz
     }
 }
 
-void *kernel_buffer(kernel_test *test, kernel_use use, size_t size, size_t rows, size_t cols, size_t stride) {
+static void *make_buffer(kernel_test *test, kernel_use use, size_t size, size_t rows, size_t cols, size_t stride,
+                         size_t alignment) {
     const size_t bytes = rows == 0 ? 0 : ((rows - 1) * stride + cols) * size;
     assert_true(test->state->used < BUFFERS && bytes + 2 * WATCHED + size * LILAC_ALIGNMENT <= BUFFER_BYTES);
     buffer *b = &test->state->buffers[test->state->used++];
@@ -140,10 +142,19 @@ void *kernel_buffer(kernel_test *test, kernel_use use, size_t size, size_t rows,
     b->row_bytes = cols * size;
     b->stride_bytes = stride * size;
     b->start = place_buffer(test, b->region, bytes, size);
+    b->start -= (uintptr_t)b->start % alignment;
     b->watched = b->start - lilac_size_min(WATCHED, (size_t)(b->start - b->region));
     b->end = b->start + bytes + lilac_size_min(WATCHED, (size_t)(b->region + BUFFER_BYTES - b->start) - bytes);
     memset(b->watched, PATTERN, (size_t)(b->end - b->watched));
     return b->start;
+}
+
+void *kernel_buffer(kernel_test *test, kernel_use use, size_t size, size_t rows, size_t cols, size_t stride) {
+    return make_buffer(test, use, size, rows, cols, stride, 1);
+}
+
+void *kernel_aligned_buffer(kernel_test *test, kernel_use use, size_t size, size_t rows, size_t cols, size_t stride) {
+    return make_buffer(test, use, size, rows, cols, stride, LILAC_ALIGNMENT);
 }
 
 float *kernel_read(kernel_test *test, kernel_input input, size_t rows, size_t cols, size_t stride) {

@@ -63,6 +63,7 @@ typedef struct kernel_family {
 
 extern const kernel_family kernel_family_elementwise;
 extern const kernel_family kernel_family_exp;
+extern const kernel_family kernel_family_softmax_attention;
 
 /* Says what is being tested; printed with the seed if the test fails. */
 void kernel_note(kernel_test *test, const char *format, ...) __attribute__((format(printf, 2, 3)));
@@ -75,6 +76,9 @@ double kernel_random_between(kernel_test *test, double low, double high);
 /* A buffer for rows x cols elements of size bytes, rows stride elements apart. It may start or end at memory that must
  * not be touched, or lie at an odd address. Valid until kernel_verify. */
 void *kernel_buffer(kernel_test *test, kernel_use use, size_t size, size_t rows, size_t cols, size_t stride);
+
+/* The same at a multiple of LILAC_ALIGNMENT, for kernels that need it. */
+void *kernel_aligned_buffer(kernel_test *test, kernel_use use, size_t size, size_t rows, size_t cols, size_t stride);
 
 /* Such a buffer of floats, for KERNEL_READ filled with that kind of input. */
 float *kernel_read(kernel_test *test, kernel_input input, size_t rows, size_t cols, size_t stride);

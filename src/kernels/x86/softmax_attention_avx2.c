@@ -143,8 +143,9 @@ static void raise_maximum(const lilac_softmax_state *state, size_t row, size_t v
 ALWAYS_INLINE void exponentiate_row(float *s, size_t count, size_t end, const lilac_softmax_state *state, size_t row,
                                     size_t value_size) {
     const size_t whole = count / LANES * LANES;
+    const __m256 lowest = _mm256_set1_ps(-INFINITY);
     const __m256 last =
-        _mm256_blendv_ps(_mm256_set1_ps(-INFINITY), _mm256_load_ps(s + whole), lanes_below(count, whole));
+        whole == count ? lowest : _mm256_blendv_ps(lowest, _mm256_load_ps(s + whole), lanes_below(count, whole));
     __m256 largest = last;
     for (size_t k = 0; k < whole; k += LANES) {
         largest = _mm256_max_ps(largest, _mm256_load_ps(s + k));
