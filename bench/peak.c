@@ -110,6 +110,10 @@ static lilac_status measure_all(lilac_context *context, const void *memory, lila
     return lilac_report_progress(context, stage, MEASUREMENTS, MEASUREMENTS);
 }
 
+lilac_peak_rate lilac_bench_peak_f32(lilac_context *context) {
+    return measure_arithmetic(context, loops_for(lilac_context_cpu_level(context)).f32);
+}
+
 lilac_status lilac_bench_peak(lilac_context *context, lilac_peak_figures *out) {
     const size_t largest = lilac_peak_read_mebibytes[LILAC_PEAK_READ_SIZES - 1] * MEBIBYTE;
     void *memory = lilac_memory_allocate(largest, 1);

@@ -39,6 +39,7 @@ typedef struct lilac_command {
 #define LILAC_COUNT(array) (sizeof(array) / sizeof(array)[0])
 
 extern const lilac_command lilac_command_bench_lora;
+extern const lilac_command lilac_command_bench_peak;
 extern const lilac_command lilac_command_data_variants;
 extern const lilac_command lilac_command_info;
 extern const lilac_command lilac_command_lora_eval;
