@@ -22,10 +22,10 @@ static lilac_status run(lilac_session *session, const void *settings) {
     lilac_progress_bar_clear(&session->bar);
     const int threads = lilac_context_threads(session->context);
     lilac_table *table = lilac_table_create("lrrl");
-    lilac_table_cell(table, "");
+    lilac_table_cell(table, "%s", "");
     lilac_table_cell(table, "1 thread");
     lilac_table_cell(table, "%d thread%s", threads, threads == 1 ? "" : "s");
-    lilac_table_cell(table, "");
+    lilac_table_cell(table, "%s", "");
     lilac_table_rule(table);
     add_row(table, "f32 multiply and add", peak.f32, "GFLOP/s");
     if (peak.bf16.one > 0.0) {
