@@ -44,6 +44,9 @@ expect 2 'err=--threads needs a value' -- info --threads
 LILAC_CPU=scalar expect 0 'out=scalar' 'err=LILAC_CPU allows' -- info --cpu avx2
 LILAC_CPU=mmx expect 2 'err=LILAC_CPU: expected scalar, avx2 or avx512' -- info
 
+expect 0 'out=f32 multiply and add' 'out=reading 512 MiB' -- bench peak
+expect 0 'out=of peak' 'out=Peak of 1 thread' -- bench lora --hidden 8,16 --rank 0,2 --batch 32 --threads 1 --cpu scalar
+
 # A full disk and a closed pipe are failures.
 problem=
 "$lilac" info >/dev/full 2>errors && problem='exit code 0'
