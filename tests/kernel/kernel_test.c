@@ -3,6 +3,7 @@
 #define _DEFAULT_SOURCE /* MAP_ANONYMOUS */
 #include "kernel_test.h"
 
+#include "core/clock.h"
 #include "core/memory.h"
 
 #include <float.h>
@@ -247,12 +248,6 @@ void kernel_expect_same(const char *what, size_t index, float value, float other
 
 /* Timings */
 
-static double now(void) {
-    struct timespec time;
-    clock_gettime(CLOCK_MONOTONIC, &time);
-    return (double)time.tv_sec + 1e-9 * (double)time.tv_nsec;
-}
-
 float *kernel_bench_floats(kernel_test *test, size_t n) {
     struct kernel_state *state = test->state;
     float *x = lilac_memory_allocate(n, sizeof *x);
@@ -272,7 +267,7 @@ void kernel_bench_begin(kernel_test *test, size_t elements, size_t bytes) {
     state->bench_runs = 1;
     state->bench_run = 0;
     state->bench_best = INFINITY;
-    state->bench_first = state->bench_began = now();
+    state->bench_first = state->bench_began = lilac_clock_seconds();
 }
 
 bool kernel_bench_more(kernel_test *test) {
@@ -281,13 +276,13 @@ bool kernel_bench_more(kernel_test *test) {
     if (state->bench_run++ < state->bench_runs) {
         return true;
     }
-    const double end = now(), seconds = end - state->bench_began;
+    const double end = lilac_clock_seconds(), seconds = end - state->bench_began;
     state->bench_best = fmin(state->bench_best, seconds / (double)state->bench_runs);
     if (seconds < measurement) {
         state->bench_runs *= 2;
     }
     state->bench_run = 1;
-    state->bench_began = now();
+    state->bench_began = lilac_clock_seconds();
     return end - state->bench_first < total;
 }
 
