@@ -33,14 +33,14 @@ static bool advance(size_t count, size_t stride, size_t *index) {
     return lilac_size_multiply(count - 1, stride, &offset) && lilac_size_add(*index, offset, index);
 }
 
-typedef struct tensor {
+typedef struct tensor_view {
     const char *name;
     const void *data;
     size_t item_size;
     size_t batch_stride, token_stride, head_stride;
-} tensor;
+} tensor_view;
 
-static lilac_status check_tensor(lilac_context *context, const tensor *tensor, const lilac_attention_shape *shape,
+static lilac_status check_tensor(lilac_context *context, const tensor_view *tensor, const lilac_attention_shape *shape,
                                  size_t tokens, size_t size) {
     if (shape->batch == 0 || tokens == 0 || shape->heads == 0) {
         return LILAC_OK;
@@ -72,7 +72,8 @@ lilac_status lilac_attention_check_input(lilac_context *context, const char *nam
         return lilac_fail(context, LILAC_ERROR_ARGUMENT, "%s: unknown dtype %d", name, (int)input->dtype);
     }
     const size_t item_size = input->dtype == LILAC_ATTENTION_BF16 ? sizeof(uint16_t) : sizeof(float);
-    const tensor checked = {name, input->data, item_size, input->batch_stride, input->token_stride, input->head_stride};
+    const tensor_view checked = {
+        name, input->data, item_size, input->batch_stride, input->token_stride, input->head_stride};
     return check_tensor(context, &checked, shape, tokens, size);
 }
 
@@ -82,7 +83,7 @@ lilac_status lilac_attention_check_output(lilac_context *context, const char *na
     if (output == NULL) {
         return lilac_fail(context, LILAC_ERROR_ARGUMENT, "%s: is NULL", name);
     }
-    const tensor checked = {
+    const tensor_view checked = {
         name, output->data, sizeof(float), output->batch_stride, output->token_stride, output->head_stride};
     return check_tensor(context, &checked, shape, tokens, size);
 }
