@@ -82,15 +82,15 @@ LILAC_API LILAC_MUST_USE lilac_status lilac_adapter_load(lilac_context *context,
                                                          const lilac_lora_base *base, lilac_adapter **out);
 
 /* Writes an adapter file (safetensors; docs/format.md). An older file at path is replaced whole or not at all. Errors:
- * IO, MEMORY. */
+ * IO, MEMORY, ARGUMENT (a layer's name is not UTF-8). */
 LILAC_API LILAC_MUST_USE lilac_status lilac_adapter_save(lilac_context *context, const lilac_adapter *adapter,
                                                          const char *path);
 
-/* Whether the adapter belongs to that base. Errors: BASE_MISMATCH. */
+/* Whether the adapter belongs to that base. Errors: ARGUMENT, BASE_MISMATCH. */
 LILAC_API LILAC_MUST_USE lilac_status lilac_adapter_check_base(lilac_context *context, const lilac_adapter *adapter,
                                                                const lilac_lora_base *base);
 
-/* What it was created with. */
+/* What it was created with, or what its file says; a file does not hold the seed, which is 0 then. */
 LILAC_API const lilac_lora_config *lilac_adapter_config(const lilac_adapter *adapter);
 
 /* The factor of the low-rank term: the scale that the rule gives, times the strength. */
@@ -119,7 +119,7 @@ LILAC_API float *lilac_adapter_parameters(lilac_adapter *adapter);
 /*
  * Adds scale * strength * B A to the weight of each layer in place. The layers must be those of the adapter, by name
  * and shape. To be able to go back bit for bit keep a copy, as lilac_mlp_merge does: subtracting would leave rounding
- * errors. Errors: BASE_MISMATCH (names or shapes), nothing is changed then; those of a matrix product.
+ * errors. Errors: ARGUMENT and BASE_MISMATCH (names or shapes), nothing is changed then; those of a matrix product.
  */
 LILAC_API LILAC_MUST_USE lilac_status lilac_adapter_merge(lilac_context *context, const lilac_adapter *adapter,
                                                           const lilac_linear_layer *layers, size_t layer_count);

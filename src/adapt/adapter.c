@@ -98,8 +98,9 @@ lilac_status lilac_adapter_create(lilac_context *context, const lilac_lora_confi
     memcpy(adapter->base_hash, base->hash, sizeof adapter->base_hash);
     adapter->entry_count = base->layer_count;
     adapter->entries = lilac_memory_allocate(base->layer_count, sizeof *adapter->entries);
-    lilac_status status = adapter->entries == NULL ? lilac_fail_memory(context, "an adapter", sizeof *adapter->entries)
-                                                   : fill_entries(context, base, adapter);
+    lilac_status status = adapter->entries == NULL
+                              ? lilac_fail_memory(context, "an adapter", base->layer_count * sizeof *adapter->entries)
+                              : fill_entries(context, base, adapter);
     if (status == LILAC_OK) {
         adapter->parameters = lilac_memory_allocate(adapter->parameter_count, sizeof(float));
         if (adapter->parameters == NULL) {
@@ -188,10 +189,11 @@ lilac_status lilac_adapter_check_layers(lilac_context *context, const lilac_adap
     for (size_t i = 0; i < layer_count; i++) {
         const lilac_adapter_entry *entry = &adapter->entries[i];
         const lilac_linear_layer *layer = &layers[i];
-        if (strcmp(entry->name, layer->name) != 0 || entry->in != layer->in || entry->out != layer->out) {
+        const char *name = layer->name == NULL ? "(no name)" : layer->name;
+        if (strcmp(entry->name, name) != 0 || entry->in != layer->in || entry->out != layer->out) {
             return lilac_fail(context, LILAC_ERROR_BASE_MISMATCH,
                               "the adapter's layer %zu is %s (%zu x %zu), this base's is %s (%zu x %zu)", i,
-                              entry->name, entry->out, entry->in, layer->name, layer->out, layer->in);
+                              entry->name, entry->out, entry->in, name, layer->out, layer->in);
         }
     }
     return LILAC_OK;
@@ -206,6 +208,9 @@ static void short_hash(const uint8_t *hash, char text[17]) {
 
 lilac_status lilac_adapter_check_base(lilac_context *context, const lilac_adapter *adapter,
                                       const lilac_lora_base *base) {
+    if (adapter == NULL || base == NULL || base->layers == NULL) {
+        return lilac_fail(context, LILAC_ERROR_ARGUMENT, "adapter: a null pointer");
+    }
     LILAC_TRY(lilac_adapter_check_layers(context, adapter, base->layers, base->layer_count));
     if (memcmp(adapter->base_hash, base->hash, sizeof base->hash) != 0) {
         char made_for[17], given[17];
@@ -220,7 +225,16 @@ lilac_status lilac_adapter_check_base(lilac_context *context, const lilac_adapte
 
 lilac_status lilac_adapter_merge(lilac_context *context, const lilac_adapter *adapter, const lilac_linear_layer *layers,
                                  size_t layer_count) {
+    if (context == NULL || adapter == NULL || layers == NULL) {
+        return lilac_fail(context, LILAC_ERROR_ARGUMENT, "adapter: a null pointer");
+    }
     LILAC_TRY(lilac_adapter_check_layers(context, adapter, layers, layer_count));
+    for (size_t i = 0; i < layer_count; i++) {
+        if (layers[i].weight == NULL) {
+            return lilac_fail(context, LILAC_ERROR_ARGUMENT, "adapter: layer %s has no weight to merge into",
+                              layers[i].name);
+        }
+    }
     for (size_t i = 0; i < layer_count; i++) {
         const lilac_low_rank term = lilac_adapter_term(adapter, i);
         LILAC_TRY(lilac_low_rank_merge(context, &term, layers[i].weight));
@@ -236,7 +250,7 @@ const char *lilac_lora_scale_rule_name(lilac_lora_scale_rule rule) {
 }
 
 lilac_status lilac_lora_scale_rule_parse(const char *name, lilac_lora_scale_rule *rule) {
-    for (int i = 0; name != NULL && i < 3; i++) {
+    for (int i = 0; name != NULL && rule != NULL && i < 3; i++) {
         if (strcmp(name, rule_names[i]) == 0) {
             *rule = (lilac_lora_scale_rule)i;
             return LILAC_OK;
@@ -250,7 +264,7 @@ const char *lilac_lora_initialisation_name(lilac_lora_initialisation initialisat
 }
 
 lilac_status lilac_lora_initialisation_parse(const char *name, lilac_lora_initialisation *initialisation) {
-    for (int i = 0; name != NULL && i < 2; i++) {
+    for (int i = 0; name != NULL && initialisation != NULL && i < 2; i++) {
         if (strcmp(name, initialisation_names[i]) == 0) {
             *initialisation = (lilac_lora_initialisation)i;
             return LILAC_OK;
