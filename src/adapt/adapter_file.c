@@ -3,12 +3,10 @@
  * them. */
 #include "adapt/adapter.h"
 #include "core/memory.h"
+#include "format/number_text.h"
 #include "format/safetensors.h"
 
-#include <errno.h>
-#include <math.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 static const char format_name[] = "lilac.lora";
@@ -27,9 +25,9 @@ static void transpose(size_t rows, size_t cols, const float *from, float *to) {
 
 static lilac_status add_metadata(lilac_context *context, const lilac_adapter *adapter,
                                  lilac_safetensors_writer *writer) {
-    char rank[32], alpha[32], hash[HASH_TEXT_SIZE], order[32];
+    char rank[LILAC_NUMBER_TEXT_SIZE], alpha[LILAC_NUMBER_TEXT_SIZE], hash[HASH_TEXT_SIZE], order[32];
     snprintf(rank, sizeof rank, "%zu", adapter->config.rank);
-    snprintf(alpha, sizeof alpha, "%.17g", adapter->config.alpha);
+    lilac_number_text(adapter->config.alpha, alpha);
     for (size_t i = 0; i < LILAC_HASH_SIZE; i++) {
         snprintf(hash + 2 * i, 3, "%02x", adapter->base_hash[i]);
     }
@@ -142,15 +140,12 @@ static lilac_status read_config(loading *load) {
     LILAC_TRY(metadata(load, "alpha", &alpha));
     LILAC_TRY(metadata(load, "scale_rule", &rule));
     LILAC_TRY(metadata(load, "initialisation", &initialisation));
-    char *end;
-    errno = 0;
-    const unsigned long long r = strtoull(rank, &end, 10);
-    if (errno != 0 || rank[0] < '1' || rank[0] > '9' || *end != '\0' || r > INT32_MAX) {
+    uint64_t r;
+    if (!lilac_number_parse_whole(rank, &r) || r == 0 || r > INT32_MAX) {
         return bad_value(load, "rank", rank, "a whole number from 1 to 2147483647");
     }
     load->config.rank = (size_t)r;
-    load->config.alpha = strtod(alpha, &end);
-    if (end == alpha || *end != '\0' || !isfinite(load->config.alpha)) {
+    if (!lilac_number_parse(alpha, &load->config.alpha)) {
         return bad_value(load, "alpha", alpha, "a finite number");
     }
     if (lilac_lora_scale_rule_parse(rule, &load->config.scale_rule) != LILAC_OK) {
@@ -198,8 +193,12 @@ static lilac_status read_layer(loading *load, size_t index) {
         return lilac_fail(load->context, LILAC_ERROR_FORMAT, "%s: tensor \"%s\" is missing", load->path,
                           A == NULL ? name_A : name_B);
     }
+    if (A->rank != 2 || B->rank != 2) {
+        return lilac_fail(load->context, LILAC_ERROR_SHAPE, "%s: tensor \"%s\" has %d dimensions, expected 2",
+                          load->path, A->rank != 2 ? name_A : name_B, A->rank != 2 ? A->rank : B->rank);
+    }
     const size_t r = load->config.rank;
-    if (A->rank != 2 || B->rank != 2 || A->shape[0] != r || B->shape[1] != r || A->shape[1] == 0 || B->shape[0] == 0) {
+    if (A->shape[0] != r || B->shape[1] != r || A->shape[1] == 0 || B->shape[0] == 0) {
         return lilac_fail(load->context, LILAC_ERROR_SHAPE,
                           "%s: layer \"%s\": A is %zu x %zu and B is %zu x %zu, expected %zu x in and out x %zu",
                           load->path, name, A->shape[0], A->shape[1], B->shape[0], B->shape[1], r, r);
@@ -222,6 +221,13 @@ static lilac_status read_layers(loading *load) {
     load->base.layer_count = tensors / 2;
     for (size_t i = 0; i < load->base.layer_count; i++) {
         LILAC_TRY(read_layer(load, i));
+    }
+    char key[32], expected[64];
+    snprintf(key, sizeof key, "layer.%zu", load->base.layer_count);
+    const char *name = lilac_safetensors_metadata(load->file, key);
+    if (name != NULL) {
+        snprintf(expected, sizeof expected, "none: there are tensors for %zu layers", load->base.layer_count);
+        return bad_value(load, key, name, expected);
     }
     return LILAC_OK;
 }
@@ -256,7 +262,12 @@ static lilac_status read_adapter(loading *load, const lilac_lora_base *base, lil
     LILAC_TRY(read_hash(load));
     LILAC_TRY(read_layers(load));
     lilac_adapter *adapter;
-    LILAC_TRY(lilac_adapter_create(load->context, &load->config, &load->base, &adapter));
+    const lilac_status created = lilac_adapter_create(load->context, &load->config, &load->base, &adapter);
+    if (created != LILAC_OK) {
+        /* The impossible argument is the file's. */
+        return lilac_fail(load->context, created == LILAC_ERROR_ARGUMENT ? LILAC_ERROR_FORMAT : created, "%s: %s",
+                          load->path, lilac_context_message(load->context));
+    }
     lilac_status status = read_weights(load, adapter);
     if (status == LILAC_OK && base != NULL) {
         status = lilac_adapter_check_base(load->context, adapter, base);
