@@ -169,6 +169,7 @@ static void test_new_adapter_changes_nothing(void **state) {
     assert_int_equal(lilac_mlp_merge(context, mlp, adapter), LILAC_OK);
     expect_weights(before);
     assert_int_equal(lilac_mlp_unmerge(context, mlp), LILAC_OK);
+    expect_weights(before);
     free(before);
     lilac_adapter_destroy(adapter);
 }
