@@ -63,6 +63,34 @@ float *lilac_softmax_take_heads(lilac_workspace *workspace, const lilac_softmax_
     return lilac_workspace_take(workspace, rows, bytes);
 }
 
+lilac_softmax_scratch lilac_softmax_scratch_cut(lilac_workspace *workspace, size_t threads, size_t bytes) {
+    return (lilac_softmax_scratch){
+        .memory = lilac_workspace_take(workspace, threads, bytes),
+        .bytes = bytes,
+        .taken = lilac_workspace_take(workspace, threads, sizeof(atomic_flag)),
+    };
+}
+
+void lilac_softmax_scratch_reset(const lilac_softmax_scratch *scratch, size_t threads) {
+    for (size_t i = 0; i < threads; i++) {
+        atomic_flag_clear(&scratch->taken[i]);
+    }
+}
+
+lilac_workspace lilac_softmax_scratch_take(const lilac_softmax_scratch *scratch, size_t *index) {
+    /* There are as many as threads that may be here, so one is free. */
+    size_t free = 0;
+    while (atomic_flag_test_and_set(&scratch->taken[free])) {
+        free++;
+    }
+    *index = free;
+    return (lilac_workspace){.memory = scratch->memory + free * scratch->bytes};
+}
+
+void lilac_softmax_scratch_give(const lilac_softmax_scratch *scratch, size_t index) {
+    atomic_flag_clear(&scratch->taken[index]);
+}
+
 size_t lilac_softmax_visible_keys(const lilac_softmax_attention_config *config, size_t head) {
     return config->key_lengths == NULL ? config->shape.keys : config->key_lengths[head / config->shape.heads];
 }

@@ -7,6 +7,8 @@
 #include "attention/arguments.h"
 #include "kernels/softmax_attention.h"
 
+#include <stdatomic.h>
+
 enum {
     LILAC_SOFTMAX_QUERY_BLOCK = 96,              /* queries of a block; a multiple of LILAC_SOFTMAX_ROWS */
     LILAC_SOFTMAX_KEY_BLOCK = LILAC_SOFTMAX_KEYS /* keys of a block */
@@ -31,6 +33,26 @@ lilac_status lilac_softmax_plan_make(lilac_context *context, const lilac_softmax
 
 /* A piece of a workspace for `rows` rows of `size` floats of each head of a group. */
 float *lilac_softmax_take_heads(lilac_workspace *workspace, const lilac_softmax_plan *plan, size_t rows, size_t size);
+
+/*
+ * Memory for what one thread needs at a time, once for each thread. A loop's body takes a free one and gives it back:
+ * which thread it runs on does not matter, and a caller may be a thread of a parallel region of its own.
+ */
+typedef struct lilac_softmax_scratch {
+    char *memory;
+    size_t bytes;       /* of one */
+    atomic_flag *taken; /* [threads] */
+} lilac_softmax_scratch;
+
+/* Cuts it out of a workspace. `bytes` may be SIZE_MAX: the workspace overflows then. */
+lilac_softmax_scratch lilac_softmax_scratch_cut(lilac_workspace *workspace, size_t threads, size_t bytes);
+
+/* Gives all back, before the first use. */
+void lilac_softmax_scratch_reset(const lilac_softmax_scratch *scratch, size_t threads);
+
+/* Takes one; *index is for giving it back. */
+lilac_workspace lilac_softmax_scratch_take(const lilac_softmax_scratch *scratch, size_t *index);
+void lilac_softmax_scratch_give(const lilac_softmax_scratch *scratch, size_t index);
 
 /* The number of keys of a head that are not masked. */
 size_t lilac_softmax_visible_keys(const lilac_softmax_attention_config *config, size_t head);

@@ -42,8 +42,7 @@ typedef struct backward_pass {
     float *offsets;          /* [group][padded_queries]: log-sum-exp in log2; INFINITY for a row without keys */
     float *deltas;           /* [group][padded_queries]: output . its gradient */
     atomic_size_t *added;    /* [group][query_blocks]: blocks of keys that are in query_gradients */
-    char *scratch;           /* [threads] */
-    size_t scratch_bytes;
+    lilac_softmax_scratch scratch;
     size_t first_head;       /* of the group being worked on */
     size_t group;            /* its number of heads */
     atomic_size_t next_task; /* of the group */
@@ -82,8 +81,7 @@ static lilac_status lay_out(lilac_context *context, const lilac_softmax_attentio
     pass->added = lilac_workspace_take(workspace, plan->group * sizeof(atomic_size_t), plan->query_blocks);
     lilac_workspace own = lilac_workspace_over(NULL);
     take_scratch(pass, &own);
-    pass->scratch_bytes = own.used;
-    pass->scratch = lilac_workspace_take(workspace, plan->threads, pass->scratch_bytes);
+    pass->scratch = lilac_softmax_scratch_cut(workspace, plan->threads, own.used);
     return LILAC_OK;
 }
 
@@ -223,8 +221,9 @@ static void differentiate_keys(const backward_pass *pass, const scratch *own, co
  */
 static void differentiate_blocks(void *argument, size_t begin, size_t end) {
     backward_pass *pass = argument;
-    char *memory = pass->scratch + pass->scratch_bytes * (size_t)lilac_parallel_thread_index();
-    const scratch own = take_scratch(pass, &(lilac_workspace){.memory = memory});
+    size_t index;
+    lilac_workspace memory = lilac_softmax_scratch_take(&pass->scratch, &index);
+    const scratch own = take_scratch(pass, &memory);
     for (size_t item = begin; item < end; item++) {
         const size_t task = atomic_fetch_add(&pass->next_task, 1);
         key_range range = {.slot = task % pass->group, .first = task / pass->group * KEY_BLOCK};
@@ -235,6 +234,7 @@ static void differentiate_blocks(void *argument, size_t begin, size_t end) {
         }
         differentiate_keys(pass, &own, &range, lilac_size_min(KEY_BLOCK, pass->config->shape.keys - range.first));
     }
+    lilac_softmax_scratch_give(&pass->scratch, index);
 }
 
 static void store_query_gradients(void *argument, size_t begin, size_t end) {
@@ -298,6 +298,7 @@ lilac_status lilac_softmax_attention_backward(lilac_context *context, const lila
     LILAC_TRY(lay_out(context, config, &pieces, &pass));
     pass.tensors = tensors;
     const lilac_softmax_plan *plan = &pass.plan;
+    lilac_softmax_scratch_reset(&pass.scratch, plan->threads);
     for (; pass.first_head < plan->heads; pass.first_head += plan->group) {
         pass.group = lilac_size_min(plan->group, plan->heads - pass.first_head);
         atomic_init(&pass.next_task, 0);

@@ -23,11 +23,10 @@ typedef struct forward_pass {
     const lilac_softmax_attention_config *config;
     const lilac_softmax_attention_forward_tensors *tensors;
     lilac_softmax_plan plan;
-    bool bf16;     /* all of it; else everything packed is floats */
-    void *keys;    /* [group][padded_keys][D], as panels; D rounded up to a whole pair if bf16 */
-    void *values;  /* [group][padded_keys][value_stride], as pairs if bf16 */
-    char *scratch; /* [threads] */
-    size_t scratch_bytes;
+    bool bf16;    /* all of it; else everything packed is floats */
+    void *keys;   /* [group][padded_keys][D], as panels; D rounded up to a whole pair if bf16 */
+    void *values; /* [group][padded_keys][value_stride], as pairs if bf16 */
+    lilac_softmax_scratch scratch;
     size_t first_head; /* of the group being worked on */
     size_t group;      /* its number of heads */
 } forward_pass;
@@ -43,11 +42,6 @@ static scratch take_scratch(const lilac_softmax_plan *plan, lilac_workspace *wor
     return own;
 }
 
-static scratch thread_scratch(const forward_pass *pass) {
-    char *memory = pass->scratch + pass->scratch_bytes * (size_t)lilac_parallel_thread_index();
-    return take_scratch(&pass->plan, &(lilac_workspace){.memory = memory});
-}
-
 static lilac_status lay_out(lilac_context *context, const lilac_softmax_attention_config *config,
                             lilac_workspace *workspace, forward_pass *pass) {
     *pass = (forward_pass){.kernels = &context->kernels->softmax_attention, .config = config};
@@ -57,8 +51,7 @@ static lilac_status lay_out(lilac_context *context, const lilac_softmax_attentio
     pass->values = lilac_softmax_take_heads(workspace, plan, plan->padded_keys, plan->value_stride);
     lilac_workspace own = lilac_workspace_over(NULL);
     take_scratch(plan, &own);
-    pass->scratch_bytes = own.used;
-    pass->scratch = lilac_workspace_take(workspace, plan->threads, pass->scratch_bytes);
+    pass->scratch = lilac_softmax_scratch_cut(workspace, plan->threads, own.used);
     return LILAC_OK;
 }
 
@@ -94,7 +87,9 @@ static void pack_panel_bf16(const forward_pass *pass, size_t slot, size_t n, siz
 static void pack_blocks(void *argument, size_t begin, size_t end) {
     const forward_pass *pass = argument;
     const lilac_softmax_plan *plan = &pass->plan;
-    const scratch own = thread_scratch(pass);
+    size_t index;
+    lilac_workspace memory = lilac_softmax_scratch_take(&pass->scratch, &index);
+    const scratch own = take_scratch(&pass->plan, &memory);
     for (size_t item = begin; item < end; item++) {
         const size_t slot = item / plan->key_blocks;
         const size_t visible = lilac_softmax_visible_keys(pass->config, pass->first_head + slot);
@@ -107,6 +102,7 @@ static void pack_blocks(void *argument, size_t begin, size_t end) {
             }
         }
     }
+    lilac_softmax_scratch_give(&pass->scratch, index);
 }
 
 /* Copies queries n .. n+count-1 of a head to own->rows, rows from count to `rows` as zeros. */
@@ -202,10 +198,13 @@ static void attend(const forward_pass *pass, const scratch *own, size_t slot, si
 /* The blocks of queries, last first: in the causal form those are the longest. */
 static void attend_blocks(void *argument, size_t begin, size_t end) {
     const forward_pass *pass = argument;
-    const scratch own = thread_scratch(pass);
+    size_t index;
+    lilac_workspace memory = lilac_softmax_scratch_take(&pass->scratch, &index);
+    const scratch own = take_scratch(&pass->plan, &memory);
     for (size_t item = begin; item < end; item++) {
         attend(pass, &own, item % pass->group, pass->plan.query_blocks - 1 - item / pass->group);
     }
+    lilac_softmax_scratch_give(&pass->scratch, index);
 }
 
 lilac_status lilac_softmax_attention_forward_workspace_size(lilac_context *context,
@@ -245,6 +244,7 @@ lilac_status lilac_softmax_attention_forward(lilac_context *context, const lilac
     pass.bf16 = pass.kernels->bf16_dot_products && tensors->query.dtype == LILAC_ATTENTION_BF16 &&
                 tensors->key.dtype == LILAC_ATTENTION_BF16 && tensors->value.dtype == LILAC_ATTENTION_BF16;
     const lilac_softmax_plan *plan = &pass.plan;
+    lilac_softmax_scratch_reset(&pass.scratch, plan->threads);
     for (; pass.first_head < plan->heads; pass.first_head += plan->group) {
         pass.group = lilac_size_min(plan->group, plan->heads - pass.first_head);
         lilac_parallel_for(context, pass.group * plan->key_blocks, 1, pack_blocks, &pass);

@@ -339,6 +339,28 @@ static void test_threads_give_the_same_bytes(void **state) {
     }
 }
 
+/* Threads of a caller's own, each with a context and a problem. */
+static void test_callers_may_be_parallel(void **state) {
+    (void)state;
+    enum { CALLERS = 4 };
+    const lilac_attention_shape shape = {1, 2, 150, 150, 16, 16};
+    softmax_problem *problems[CALLERS];
+    for (int i = 0; i < CALLERS; i++) {
+        problems[i] = softmax_problem_create(&shape, true, NULL, LILAC_ATTENTION_F32, SOFTMAX_UNIFORM, 11);
+    }
+#pragma omp parallel for num_threads(CALLERS) schedule(static, 1)
+    for (int i = 0; i < CALLERS; i++) {
+        softmax_problem_run(problems[i], LILAC_CPU_AVX512, 1, true);
+    }
+    for (int i = 1; i < CALLERS; i++) {
+        assert_memory_equal(problems[0]->gradient_data, problems[i]->gradient_data,
+                            shape.queries * problems[0]->row * sizeof(float));
+    }
+    for (int i = 0; i < CALLERS; i++) {
+        softmax_problem_destroy(problems[i]);
+    }
+}
+
 /* Everything a call is given, so that a test can spoil one part of it. */
 typedef struct call {
     lilac_context *context;
@@ -473,6 +495,7 @@ int main(void) {
         cmocka_unit_test(test_rows_without_keys_are_zero),
         cmocka_unit_test(test_order_of_keys_does_not_matter),
         cmocka_unit_test(test_threads_give_the_same_bytes),
+        cmocka_unit_test(test_callers_may_be_parallel),
         cmocka_unit_test_setup_teardown(test_impossible_arguments_are_refused, set_up_call, tear_down_call),
         cmocka_unit_test_setup_teardown(test_shapes_that_do_not_fit_are_refused, set_up_call, tear_down_call),
         cmocka_unit_test_setup_teardown(test_sizes_beyond_memory_are_refused, set_up_call, tear_down_call),
