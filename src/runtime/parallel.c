@@ -36,10 +36,6 @@ void lilac_parallel_tasks(const lilac_context *context, size_t count, lilac_para
     }
 }
 
-int lilac_parallel_thread_index(void) {
-    return omp_get_thread_num();
-}
-
 int lilac_parallel_processors(void) {
     const int processors = omp_get_num_procs();
     return processors < 1 ? 1 : processors;

@@ -21,9 +21,6 @@ void lilac_parallel_for(const lilac_context *context, size_t count, size_t grain
 /* The same with one item a block, each taken in order by the first free thread: for a few long, uneven tasks. */
 void lilac_parallel_tasks(const lilac_context *context, size_t count, lilac_parallel_body *body, void *argument);
 
-/* The calling thread's index within the innermost parallel loop: 0 .. threads-1. */
-int lilac_parallel_thread_index(void);
-
 /* The number of processors this process may run on, at least 1. */
 int lilac_parallel_processors(void);
 
