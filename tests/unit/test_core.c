@@ -14,6 +14,7 @@
 #include <setjmp.h>
 
 #include <cmocka.h>
+#include <pthread.h>
 
 static lilac_context *create_context(int threads) {
     lilac_context_config config;
@@ -205,6 +206,7 @@ enum { ITEMS = 1000 };
 typedef struct loop_record {
     int visits[ITEMS];
     size_t begin[ITEMS], end[ITEMS];
+    pthread_t thread[ITEMS];
 } loop_record;
 
 static void record_block(void *argument, size_t begin, size_t end) {
@@ -213,6 +215,7 @@ static void record_block(void *argument, size_t begin, size_t end) {
         record->visits[i]++;
         record->begin[i] = begin;
         record->end[i] = end;
+        record->thread[i] = pthread_self();
     }
 }
 
@@ -279,7 +282,7 @@ static void test_nested_loops(void **state) {
         for (size_t i = 0; i < 10; i++) {
             assert_int_equal(nested.inner[task].visits[i], 1);
             /* An inner loop stays on the thread that called it. */
-            assert_int_equal(nested.inner[task].thread[i], nested.inner[task].thread[0]);
+            assert_true(pthread_equal(nested.inner[task].thread[i], nested.inner[task].thread[0]));
         }
     }
     lilac_context_destroy(context);
