@@ -12,14 +12,15 @@ extern "C" {
 
 /* Training by AdamW on the mean cross-entropy of shuffled batches; the last batch of an epoch may be smaller. */
 typedef struct lilac_training_config {
-    size_t batch;    /* rows a step, at least 1 */
-    size_t epochs;   /* at most this many passes over the training set, at least 1 */
-    size_t patience; /* stop after this many epochs in a row without a lower validation loss; 0: never */
+    size_t batch;  /* rows a step, at least 1 */
+    size_t epochs; /* at most this many passes over the training set, at least 1 */
+    /* Stop after this many epochs in a row without a lower validation loss; 0: never. The last weights stay. */
+    size_t patience;
     double learning_rate;
     double weight_decay; /* decoupled: multiplied by the learning rate */
     double beta1, beta2; /* of AdamW, 0 <= beta < 1 */
-    double epsilon;
-    uint64_t seed; /* of the shuffling and the dropout */
+    double epsilon;      /* of AdamW, above 0 */
+    uint64_t seed;       /* of the shuffling and the dropout */
 } lilac_training_config;
 
 /* What one epoch gave. Without a validation set the last two are NaN. */
@@ -46,9 +47,10 @@ LILAC_API void lilac_training_config_default(lilac_training_config *config);
  * The same seed gives the same weights, byte for byte, at any number of threads on one cpu level. Memory: a few batches
  * as floats and, beside the trained weights, three times their size.
  *
- * Reports progress in steps. Errors: ARGUMENT, SHAPE (the data set does not fit the model), BASE_MISMATCH (the
- * adapter's layers do not fit the model's), MEMORY, NOT_FINITE (the loss diverged), CANCELLED. After the last two the
- * trained weights are those of the moment it stopped; after the others they are untouched.
+ * Reports progress in steps. Errors: ARGUMENT (also: an adapter is merged into the model, a view of images that do not
+ * exist), OVERFLOW, SHAPE (the data set does not fit the model), BASE_MISMATCH (the adapter's layers do not fit the
+ * model's), MEMORY, NOT_FINITE (a loss or a weight diverged), CANCELLED. After the last three the trained weights are
+ * those of the moment it stopped, and metrics holds the epochs before; after the others all is untouched.
  */
 LILAC_API LILAC_MUST_USE lilac_status lilac_train_mlp(lilac_context *context, const lilac_training_config *config,
                                                       lilac_mlp *mlp, lilac_adapter *adapter,
@@ -57,8 +59,8 @@ LILAC_API LILAC_MUST_USE lilac_status lilac_train_mlp(lilac_context *context, co
                                                       size_t *epochs_run);
 
 /*
- * Evaluates the model, with the adapter if it is not NULL, without dropout. Errors: ARGUMENT, SHAPE, BASE_MISMATCH,
- * MEMORY, CANCELLED.
+ * Evaluates the model, with the adapter if it is not NULL, without dropout. Errors: ARGUMENT, OVERFLOW, SHAPE,
+ * BASE_MISMATCH, MEMORY.
  */
 LILAC_API LILAC_MUST_USE lilac_status lilac_evaluate_mlp(lilac_context *context, const lilac_mlp *mlp,
                                                          const lilac_adapter *adapter, const lilac_data_view *view,

@@ -37,9 +37,34 @@ static lilac_status check_config(lilac_context *context, const lilac_training_co
                               betas[i]);
         }
     }
-    if (!isfinite(config->learning_rate) || !isfinite(config->weight_decay) || !(config->epsilon >= 0.0)) {
+    /* An epsilon of 0, as a float, would make a weight without gradient 0/0. */
+    if (!isfinite(config->learning_rate) || !isfinite(config->weight_decay) || !isfinite(config->epsilon) ||
+        !((float)config->epsilon > 0.0f)) {
         return lilac_fail(context, LILAC_ERROR_ARGUMENT, "training: learning rate %g, weight decay %g, epsilon %g",
                           config->learning_rate, config->weight_decay, config->epsilon);
+    }
+    return LILAC_OK;
+}
+
+/* Whether all images of the view exist: training must not find out after some steps that one does not. */
+static lilac_status check_images(lilac_context *context, const lilac_data_view *view, size_t images) {
+    if (lilac_variant_name(view->variant) == NULL) {
+        return lilac_fail(context, LILAC_ERROR_ARGUMENT, "the view of the data set has no variant %d",
+                          (int)view->variant);
+    }
+    if (view->count > UINT32_MAX) {
+        return lilac_fail(context, LILAC_ERROR_OVERFLOW, "the view has %zu items, expected less than 2^32",
+                          view->count);
+    }
+    if (view->indices == NULL && (view->first > images || view->count > images - view->first)) {
+        return lilac_fail(context, LILAC_ERROR_ARGUMENT, "the view ends at image %zu of a data set of %zu",
+                          view->first + view->count - 1, images);
+    }
+    for (size_t i = 0; view->indices != NULL && i < view->count; i++) {
+        if (view->indices[i] >= images) {
+            return lilac_fail(context, LILAC_ERROR_ARGUMENT, "item %zu of the view is image %zu of a data set of %zu",
+                              i, (size_t)view->indices[i], images);
+        }
     }
     return LILAC_OK;
 }
@@ -56,7 +81,7 @@ static lilac_status check_view(lilac_context *context, const lilac_mlp *mlp, con
                           "the data set has %zu x %zu pixels and %zu classes, the model %zu inputs and %zu classes",
                           shape.rows, shape.cols, shape.classes, config->sizes[0], classes);
     }
-    return LILAC_OK;
+    return check_images(context, view, shape.count);
 }
 
 /* All that a training run holds. */
@@ -130,9 +155,24 @@ static lilac_status train_epoch(training_run *run, size_t epoch, double *loss) {
                                         run->config->epochs * run->steps_an_epoch));
     }
     *loss = sum / (double)shuffled.count;
-    if (!isfinite(*loss)) {
+    return LILAC_OK;
+}
+
+/* The validation loss is NaN where nothing is validated. The weights need a look of their own: ReLU turns a NaN into 0,
+ * and nothing but the weights shows what the last step did. */
+static lilac_status check_finite(const training_run *run, size_t epoch, const lilac_epoch_metrics *metrics) {
+    const char *what = NULL;
+    if (!isfinite(metrics->training_loss)) {
+        what = "the training loss";
+    } else if (run->validation != NULL && !isfinite(metrics->validation_loss)) {
+        what = "the validation loss";
+    }
+    for (size_t i = 0; what == NULL && i < run->optimiser.count; i++) {
+        what = isfinite(run->parameters[i]) ? NULL : "a weight";
+    }
+    if (what != NULL) {
         return lilac_fail(run->context, LILAC_ERROR_NOT_FINITE,
-                          "training: the loss of epoch %zu is not finite; a lower learning rate may help (it is %g)",
+                          "training: %s is not finite in epoch %zu; a lower learning rate may help (it is %g)", what,
                           epoch + 1, run->config->learning_rate);
     }
     return LILAC_OK;
@@ -150,6 +190,7 @@ static lilac_status train_epochs(training_run *run, lilac_epoch_metrics *metrics
             now.validation_loss = evaluation.loss;
             now.validation_accuracy = evaluation.accuracy;
         }
+        LILAC_TRY(check_finite(run, epoch, &now));
         if (metrics != NULL) {
             metrics[epoch] = now;
         }
@@ -180,8 +221,10 @@ lilac_status lilac_train_mlp(lilac_context *context, const lilac_training_config
     if (adapter != NULL) {
         LILAC_TRY(lilac_adapter_check_layers(context, adapter, mlp->layers, mlp->config.layer_count));
     }
-    if (adapter == NULL && mlp->pristine != NULL) {
-        return lilac_fail(context, LILAC_ERROR_ARGUMENT, "training: unmerge the adapter before training the model");
+    if (mlp->pristine != NULL) {
+        /* The weights would be lost by unmerging, an adapter would belong to a base other than its hash says. */
+        return lilac_fail(context, LILAC_ERROR_ARGUMENT,
+                          "training: unmerge the adapter that is merged into the model first");
     }
     training_run run = {.context = context,
                         .config = config,
