@@ -8,7 +8,7 @@
 #include <string.h>
 
 /* Heads packed at a time for each thread. */
-enum { HEADS_PER_THREAD = 4 };
+enum { HEADS_PER_THREAD = 4, AHEAD = 12 };
 
 void lilac_softmax_attention_config_default(const lilac_attention_shape *shape,
                                             lilac_softmax_attention_config *config) {
@@ -46,8 +46,6 @@ lilac_status lilac_softmax_plan_make(lilac_context *context, const lilac_softmax
     plan->threads = (size_t)context->config.threads;
     plan->heads = shape->batch * shape->heads;
     plan->group = lilac_size_min(plan->heads, HEADS_PER_THREAD * plan->threads);
-    plan->padded_queries = lilac_round_up(shape->queries, LILAC_SOFTMAX_QUERY_BLOCK);
-    plan->query_blocks = plan->padded_queries / LILAC_SOFTMAX_QUERY_BLOCK;
     plan->padded_keys = lilac_round_up(shape->keys, LILAC_SOFTMAX_PANEL);
     plan->key_blocks = lilac_round_up(shape->keys, LILAC_SOFTMAX_KEY_BLOCK) / LILAC_SOFTMAX_KEY_BLOCK;
     plan->key_stride = lilac_round_up(shape->key_size, LILAC_SOFTMAX_LANES);
@@ -103,6 +101,14 @@ float lilac_softmax_row_sum(const float *sums) {
     return sum;
 }
 
+/* Rows are often a page apart, which no processor foresees. */
+static void prefetch_row(const char *row, lilac_attention_dtype dtype, size_t size) {
+    const size_t bytes = size * (dtype == LILAC_ATTENTION_F32 ? sizeof(float) : sizeof(uint16_t));
+    for (size_t i = 0; i < bytes; i += LILAC_ALIGNMENT) {
+        __builtin_prefetch(row + i);
+    }
+}
+
 static void load_row(const void *row, lilac_attention_dtype dtype, size_t size, float *y) {
     if (dtype == LILAC_ATTENTION_F32) {
         memcpy(y, row, size * sizeof(float));
@@ -118,6 +124,9 @@ void lilac_softmax_load_rows(const lilac_softmax_attention_config *config, const
                              size_t n, size_t count, size_t padded, size_t size, float *y, size_t ldy) {
     const size_t b = head / config->shape.heads, h = head % config->shape.heads;
     for (size_t r = 0; r < count; r++) {
+        if (r + AHEAD < count) {
+            prefetch_row(lilac_attention_input_row(x, b, n + r + AHEAD, h), x->dtype, size);
+        }
         load_row(lilac_attention_input_row(x, b, n + r, h), x->dtype, size, y + r * ldy);
         memset(y + r * ldy + size, 0, (ldy - size) * sizeof(float));
     }

@@ -9,10 +9,7 @@
 
 #include <stdatomic.h>
 
-enum {
-    LILAC_SOFTMAX_QUERY_BLOCK = 96,              /* queries of a block; a multiple of LILAC_SOFTMAX_ROWS */
-    LILAC_SOFTMAX_KEY_BLOCK = LILAC_SOFTMAX_KEYS /* keys of a block */
-};
+enum { LILAC_SOFTMAX_KEY_BLOCK = LILAC_SOFTMAX_KEYS }; /* keys of a block */
 
 static const double LILAC_SOFTMAX_LOG2_E = 1.4426950408889634;
 
@@ -21,8 +18,7 @@ typedef struct lilac_softmax_plan {
     size_t threads;
     size_t heads;                    /* B * H */
     size_t group;                    /* heads in a group: enough to keep all threads busy */
-    size_t query_blocks, key_blocks; /* of a head */
-    size_t padded_queries;           /* queries rounded up to whole blocks */
+    size_t key_blocks;               /* of a head */
     size_t padded_keys;              /* keys rounded up to whole panels */
     size_t key_stride, value_stride; /* D and M rounded up to LILAC_SOFTMAX_LANES */
 } lilac_softmax_plan;

@@ -15,7 +15,7 @@
 #include <string.h>
 
 enum {
-    QUERY_BLOCK = LILAC_SOFTMAX_QUERY_BLOCK,
+    QUERY_BLOCK = 96, /* a multiple of LILAC_SOFTMAX_ROWS */
     KEY_BLOCK = LILAC_SOFTMAX_KEY_BLOCK,
     SPINS = 1000 /* looks at a counter before the processor is given away */
 };
@@ -36,12 +36,13 @@ typedef struct backward_pass {
     const lilac_softmax_attention_config *config;
     const lilac_softmax_attention_backward_tensors *tensors;
     lilac_softmax_plan plan;
-    float *queries;          /* [group][padded_queries][key_stride] */
-    float *output_gradients; /* [group][padded_queries][value_stride] */
-    float *query_gradients;  /* [group][padded_queries][key_stride], before the scale */
-    float *offsets;          /* [group][padded_queries]: log-sum-exp in log2; INFINITY for a row without keys */
-    float *deltas;           /* [group][padded_queries]: output . its gradient */
-    atomic_size_t *added;    /* [group][query_blocks]: blocks of keys that are in query_gradients */
+    size_t query_blocks, padded_queries; /* of a head; queries rounded up to whole blocks */
+    float *queries;                      /* [group][padded_queries][key_stride] */
+    float *output_gradients;             /* [group][padded_queries][value_stride] */
+    float *query_gradients;              /* [group][padded_queries][key_stride], before the scale */
+    float *offsets;       /* [group][padded_queries]: log-sum-exp in log2; INFINITY for a row without keys */
+    float *deltas;        /* [group][padded_queries]: output . its gradient */
+    atomic_size_t *added; /* [group][query_blocks]: blocks of keys that are in query_gradients */
     lilac_softmax_scratch scratch;
     size_t first_head;       /* of the group being worked on */
     size_t group;            /* its number of heads */
@@ -73,12 +74,14 @@ static lilac_status lay_out(lilac_context *context, const lilac_softmax_attentio
     *pass = (backward_pass){.kernels = &context->kernels->softmax_attention, .config = config};
     LILAC_TRY(lilac_softmax_plan_make(context, config, &pass->plan));
     const lilac_softmax_plan *plan = &pass->plan;
-    pass->queries = lilac_softmax_take_heads(workspace, plan, plan->padded_queries, plan->key_stride);
-    pass->output_gradients = lilac_softmax_take_heads(workspace, plan, plan->padded_queries, plan->value_stride);
-    pass->query_gradients = lilac_softmax_take_heads(workspace, plan, plan->padded_queries, plan->key_stride);
-    pass->offsets = lilac_softmax_take_heads(workspace, plan, plan->padded_queries, 1);
-    pass->deltas = lilac_softmax_take_heads(workspace, plan, plan->padded_queries, 1);
-    pass->added = lilac_workspace_take(workspace, plan->group * sizeof(atomic_size_t), plan->query_blocks);
+    pass->padded_queries = lilac_round_up(config->shape.queries, QUERY_BLOCK);
+    pass->query_blocks = pass->padded_queries / QUERY_BLOCK;
+    pass->queries = lilac_softmax_take_heads(workspace, plan, pass->padded_queries, plan->key_stride);
+    pass->output_gradients = lilac_softmax_take_heads(workspace, plan, pass->padded_queries, plan->value_stride);
+    pass->query_gradients = lilac_softmax_take_heads(workspace, plan, pass->padded_queries, plan->key_stride);
+    pass->offsets = lilac_softmax_take_heads(workspace, plan, pass->padded_queries, 1);
+    pass->deltas = lilac_softmax_take_heads(workspace, plan, pass->padded_queries, 1);
+    pass->added = lilac_workspace_take(workspace, plan->group * sizeof(atomic_size_t), pass->query_blocks);
     lilac_workspace own = lilac_workspace_over(NULL);
     take_scratch(pass, &own);
     pass->scratch = lilac_softmax_scratch_cut(workspace, plan->threads, own.used);
@@ -104,7 +107,7 @@ static float dot(const float *x, const float *y, size_t n) {
 static void pack_row_numbers(const backward_pass *pass, size_t slot, size_t n, size_t count) {
     const lilac_softmax_plan *plan = &pass->plan;
     const lilac_attention_shape *shape = &pass->config->shape;
-    const size_t head = pass->first_head + slot, row = slot * plan->padded_queries + n;
+    const size_t head = pass->first_head + slot, row = slot * pass->padded_queries + n;
     for (size_t r = 0; r < QUERY_BLOCK; r++) {
         pass->offsets[row + r] = INFINITY;
         pass->deltas[row + r] = 0.0f;
@@ -127,8 +130,8 @@ static void pack_queries(void *argument, size_t begin, size_t end) {
     const lilac_softmax_plan *plan = &pass->plan;
     const lilac_attention_shape *shape = &pass->config->shape;
     for (size_t item = begin; item < end; item++) {
-        const size_t slot = item / plan->query_blocks, head = pass->first_head + slot;
-        const size_t n = item % plan->query_blocks * QUERY_BLOCK, row = slot * plan->padded_queries + n;
+        const size_t slot = item / pass->query_blocks, head = pass->first_head + slot;
+        const size_t n = item % pass->query_blocks * QUERY_BLOCK, row = slot * pass->padded_queries + n;
         const size_t count = lilac_size_min(QUERY_BLOCK, shape->queries - n);
         lilac_softmax_load_rows(pass->config, &pass->tensors->query, head, n, count, QUERY_BLOCK, shape->key_size,
                                 pass->queries + row * plan->key_stride, plan->key_stride);
@@ -160,7 +163,7 @@ static void differentiate(const backward_pass *pass, const scratch *own, const k
     const lilac_softmax_attention_kernels *kernels = pass->kernels;
     const lilac_softmax_plan *plan = &pass->plan;
     const lilac_attention_shape *shape = &pass->config->shape;
-    const size_t n = query_block * QUERY_BLOCK, row = range->slot * plan->padded_queries + n;
+    const size_t n = query_block * QUERY_BLOCK, row = range->slot * pass->padded_queries + n;
     const size_t count = lilac_size_min(QUERY_BLOCK, shape->queries - n);
     const float *queries = pass->queries + row * plan->key_stride;
     const float *output_gradients = pass->output_gradients + row * plan->value_stride;
@@ -179,7 +182,7 @@ static void differentiate(const backward_pass *pass, const scratch *own, const k
                                  own->key_gradients, plan->key_stride);
 
     const size_t before = range->first / KEY_BLOCK;
-    atomic_size_t *added = &pass->added[range->slot * plan->query_blocks + query_block];
+    atomic_size_t *added = &pass->added[range->slot * pass->query_blocks + query_block];
     for (size_t spins = 0; atomic_load_explicit(added, memory_order_acquire) != before; spins++) {
         if (spins >= SPINS) {
             sched_yield();
@@ -201,7 +204,7 @@ static void differentiate_keys(const backward_pass *pass, const scratch *own, co
     memset(own->key_gradients, 0, KEY_BLOCK * plan->key_stride * sizeof(float));
     memset(own->value_gradients, 0, KEY_BLOCK * plan->value_stride * sizeof(float));
     const size_t first_block = config->causal ? range->first / QUERY_BLOCK : 0;
-    for (size_t block = first_block; range->keys > 0 && block < plan->query_blocks; block++) {
+    for (size_t block = first_block; range->keys > 0 && block < pass->query_blocks; block++) {
         differentiate(pass, own, range, block);
     }
     /* The kernels leave anything in the rows up to the next whole tile. */
@@ -242,9 +245,9 @@ static void store_query_gradients(void *argument, size_t begin, size_t end) {
     const lilac_softmax_plan *plan = &pass->plan;
     const lilac_attention_shape *shape = &pass->config->shape;
     for (size_t item = begin; item < end; item++) {
-        const size_t slot = item / plan->query_blocks, n = item % plan->query_blocks * QUERY_BLOCK;
+        const size_t slot = item / pass->query_blocks, n = item % pass->query_blocks * QUERY_BLOCK;
         lilac_softmax_store_rows(
-            pass->config, pass->query_gradients + (slot * plan->padded_queries + n) * plan->key_stride,
+            pass->config, pass->query_gradients + (slot * pass->padded_queries + n) * plan->key_stride,
             plan->key_stride, pass->config->scale, &pass->tensors->query_gradient, pass->first_head + slot, n,
             lilac_size_min(QUERY_BLOCK, shape->queries - n), shape->key_size);
     }
@@ -302,9 +305,9 @@ lilac_status lilac_softmax_attention_backward(lilac_context *context, const lila
     for (; pass.first_head < plan->heads; pass.first_head += plan->group) {
         pass.group = lilac_size_min(plan->group, plan->heads - pass.first_head);
         atomic_init(&pass.next_task, 0);
-        lilac_parallel_for(context, pass.group * plan->query_blocks, 1, pack_queries, &pass);
+        lilac_parallel_for(context, pass.group * pass.query_blocks, 1, pack_queries, &pass);
         lilac_parallel_tasks(context, pass.group * plan->key_blocks, differentiate_blocks, &pass);
-        lilac_parallel_for(context, pass.group * plan->query_blocks, 1, store_query_gradients, &pass);
+        lilac_parallel_for(context, pass.group * pass.query_blocks, 1, store_query_gradients, &pass);
     }
     return LILAC_OK;
 }

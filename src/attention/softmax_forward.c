@@ -9,12 +9,19 @@
 #include <math.h>
 #include <string.h>
 
-enum { QUERY_BLOCK = LILAC_SOFTMAX_QUERY_BLOCK, KEY_BLOCK = LILAC_SOFTMAX_KEY_BLOCK, PANEL = LILAC_SOFTMAX_PANEL };
+enum {
+    SCORE_ROWS = 96, /* queries whose scores are held at a time; a multiple of LILAC_SOFTMAX_ROWS */
+    /* Queries that go through the keys together: the keys, which may be far away, are fetched once for all of them. */
+    QUERY_BLOCK = 4 * SCORE_ROWS,
+    TASKS_PER_THREAD = 8, /* with fewer blocks than that, they are made smaller */
+    KEY_BLOCK = LILAC_SOFTMAX_KEY_BLOCK,
+    PANEL = LILAC_SOFTMAX_PANEL
+};
 
 /* What one thread needs. */
 typedef struct scratch {
     void *rows;    /* [QUERY_BLOCK][key_stride]: queries, or keys on their way into panels */
-    float *scores; /* [QUERY_BLOCK][LILAC_SOFTMAX_SCORE_STRIDE] */
+    float *scores; /* [SCORE_ROWS][LILAC_SOFTMAX_SCORE_STRIDE] */
     lilac_softmax_state state;
 } scratch;
 
@@ -27,14 +34,15 @@ typedef struct forward_pass {
     void *keys;   /* [group][padded_keys][D], as panels; D rounded up to a whole pair if bf16 */
     void *values; /* [group][padded_keys][value_stride], as pairs if bf16 */
     lilac_softmax_scratch scratch;
-    size_t first_head; /* of the group being worked on */
-    size_t group;      /* its number of heads */
+    size_t first_head;               /* of the group being worked on */
+    size_t group;                    /* its number of heads */
+    size_t block_rows, query_blocks; /* queries of a block: QUERY_BLOCK or less; blocks of a head */
 } forward_pass;
 
 static scratch take_scratch(const lilac_softmax_plan *plan, lilac_workspace *workspace) {
     scratch own;
     own.rows = lilac_workspace_take(workspace, QUERY_BLOCK * sizeof(float), plan->key_stride);
-    own.scores = lilac_workspace_take(workspace, QUERY_BLOCK * LILAC_SOFTMAX_SCORE_STRIDE, sizeof(float));
+    own.scores = lilac_workspace_take(workspace, SCORE_ROWS * LILAC_SOFTMAX_SCORE_STRIDE, sizeof(float));
     own.state.maximum = lilac_workspace_take(workspace, QUERY_BLOCK, sizeof(float));
     own.state.sums = lilac_workspace_take(workspace, QUERY_BLOCK * LILAC_SOFTMAX_LANES, sizeof(float));
     own.state.out = lilac_workspace_take(workspace, QUERY_BLOCK * sizeof(float), plan->value_stride);
@@ -124,23 +132,29 @@ static void load_queries(const forward_pass *pass, const scratch *own, size_t he
     }
 }
 
-/* Takes the block of keys from `first` on into the state of the queries in own->rows. */
-static void attend_block(const forward_pass *pass, const scratch *own, const lilac_softmax_block *block, size_t slot,
-                         size_t first) {
+/* Takes a block of keys, `key` being the place of its first among the packed ones, into the state of the queries from
+ * row `row` of own->rows on. */
+static void attend_block(const forward_pass *pass, const scratch *own, const lilac_softmax_block *block, size_t row,
+                         size_t key) {
     const lilac_softmax_attention_kernels *kernels = pass->kernels;
     const size_t D = pass->config->shape.key_size, M = pass->config->shape.value_size;
     const size_t query_stride = pass->plan.key_stride, value_stride = pass->plan.value_stride;
-    const size_t row = slot * pass->plan.padded_keys + first;
+    const lilac_softmax_state state = {
+        .maximum = own->state.maximum + row,
+        .sums = own->state.sums + row * LILAC_SOFTMAX_LANES,
+        .out = own->state.out + row * own->state.ld,
+        .ld = own->state.ld,
+    };
     if (pass->bf16) {
         const float scale = (float)(pass->config->scale * LILAC_SOFTMAX_LOG2_E);
-        kernels->scores_bf16(block, D, own->rows, query_stride, (uint16_t *)pass->keys + row * lilac_round_up(D, 2),
-                             scale, own->scores);
-        kernels->accumulate_bf16(block, own->scores, M, (uint16_t *)pass->values + row * value_stride, value_stride,
-                                 &own->state);
+        kernels->scores_bf16(block, D, (uint16_t *)own->rows + row * query_stride, query_stride,
+                             (uint16_t *)pass->keys + key * lilac_round_up(D, 2), scale, own->scores);
+        kernels->accumulate_bf16(block, own->scores, M, (uint16_t *)pass->values + key * value_stride, value_stride,
+                                 &state);
     } else {
-        kernels->scores(block, D, own->rows, query_stride, (float *)pass->keys + row * D, own->scores);
-        kernels->accumulate(block, own->scores, M, (float *)pass->values + row * value_stride, value_stride,
-                            &own->state);
+        kernels->scores(block, D, (float *)own->rows + row * query_stride, query_stride, (float *)pass->keys + key * D,
+                        own->scores);
+        kernels->accumulate(block, own->scores, M, (float *)pass->values + key * value_stride, value_stride, &state);
     }
 }
 
@@ -176,8 +190,8 @@ static void finish_rows(const forward_pass *pass, const lilac_softmax_state *sta
 /* Block of queries number `query_block` of a head against all keys it sees. */
 static void attend(const forward_pass *pass, const scratch *own, size_t slot, size_t query_block) {
     const lilac_attention_shape *shape = &pass->config->shape;
-    const size_t head = pass->first_head + slot, n = query_block * QUERY_BLOCK;
-    const size_t count = lilac_size_min(QUERY_BLOCK, shape->queries - n);
+    const size_t head = pass->first_head + slot, n = query_block * pass->block_rows;
+    const size_t count = lilac_size_min(pass->block_rows, shape->queries - n);
     const size_t rows = count == 1 ? 1 : lilac_round_up(count, LILAC_SOFTMAX_ROWS);
     const size_t visible = lilac_softmax_visible_keys(pass->config, head);
     const size_t keys = pass->config->causal ? lilac_size_min(visible, n + count) : visible;
@@ -185,24 +199,38 @@ static void attend(const forward_pass *pass, const scratch *own, size_t slot, si
     start_rows(&own->state, rows);
     for (size_t first = 0; first < keys; first += KEY_BLOCK) {
         const size_t block_keys = lilac_size_min(KEY_BLOCK, keys - first);
-        const lilac_softmax_block block = {
-            .rows = rows,
-            .keys = block_keys,
-            .diagonal = pass->config->causal ? (ptrdiff_t)(n + 1) - (ptrdiff_t)first : (ptrdiff_t)block_keys,
-        };
-        attend_block(pass, own, &block, slot, first);
+        for (size_t row = 0; row < rows; row += SCORE_ROWS) {
+            const size_t token = n + row;
+            const lilac_softmax_block block = {
+                .rows = lilac_size_min(SCORE_ROWS, rows - row),
+                .keys = block_keys,
+                .diagonal = pass->config->causal ? (ptrdiff_t)(token + 1) - (ptrdiff_t)first : (ptrdiff_t)block_keys,
+            };
+            attend_block(pass, own, &block, row, slot * pass->plan.padded_keys + first);
+        }
     }
     finish_rows(pass, &own->state, head, n, count);
 }
 
-/* The blocks of queries, last first: in the causal form those are the longest. */
+/* Chooses blocks for the present group. The results do not depend on it: each row is worked out by itself. */
+static void choose_blocks(forward_pass *pass) {
+    const size_t queries = pass->config->shape.queries, tasks = TASKS_PER_THREAD * pass->plan.threads;
+    pass->block_rows = QUERY_BLOCK;
+    while (pass->block_rows > SCORE_ROWS && pass->group * (queries / pass->block_rows) < tasks) {
+        pass->block_rows /= 2;
+    }
+    pass->query_blocks = lilac_round_up(queries, pass->block_rows) / pass->block_rows;
+}
+
+/* The blocks of queries of each head, last first: in the causal form those are the longest. */
 static void attend_blocks(void *argument, size_t begin, size_t end) {
     const forward_pass *pass = argument;
+    const size_t blocks = pass->query_blocks;
     size_t index;
     lilac_workspace memory = lilac_softmax_scratch_take(&pass->scratch, &index);
     const scratch own = take_scratch(&pass->plan, &memory);
     for (size_t item = begin; item < end; item++) {
-        attend(pass, &own, item % pass->group, pass->plan.query_blocks - 1 - item / pass->group);
+        attend(pass, &own, item / blocks, blocks - 1 - item % blocks);
     }
     lilac_softmax_scratch_give(&pass->scratch, index);
 }
@@ -247,8 +275,9 @@ lilac_status lilac_softmax_attention_forward(lilac_context *context, const lilac
     lilac_softmax_scratch_reset(&pass.scratch, plan->threads);
     for (; pass.first_head < plan->heads; pass.first_head += plan->group) {
         pass.group = lilac_size_min(plan->group, plan->heads - pass.first_head);
+        choose_blocks(&pass);
         lilac_parallel_for(context, pass.group * plan->key_blocks, 1, pack_blocks, &pass);
-        lilac_parallel_tasks(context, pass.group * plan->query_blocks, attend_blocks, &pass);
+        lilac_parallel_tasks(context, pass.group * pass.query_blocks, attend_blocks, &pass);
     }
     return LILAC_OK;
 }
