@@ -13,7 +13,7 @@ static const char format_name[] = "lilac.lora";
 static const char format_version[] = "1";
 static const char suffix_A[] = ".lora_A.weight", suffix_B[] = ".lora_B.weight";
 
-enum { TENSOR_NAME_SIZE = LILAC_LAYER_NAME_SIZE + 32, HASH_TEXT_SIZE = 2 * LILAC_HASH_SIZE + 1 };
+enum { HASH_TEXT_SIZE = 2 * LILAC_HASH_SIZE + 1 };
 
 static void transpose(size_t rows, size_t cols, const float *from, float *to) {
     for (size_t i = 0; i < rows; i++) {
@@ -58,7 +58,7 @@ static lilac_status add_tensors(lilac_context *context, const lilac_adapter *ada
     for (size_t i = 0; i < adapter->entry_count; i++) {
         const lilac_adapter_entry *entry = &adapter->entries[i];
         const size_t shape_A[] = {adapter->config.rank, entry->in}, shape_B[] = {entry->out, adapter->config.rank};
-        char name[TENSOR_NAME_SIZE];
+        char name[LILAC_SAFETENSORS_NAME_SIZE];
         transpose(adapter->config.rank, entry->out, adapter->parameters + entry->Bt, scratch + entry->Bt);
         snprintf(name, sizeof name, "%s%s", entry->name, suffix_A);
         LILAC_TRY(lilac_safetensors_writer_add(context, writer, name, LILAC_SAFETENSORS_F32, 2, shape_A,
@@ -178,7 +178,7 @@ static lilac_status read_hash(loading *load) {
 
 /* One layer's name and shape, from its two tensors. */
 static lilac_status read_layer(loading *load, size_t index) {
-    char key[32], name_A[TENSOR_NAME_SIZE], name_B[TENSOR_NAME_SIZE];
+    char key[32], name_A[LILAC_SAFETENSORS_NAME_SIZE], name_B[LILAC_SAFETENSORS_NAME_SIZE];
     const char *name;
     snprintf(key, sizeof key, "layer.%zu", index);
     LILAC_TRY(metadata(load, key, &name));
@@ -242,7 +242,7 @@ static lilac_status read_weights(const loading *load, lilac_adapter *adapter) {
     for (size_t i = 0; status == LILAC_OK && i < adapter->entry_count; i++) {
         const lilac_adapter_entry *entry = &adapter->entries[i];
         const size_t shape_A[] = {adapter->config.rank, entry->in}, shape_B[] = {entry->out, adapter->config.rank};
-        char name[TENSOR_NAME_SIZE];
+        char name[LILAC_SAFETENSORS_NAME_SIZE];
         snprintf(name, sizeof name, "%s%s", entry->name, suffix_A);
         status =
             lilac_safetensors_read_f32(load->context, load->file, name, 2, shape_A, adapter->parameters + entry->A);

@@ -12,6 +12,7 @@
 #include <stdint.h>
 
 enum {
+    LILAC_SAFETENSORS_NAME_SIZE = 128, /* of a tensor that is written, with the terminating NUL */
     LILAC_SAFETENSORS_MAX_RANK = 8,
     LILAC_SAFETENSORS_MAX_HEADER = 100000000, /* bytes; the format's own limit */
     LILAC_SAFETENSORS_MAX_DEPTH = 3,          /* of the header: an object of objects of arrays */

@@ -4,7 +4,6 @@
 #include "format/json_check.h"
 #include "format/safetensors.h"
 #include "runtime/file.h"
-#include "runtime/tensor_table.h"
 
 #include <cjson/cJSON.h>
 #include <stdbool.h>
@@ -17,7 +16,7 @@ enum {
 };
 
 typedef struct writer_tensor {
-    char name[LILAC_TENSOR_NAME_SIZE];
+    char name[LILAC_SAFETENSORS_NAME_SIZE];
     lilac_safetensors_dtype dtype;
     int rank;
     size_t shape[LILAC_SAFETENSORS_MAX_RANK];
@@ -82,11 +81,11 @@ static void *make_room(void *array, size_t count, size_t *capacity, size_t size)
 }
 
 static lilac_status check_name(lilac_context *context, const lilac_safetensors_writer *writer, const char *name) {
-    const size_t length = strnlen(name, LILAC_TENSOR_NAME_SIZE);
-    if (length == 0 || length == LILAC_TENSOR_NAME_SIZE || strcmp(name, "__metadata__") == 0) {
+    const size_t length = strnlen(name, LILAC_SAFETENSORS_NAME_SIZE);
+    if (length == 0 || length == LILAC_SAFETENSORS_NAME_SIZE || strcmp(name, "__metadata__") == 0) {
         return lilac_fail(context, LILAC_ERROR_ARGUMENT,
                           "tensor name \"%.*s\": expected 1 to %d bytes other than __metadata__", (int)length, name,
-                          LILAC_TENSOR_NAME_SIZE - 1);
+                          LILAC_SAFETENSORS_NAME_SIZE - 1);
     }
     for (size_t i = 0; i < writer->tensor_count; i++) {
         if (strcmp(writer->tensors[i].name, name) == 0) {

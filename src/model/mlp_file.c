@@ -11,13 +11,11 @@
 static const char format_name[] = "lilac.mlp";
 static const char format_version[] = "1";
 
-enum { TENSOR_NAME_SIZE = 48 };
-
 static lilac_status add_tensors(lilac_context *context, const lilac_mlp *mlp, lilac_safetensors_writer *writer) {
     for (size_t l = 0; l < mlp->config.layer_count; l++) {
         const lilac_linear_layer *layer = &mlp->layers[l];
         const size_t shape[] = {layer->out, layer->in};
-        char name[TENSOR_NAME_SIZE];
+        char name[LILAC_SAFETENSORS_NAME_SIZE];
         snprintf(name, sizeof name, "%s.weight", layer->name);
         LILAC_TRY(lilac_safetensors_writer_add(context, writer, name, LILAC_SAFETENSORS_F32, 2, shape, layer->weight));
         snprintf(name, sizeof name, "%s.bias", layer->name);
@@ -87,7 +85,7 @@ static lilac_status read_metadata(lilac_context *context, const char *path, cons
 
 static lilac_status find_tensor(lilac_context *context, const char *path, const lilac_safetensors_file *file,
                                 size_t layer, const char *part, const lilac_safetensors_tensor **tensor) {
-    char name[TENSOR_NAME_SIZE];
+    char name[LILAC_SAFETENSORS_NAME_SIZE];
     snprintf(name, sizeof name, "layers.%zu.%s", layer, part);
     *tensor = lilac_safetensors_find(file, name);
     if (*tensor == NULL) {
@@ -128,7 +126,7 @@ static lilac_status read_weights(lilac_context *context, const lilac_safetensors
     for (size_t l = 0; l < mlp->config.layer_count; l++) {
         const lilac_linear_layer *layer = &mlp->layers[l];
         const size_t shape[] = {layer->out, layer->in};
-        char name[TENSOR_NAME_SIZE];
+        char name[LILAC_SAFETENSORS_NAME_SIZE];
         snprintf(name, sizeof name, "%s.weight", layer->name);
         LILAC_TRY(lilac_safetensors_read_f32(context, file, name, 2, shape, layer->weight));
         snprintf(name, sizeof name, "%s.bias", layer->name);
