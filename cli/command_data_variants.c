@@ -45,8 +45,7 @@ static lilac_status draw(lilac_session *session, const variants_settings *settin
         return lilac_fail_memory(session->context, "the picture", width * height);
     }
     lilac_contact_sheet_draw(&sheet, picture);
-    const lilac_status status =
-        lilac_png_write(session->context, settings->png, LILAC_PNG_GRAY, width, height, picture);
+    const lilac_status status = lilac_png_write(session->context, settings->png, width, height, picture);
     free(picture);
     LILAC_TRY(status);
     printf("Saved %s: %zu x %zu pixels; from left to right original, quantized, rotated, inverted\n", settings->png,

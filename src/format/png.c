@@ -62,29 +62,26 @@ static void flush_nothing(png_structp png) {
  * Runs libpng, which leaves by longjmp to here when anything fails. Nothing that is read after the jump changes between
  * setjmp and the jump: all state is behind the pointers.
  */
-static void encode(png_structp png, png_infop info, lilac_png_colour colour, size_t width, size_t height,
-                   const uint8_t *pixels) {
+static void encode(png_structp png, png_infop info, size_t width, size_t height, const uint8_t *pixels) {
     if (setjmp(png_jmpbuf(png)) != 0) {
         return;
     }
     png_set_write_fn(png, png_get_error_ptr(png), write_bytes, flush_nothing);
-    png_set_IHDR(png, info, (png_uint_32)width, (png_uint_32)height, 8,
-                 colour == LILAC_PNG_GRAY ? PNG_COLOR_TYPE_GRAY : PNG_COLOR_TYPE_RGB, PNG_INTERLACE_NONE,
+    png_set_IHDR(png, info, (png_uint_32)width, (png_uint_32)height, 8, PNG_COLOR_TYPE_GRAY, PNG_INTERLACE_NONE,
                  PNG_COMPRESSION_TYPE_DEFAULT, PNG_FILTER_TYPE_DEFAULT);
     png_write_info(png, info);
     for (size_t row = 0; row < height; row++) {
-        png_write_row(png, pixels + row * width * (size_t)colour);
+        png_write_row(png, pixels + row * width);
     }
     png_write_end(png, NULL);
 }
 
-static lilac_status write_image(png_output *output, lilac_png_colour colour, size_t width, size_t height,
-                                const uint8_t *pixels) {
+static lilac_status write_image(png_output *output, size_t width, size_t height, const uint8_t *pixels) {
     png_structp png = png_create_write_struct_2(PNG_LIBPNG_VER_STRING, output, handle_error, ignore_warning, output,
                                                 allocate, release);
     png_infop info = png == NULL ? NULL : png_create_info_struct(png);
     if (info != NULL) {
-        encode(png, info, colour, width, height, pixels);
+        encode(png, info, width, height, pixels);
     } else if (output->status == LILAC_OK) {
         output->status = lilac_fail(output->context, LILAC_ERROR_MEMORY, "%s: libpng cannot start", output->path);
     }
@@ -92,10 +89,10 @@ static lilac_status write_image(png_output *output, lilac_png_colour colour, siz
     return output->status;
 }
 
-lilac_status lilac_png_write(lilac_context *context, const char *path, lilac_png_colour colour, size_t width,
-                             size_t height, const uint8_t *pixels) {
-    if (path == NULL || pixels == NULL || (colour != LILAC_PNG_GRAY && colour != LILAC_PNG_RGB)) {
-        return lilac_fail(context, LILAC_ERROR_ARGUMENT, "writing an image: a null pointer or an impossible colour");
+lilac_status lilac_png_write(lilac_context *context, const char *path, size_t width, size_t height,
+                             const uint8_t *pixels) {
+    if (path == NULL || pixels == NULL) {
+        return lilac_fail(context, LILAC_ERROR_ARGUMENT, "writing an image: a null pointer");
     }
     if (width == 0 || height == 0 || width > MAX_SIDE || height > MAX_SIDE) {
         return lilac_fail(context, LILAC_ERROR_OVERFLOW,
@@ -104,7 +101,7 @@ lilac_status lilac_png_write(lilac_context *context, const char *path, lilac_png
     }
     png_output output = {.context = context, .path = path, .status = LILAC_OK};
     LILAC_TRY(lilac_file_writer_open(context, path, &output.writer));
-    const lilac_status status = write_image(&output, colour, width, height, pixels);
+    const lilac_status status = write_image(&output, width, height, pixels);
     if (status != LILAC_OK) {
         lilac_file_writer_abort(output.writer);
         return status;
