@@ -12,14 +12,14 @@
 #ifndef LILAC_H
 #define LILAC_H
 
-/* clang-format off: not in alphabetical order */
-#include <lilac/attention.h>
+/* clang-format off */
+#include <lilac/status.h>
 #include <lilac/context.h>
-#include <lilac/dataset.h>
 #include <lilac/feature_map.h>
+#include <lilac/attention.h>
+#include <lilac/dataset.h>
 #include <lilac/lora.h>
 #include <lilac/mlp.h>
-#include <lilac/status.h>
 #include <lilac/train.h>
 /* clang-format on */
 
