@@ -3,13 +3,12 @@
 
 #include "suggest.h"
 
+#include "format/number_text.h"
+
 #include <assert.h>
-#include <errno.h>
 #include <limits.h>
-#include <math.h>
 #include <stdarg.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 /* A group's options must fit one word of bits. */
@@ -44,43 +43,28 @@ void lilac_option_value_text(const lilac_option *option, char *text, size_t size
 }
 
 static bool parse_integer(const lilac_option *option, const char *text, int *out, const parse_error *error) {
-    char *end;
-    errno = 0;
-    const long value = strtol(text, &end, 10);
-    if (end == text || *end != '\0') {
-        return fail(error, "--%s: expected a whole number, got '%s'", option->name, text);
+    const bool negative = text[0] == '-';
+    uint64_t size;
+    if (lilac_number_parse_whole(text + negative, &size) && size <= INT_MAX) {
+        const int value = negative ? -(int)size : (int)size;
+        if (value >= option->minimum && value <= option->maximum) {
+            *out = value;
+            return true;
+        }
     }
-    if (errno == ERANGE || value < INT_MIN || value > INT_MAX || (double)value < option->minimum ||
-        (double)value > option->maximum) {
-        return fail(error, "--%s: expected a number from %.0f to %.0f, got %s", option->name, option->minimum,
-                    option->maximum, text);
-    }
-    *out = (int)value;
-    return true;
+    return fail(error, "--%s: expected a whole number from %.0f to %.0f, got '%s'", option->name, option->minimum,
+                option->maximum, text);
 }
 
 static bool parse_unsigned(const lilac_option *option, const char *text, uint64_t *out, const parse_error *error) {
-    char *end = NULL;
-    errno = 0;
-    /* strtoull would take a sign and wrap the value. */
-    const bool digit = text[0] >= '0' && text[0] <= '9';
-    const unsigned long long value = digit ? strtoull(text, &end, 10) : 0;
-    if (!digit || *end != '\0' || errno == ERANGE) {
-        return fail(error, "--%s: expected a whole number from 0 to %llu, got '%s'", option->name,
-                    (unsigned long long)UINT64_MAX, text);
-    }
-    *out = value;
-    return true;
+    return lilac_number_parse_whole(text, out) || fail(error, "--%s: expected a whole number from 0 to %llu, got '%s'",
+                                                       option->name, (unsigned long long)UINT64_MAX, text);
 }
 
 static bool parse_number(const lilac_option *option, const char *text, double *out, const parse_error *error) {
-    char *end;
-    const double value = strtod(text, &end);
-    if (end == text || *end != '\0' || !isfinite(value)) {
-        return fail(error, "--%s: expected a number, got '%s'", option->name, text);
-    }
-    if (value < option->minimum || value > option->maximum) {
-        return fail(error, "--%s: expected a number from %g to %g, got %s", option->name, option->minimum,
+    double value;
+    if (!lilac_number_parse(text, &value) || value < option->minimum || value > option->maximum) {
+        return fail(error, "--%s: expected a number from %g to %g, got '%s'", option->name, option->minimum,
                     option->maximum, text);
     }
     *out = value;

@@ -38,7 +38,7 @@ expect 2 "err=unknown command 'ifno'" -- help ifno
 
 expect 0 'out=Lilac' 'out=Matrix products' -- info
 expect 0 'out=scalar' -- info --cpu scalar --threads=1 --quiet
-expect 2 'err=--threads: expected a number from 1 to 1024, got 0' -- info --threads 0
+expect 2 "err=--threads: expected a whole number from 1 to 1024, got '0'" -- info --threads 0
 expect 2 "err=--cpu: expected one of scalar|avx2|avx512, got 'mmx'" -- info --cpu mmx
 expect 2 'err=--threads needs a value' -- info --threads
 LILAC_CPU=scalar expect 0 'out=scalar' 'err=LILAC_CPU allows' -- info --cpu avx2

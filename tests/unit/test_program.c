@@ -135,24 +135,26 @@ static void test_values(void **state) {
 
 static void test_wrong_values(void **state) {
     (void)state;
-    assert_rejected("--text a --integer 51", "--integer: expected a number from -5 to 50, got 51");
+    assert_rejected("--text a --integer 51", "--integer: expected a whole number from -5 to 50, got '51'");
     assert_rejected("--text a --integer 99999999999999999999",
-                    "--integer: expected a number from -5 to 50, got 99999999999999999999");
-    assert_rejected("--text a --integer 1x", "--integer: expected a whole number, got '1x'");
-    assert_rejected("--text a --integer=", "--integer: expected a whole number, got ''");
+                    "--integer: expected a whole number from -5 to 50, got '99999999999999999999'");
+    assert_rejected("--text a --integer 1x", "--integer: expected a whole number from -5 to 50, got '1x'");
+    assert_rejected("--text a --integer=", "--integer: expected a whole number from -5 to 50, got ''");
     assert_rejected("--text a --number -1",
                     "--number: expected a whole number from 0 to 18446744073709551615, got '-1'");
     assert_rejected("--text a --number 18446744073709551616",
                     "--number: expected a whole number from 0 to 18446744073709551615, got '18446744073709551616'");
-    assert_rejected("--text a --real 1.5", "--real: expected a number from 0 to 1, got 1.5");
-    assert_rejected("--text a --real nan", "--real: expected a number, got 'nan'");
-    assert_rejected("--text a --real inf", "--real: expected a number, got 'inf'");
+    assert_rejected("--text a --real 1.5", "--real: expected a number from 0 to 1, got '1.5'");
+    assert_rejected("--text a --real nan", "--real: expected a number from 0 to 1, got 'nan'");
+    assert_rejected("--text a --real inf", "--real: expected a number from 0 to 1, got 'inf'");
+    assert_rejected("--text a --integer -6", "--integer: expected a whole number from -5 to 50, got '-6'");
+    assert_rejected("--text a --real 0x1p-1", "--real: expected a number from 0 to 1, got '0x1p-1'");
     assert_rejected("--text a --colour bleu",
                     "--colour: expected one of red|green|blue, got 'bleu'; did you mean 'blue'?");
     assert_rejected("--text a --colour ultraviolet", "--colour: expected one of red|green|blue, got 'ultraviolet'");
     assert_rejected("--text=", "--text: expected FILE, got an empty text");
-    assert_rejected("--text a --sizes 1,,2", "--sizes: expected a whole number, got ''");
-    assert_rejected("--text a --sizes 1,101", "--sizes: expected a number from 1 to 100, got 101");
+    assert_rejected("--text a --sizes 1,,2", "--sizes: expected a whole number from 1 to 100, got ''");
+    assert_rejected("--text a --sizes 1,101", "--sizes: expected a whole number from 1 to 100, got '101'");
     assert_rejected("--text a --pair ab", "--pair: expected NAME=FILE, got 'ab'");
     assert_rejected("--text a --pair a=", "--pair: expected NAME=FILE, got 'a='");
     assert_rejected("--text a --pair =b", "--pair: expected NAME=FILE, got '=b'");
