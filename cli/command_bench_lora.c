@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* lilac bench lora: how fast a training step of the LoRA experiment is. */
 #include "session.h"
-#include "table.h"
 
 #include "bench/lora.h"
 #include "bench/peak.h"
@@ -75,17 +74,11 @@ static lilac_status run(lilac_session *session, const void *values) {
     for (size_t i = 0; i < LILAC_COUNT(head); i++) {
         lilac_table_cell(table, "%s", head[i]);
     }
-    lilac_status status = add_rows(session, values, peak, table);
-    lilac_progress_bar_clear(&session->bar);
-    if (status == LILAC_OK && !lilac_table_print(table, stdout)) {
-        status = LILAC_ERROR_MEMORY;
-    }
-    lilac_table_destroy(table);
-    if (status == LILAC_OK) {
-        printf("Peak of %d thread%s: %.1f GFLOP/s in f32\n", lilac_context_threads(session->context),
-               lilac_context_threads(session->context) == 1 ? "" : "s", peak);
-    }
-    return status;
+    const lilac_status status = add_rows(session, values, peak, table);
+    LILAC_TRY(lilac_session_print_table(session, status, table));
+    const int threads = lilac_context_threads(session->context);
+    printf("Peak of %d thread%s: %.1f GFLOP/s in f32\n", threads, threads == 1 ? "" : "s", peak);
+    return LILAC_OK;
 }
 
 const lilac_command lilac_command_bench_lora = {

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* lilac bench peak: what the machine can do at best. */
 #include "session.h"
-#include "table.h"
 
 #include "bench/peak.h"
 #include "runtime/context.h"
@@ -19,7 +18,6 @@ static lilac_status run(lilac_session *session, const void *settings) {
     (void)settings;
     lilac_peak_figures peak;
     LILAC_TRY(lilac_bench_peak(session->context, &peak));
-    lilac_progress_bar_clear(&session->bar);
     const int threads = lilac_context_threads(session->context);
     lilac_table *table = lilac_table_create("lrrl");
     lilac_table_cell(table, "%s", "");
@@ -36,9 +34,7 @@ static lilac_status run(lilac_session *session, const void *settings) {
         snprintf(what, sizeof what, "reading %zu MiB", lilac_peak_read_mebibytes[i]);
         add_row(table, what, peak.read[i], "GB/s");
     }
-    const bool printed = lilac_table_print(table, stdout);
-    lilac_table_destroy(table);
-    return printed ? LILAC_OK : LILAC_ERROR_MEMORY;
+    return lilac_session_print_table(session, LILAC_OK, table);
 }
 
 const lilac_command lilac_command_bench_peak = {

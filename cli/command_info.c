@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* lilac info: what this build is made of and what it will use on this machine. */
 #include "session.h"
-#include "table.h"
 
 #include "core/cpu_features.h"
 #include "linalg/matmul.h"
@@ -59,9 +58,7 @@ static lilac_status run(lilac_session *session, const void *settings) {
     lilac_table_cell(table, "Libraries");
     lilac_table_cell(table, "zlib %s, libpng %s, cJSON %s, Nettle %d.%d", zlibVersion(), png_get_libpng_ver(NULL),
                      cJSON_Version(), nettle_version_major(), nettle_version_minor());
-    const bool printed = lilac_table_print(table, stdout);
-    lilac_table_destroy(table);
-    return printed ? LILAC_OK : LILAC_ERROR_MEMORY;
+    return lilac_session_print_table(session, LILAC_OK, table);
 }
 
 const lilac_command lilac_command_info = {

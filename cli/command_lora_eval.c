@@ -98,14 +98,9 @@ static lilac_status evaluate(lilac_session *session, const eval_settings *settin
     lilac_dataset *images;
     LILAC_TRY(lilac_session_load_mnist(session, LILAC_MNIST_TEST, &images));
     lilac_table *table = lilac_evaluation_table(settings->variant, "accuracy on");
-    lilac_status status = fill_table(session, settings, mlp, adapters, images, table);
-    lilac_progress_bar_clear(&session->bar);
-    if (status == LILAC_OK && !lilac_table_print(table, stdout)) {
-        status = LILAC_ERROR_MEMORY;
-    }
-    lilac_table_destroy(table);
+    const lilac_status status = fill_table(session, settings, mlp, adapters, images, table);
     lilac_dataset_destroy(images);
-    return status;
+    return lilac_session_print_table(session, status, table);
 }
 
 static lilac_status run(lilac_session *session, const void *values) {

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* lilac lora info: what an adapter file holds. */
 #include "session.h"
-#include "table.h"
 
 #include "runtime/context.h"
 
@@ -25,7 +24,7 @@ static const lilac_option options[] = {
      .help = "check that the adapter was made for this model"},
 };
 
-static lilac_status print_adapter(const lilac_adapter *adapter) {
+static lilac_status print_adapter(lilac_session *session, const lilac_adapter *adapter) {
     const lilac_lora_config *config = lilac_adapter_config(adapter);
     const uint8_t *hash = lilac_adapter_base_hash(adapter);
     char digits[2 * LILAC_HASH_SIZE + 1];
@@ -49,16 +48,14 @@ static lilac_status print_adapter(const lilac_adapter *adapter) {
     }
     lilac_table_cell(table, "Made for");
     lilac_table_cell(table, "%s (SHA-256 of the base's weights)", digits);
-    const bool printed = lilac_table_print(table, stdout);
-    lilac_table_destroy(table);
-    return printed ? LILAC_OK : LILAC_ERROR_MEMORY;
+    return lilac_session_print_table(session, LILAC_OK, table);
 }
 
 static lilac_status run(lilac_session *session, const void *values) {
     const info_settings *settings = values;
     lilac_adapter *adapter;
     LILAC_TRY(lilac_adapter_load(session->context, settings->adapter, NULL, &adapter));
-    lilac_status status = print_adapter(adapter);
+    lilac_status status = print_adapter(session, adapter);
     lilac_mlp *mlp = NULL;
     if (status == LILAC_OK && settings->model != NULL) {
         status = lilac_mlp_load(session->context, settings->model, &mlp);

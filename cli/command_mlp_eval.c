@@ -30,15 +30,10 @@ static lilac_status evaluate(lilac_session *session, const eval_settings *settin
     lilac_dataset *test_images;
     LILAC_TRY(lilac_session_load_mnist(session, LILAC_MNIST_TEST, &test_images));
     lilac_table *table = lilac_evaluation_table(settings->variant, "accuracy on");
-    lilac_status status =
+    const lilac_status status =
         lilac_evaluation_row(session, table, settings->variant, settings->model, test_images, mlp, NULL);
-    lilac_progress_bar_clear(&session->bar);
-    if (status == LILAC_OK && !lilac_table_print(table, stdout)) {
-        status = LILAC_ERROR_MEMORY;
-    }
-    lilac_table_destroy(table);
     lilac_dataset_destroy(test_images);
-    return status;
+    return lilac_session_print_table(session, status, table);
 }
 
 static lilac_status run(lilac_session *session, const void *values) {

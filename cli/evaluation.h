@@ -4,7 +4,6 @@
 #define LILAC_CLI_EVALUATION_H
 
 #include "session.h"
-#include "table.h"
 
 /* Choices for an option: "all" (the first four variants), then the names of the variants; ends with NULL. */
 extern const char *const lilac_evaluation_choices[LILAC_VARIANT_COUNT + 2];

@@ -2,6 +2,7 @@
 #include "files.h"
 
 #include "runtime/context.h"
+#include "runtime/file.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -71,22 +72,9 @@ lilac_status lilac_session_load_mnist(lilac_session *session, lilac_mnist_part p
 }
 
 lilac_status lilac_session_check_output(lilac_session *session, const char *path) {
-    char folder[PATH_SIZE] = ".";
-    const char *slash = strrchr(path, '/');
-    if (slash != NULL) {
-        snprintf(folder, sizeof folder, "%.*s", slash == path ? 1 : (int)(slash - path), path);
-    }
-    struct stat information;
-    if (stat(folder, &information) != 0 || !S_ISDIR(information.st_mode)) {
-        return lilac_fail(session->context, LILAC_ERROR_NOT_FOUND, "%s: the folder %s does not exist", path, folder);
-    }
-    if (access(folder, W_OK) != 0) {
-        return lilac_fail(session->context, LILAC_ERROR_IO, "%s: cannot write to the folder %s: %s", path, folder,
-                          strerror(errno));
-    }
-    if (stat(path, &information) == 0 && S_ISDIR(information.st_mode)) {
-        return lilac_fail(session->context, LILAC_ERROR_IO, "%s is a folder: expected the name of a file", path);
-    }
+    lilac_file_writer *writer;
+    LILAC_TRY(lilac_file_writer_open(session->context, path, &writer));
+    lilac_file_writer_abort(writer);
     return LILAC_OK;
 }
 

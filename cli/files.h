@@ -13,8 +13,8 @@ LILAC_MUST_USE lilac_status lilac_session_load_mnist(lilac_session *session, lil
                                                      lilac_dataset **out);
 
 /*
- * Whether a file could be written at path: its folder exists and can be written to, and path is not a folder. To be
- * asked before long work whose result is meant for that file. Errors: NOT_FOUND, IO.
+ * Whether a file can be written at path, found out by starting to. To be asked before long work whose result is meant
+ * for that file. Errors: those of lilac_file_writer_open.
  */
 LILAC_MUST_USE lilac_status lilac_session_check_output(lilac_session *session, const char *path);
 

@@ -5,7 +5,8 @@
 
 #include <string.h>
 
-enum { WIDTH = 96 };
+/* What every terminal shows. */
+enum { WIDTH = 80 };
 
 void lilac_help_wrap(const char *text, size_t column, size_t indent, size_t width, FILE *file) {
     bool first = true;
@@ -49,8 +50,8 @@ void lilac_help_overview(const lilac_command *const *commands, size_t count, con
             lilac_help_wrap(commands[i]->summary, widest + 4, widest + 4, WIDTH, file);
         }
     }
-    fprintf(file, "\n'lilac help %s%sCOMMAND' or 'lilac %s%sCOMMAND --help' explains one of them.\n",
-            group == NULL ? "" : group, group == NULL ? "" : " ", group == NULL ? "" : group, group == NULL ? "" : " ");
+    fprintf(file, "\n'lilac %s%sCOMMAND --help' explains one of them.\n", group == NULL ? "" : group,
+            group == NULL ? "" : " ");
     if (group == NULL) {
         fputs("'lilac --version' prints the version.\n", file);
     }

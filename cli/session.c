@@ -3,6 +3,8 @@
 
 #include "signals.h"
 
+#include "runtime/context.h"
+
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -44,6 +46,15 @@ void lilac_session_note(lilac_session *session, const char *format, ...) {
         print_line(session, NULL, format, arguments);
         va_end(arguments);
     }
+}
+
+lilac_status lilac_session_print_table(lilac_session *session, lilac_status status, lilac_table *table) {
+    lilac_progress_bar_clear(&session->bar);
+    if (status == LILAC_OK && !lilac_table_print(table, stdout)) {
+        status = lilac_fail(session->context, LILAC_ERROR_MEMORY, "out of memory for the table");
+    }
+    lilac_table_destroy(table);
+    return status;
 }
 
 static int on_progress(void *user, const lilac_progress *progress) {

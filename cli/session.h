@@ -6,6 +6,7 @@
 #include "command.h"
 #include "common_options.h"
 #include "progress.h"
+#include "table.h"
 
 typedef struct lilac_session {
     const lilac_command *command;
@@ -23,6 +24,9 @@ int lilac_session_run(const lilac_command *command, int count, char **arguments)
 /* For a run function: says what is wrong with the command line; returns LILAC_ERROR_ARGUMENT. */
 lilac_status lilac_session_usage_error(lilac_session *session, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
+
+/* Prints a table to standard output where status is LILAC_OK, and frees it. Returns status, or MEMORY. */
+LILAC_MUST_USE lilac_status lilac_session_print_table(lilac_session *session, lilac_status status, lilac_table *table);
 
 /* Prints a note about the run to standard error, unless the user asked for quiet. */
 void lilac_session_note(lilac_session *session, const char *format, ...) __attribute__((format(printf, 2, 3)));

@@ -2,7 +2,6 @@
 #include "training.h"
 
 #include "files.h"
-#include "table.h"
 
 #include "runtime/context.h"
 
@@ -60,7 +59,7 @@ void lilac_training_data_free(lilac_training_data *data) {
     lilac_dataset_destroy(data->training_images);
 }
 
-static lilac_status print_epochs(const lilac_epoch_metrics *metrics, size_t count) {
+static lilac_status print_epochs(lilac_session *session, const lilac_epoch_metrics *metrics, size_t count) {
     lilac_table *table = lilac_table_create("rrrr");
     lilac_table_cell(table, "epoch");
     lilac_table_cell(table, "training loss");
@@ -77,9 +76,7 @@ static lilac_status print_epochs(const lilac_epoch_metrics *metrics, size_t coun
             lilac_table_cell(table, "%.2f %%", 100 * metrics[i].validation_accuracy);
         }
     }
-    const bool printed = lilac_table_print(table, stdout);
-    lilac_table_destroy(table);
-    return printed ? LILAC_OK : LILAC_ERROR_MEMORY;
+    return lilac_session_print_table(session, LILAC_OK, table);
 }
 
 lilac_status lilac_train_and_print(lilac_session *session, const lilac_training_data *data, lilac_mlp *mlp,
@@ -100,9 +97,8 @@ lilac_status lilac_train_and_print(lilac_session *session, const lilac_training_
     size_t epochs = 0;
     lilac_status status = lilac_train_mlp(session->context, &config, mlp, adapter, &data->training,
                                           data->validation.count > 0 ? &data->validation : NULL, metrics, &epochs);
-    lilac_progress_bar_clear(&session->bar);
     if (status == LILAC_OK) {
-        status = print_epochs(metrics, epochs);
+        status = print_epochs(session, metrics, epochs);
     }
     free(metrics);
     LILAC_TRY(status);

@@ -18,7 +18,7 @@ for command in "${commands[@]}"; do
     "$lilac" help $command | cmp -s - output || problem='not the text of --help'
     report "lilac help $command" "$problem"
     problem=
-    [ "$(awk '{ if (length($0) > 100) print }' output)" = '' ] || problem='a line of more than 100 characters'
+    [ "$(awk '{ if (length($0) > 80) print }' output)" = '' ] || problem='a line of more than 80 characters'
     report "lilac $command: help fits the screen" "$problem"
     # shellcheck disable=SC2086
     expect 2 "err=unknown option '--hepl'; did you mean '--help'?" "err=Try 'lilac $command --help'" -- $command --hepl

@@ -84,8 +84,10 @@ report 'a refused merge writes nothing' "$(ls no.st 2>/dev/null)"
 expect 1 'err=missing.st' -- mlp eval --model missing.st
 expect 1 'err=rotated.st' -- mlp eval --model rotated.st
 expect 1 'err=base.st' -- lora info --adapter base.st
-expect 1 'err=nowhere/x.st: the folder nowhere does not exist' -- mlp train --output nowhere/x.st
-expect 1 'err=data is a folder' -- mlp train --output data
+expect 1 'err=nowhere/x.st: cannot open the folder: No such file or directory' -- mlp train --output nowhere/x.st
+expect 1 'err=data: is a directory, expected a regular file' -- mlp train --output data
+expect 1 'err=/dev/null: is a device' -- mlp train --output /dev/null
+report 'a refused output leaves no temporary file' "$(ls -A | grep tmp)"
 expect 1 'err=scripts/fetch-mnist' -- mlp eval --model base.st --data nowhere
 expect 2 'err=--validation: there are only 6000 training images' -- mlp train --output x.st --validation 6000
 unset LILAC_DATA
