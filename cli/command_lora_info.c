@@ -2,6 +2,7 @@
 /* lilac lora info: what an adapter file holds. */
 #include "session.h"
 
+#include "core/parameter_hash.h"
 #include "runtime/context.h"
 
 typedef struct info_settings {
@@ -26,11 +27,8 @@ static const lilac_option options[] = {
 
 static lilac_status print_adapter(lilac_session *session, const lilac_adapter *adapter) {
     const lilac_lora_config *config = lilac_adapter_config(adapter);
-    const uint8_t *hash = lilac_adapter_base_hash(adapter);
-    char digits[2 * LILAC_HASH_SIZE + 1];
-    for (size_t i = 0; i < LILAC_HASH_SIZE; i++) {
-        snprintf(digits + 2 * i, 3, "%02x", hash[i]);
-    }
+    char hash[LILAC_HASH_TEXT_SIZE];
+    lilac_hash_text(lilac_adapter_base_hash(adapter), LILAC_HASH_SIZE, hash);
     lilac_table *table = lilac_table_create("ll");
     lilac_table_cell(table, "Rank");
     lilac_table_cell(table, "%zu", config->rank);
@@ -47,7 +45,7 @@ static lilac_status print_adapter(lilac_session *session, const lilac_adapter *a
         lilac_table_cell(table, "%s: %zu to %zu", layer.name, layer.in, layer.out);
     }
     lilac_table_cell(table, "Made for");
-    lilac_table_cell(table, "%s (SHA-256 of the base's weights)", digits);
+    lilac_table_cell(table, "%s (SHA-256 of the base's weights)", hash);
     return lilac_session_print_table(session, LILAC_OK, table);
 }
 

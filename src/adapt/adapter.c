@@ -2,6 +2,7 @@
 #include "adapt/adapter.h"
 
 #include "core/memory.h"
+#include "core/parameter_hash.h"
 #include "nn/initialise.h"
 
 #include <math.h>
@@ -199,13 +200,6 @@ lilac_status lilac_adapter_check_layers(lilac_context *context, const lilac_adap
     return LILAC_OK;
 }
 
-/* The first 8 bytes of a hash in hexadecimal: enough to tell two bases apart in a message. */
-static void short_hash(const uint8_t *hash, char text[17]) {
-    for (int i = 0; i < 8; i++) {
-        snprintf(text + 2 * i, 3, "%02x", hash[i]);
-    }
-}
-
 lilac_status lilac_adapter_check_base(lilac_context *context, const lilac_adapter *adapter,
                                       const lilac_lora_base *base) {
     if (adapter == NULL || base == NULL || base->layers == NULL) {
@@ -213,9 +207,10 @@ lilac_status lilac_adapter_check_base(lilac_context *context, const lilac_adapte
     }
     LILAC_TRY(lilac_adapter_check_layers(context, adapter, base->layers, base->layer_count));
     if (memcmp(adapter->base_hash, base->hash, sizeof base->hash) != 0) {
-        char made_for[17], given[17];
-        short_hash(adapter->base_hash, made_for);
-        short_hash(base->hash, given);
+        /* The first 8 bytes are enough to tell two bases apart. */
+        char made_for[LILAC_HASH_TEXT_SIZE], given[LILAC_HASH_TEXT_SIZE];
+        lilac_hash_text(adapter->base_hash, 8, made_for);
+        lilac_hash_text(base->hash, 8, given);
         return lilac_fail(context, LILAC_ERROR_BASE_MISMATCH,
                           "the adapter was made for the base with hash %s..., this base has hash %s...", made_for,
                           given);

@@ -3,6 +3,7 @@
  * them. */
 #include "adapt/adapter.h"
 #include "core/memory.h"
+#include "core/parameter_hash.h"
 #include "format/number_text.h"
 #include "format/safetensors.h"
 
@@ -12,8 +13,6 @@
 static const char format_name[] = "lilac.lora";
 static const char format_version[] = "1";
 static const char suffix_A[] = ".lora_A.weight", suffix_B[] = ".lora_B.weight";
-
-enum { HASH_TEXT_SIZE = 2 * LILAC_HASH_SIZE + 1 };
 
 static void transpose(size_t rows, size_t cols, const float *from, float *to) {
     for (size_t i = 0; i < rows; i++) {
@@ -25,12 +24,10 @@ static void transpose(size_t rows, size_t cols, const float *from, float *to) {
 
 static lilac_status add_metadata(lilac_context *context, const lilac_adapter *adapter,
                                  lilac_safetensors_writer *writer) {
-    char rank[LILAC_NUMBER_TEXT_SIZE], alpha[LILAC_NUMBER_TEXT_SIZE], hash[HASH_TEXT_SIZE], order[32];
+    char rank[LILAC_NUMBER_TEXT_SIZE], alpha[LILAC_NUMBER_TEXT_SIZE], hash[LILAC_HASH_TEXT_SIZE], order[32];
     snprintf(rank, sizeof rank, "%zu", adapter->config.rank);
     lilac_number_text(adapter->config.alpha, alpha);
-    for (size_t i = 0; i < LILAC_HASH_SIZE; i++) {
-        snprintf(hash + 2 * i, 3, "%02x", adapter->base_hash[i]);
-    }
+    lilac_hash_text(adapter->base_hash, LILAC_HASH_SIZE, hash);
     const char *const entries[][2] = {
         {"format", format_name},
         {"format_version", format_version},

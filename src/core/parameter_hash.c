@@ -1,10 +1,19 @@
 /* SPDX-License-Identifier: MIT */
 #include "core/parameter_hash.h"
 
+#include "core/little_endian.h"
 #include "core/memory.h"
 
 #include <nettle/sha2.h>
-#include <string.h>
+
+void lilac_hash_text(const uint8_t *hash, size_t bytes, char text[LILAC_HASH_TEXT_SIZE]) {
+    static const char digits[] = "0123456789abcdef";
+    for (size_t i = 0; i < bytes; i++) {
+        text[2 * i] = digits[hash[i] >> 4];
+        text[2 * i + 1] = digits[hash[i] & 15];
+    }
+    text[2 * bytes] = '\0';
+}
 
 void lilac_hash_floats(const float *values, size_t count, uint8_t hash[32]) {
     enum { CHUNK = 1024 };
@@ -13,13 +22,7 @@ void lilac_hash_floats(const float *values, size_t count, uint8_t hash[32]) {
     sha256_init(&state);
     for (size_t start = 0; start < count; start += CHUNK) {
         const size_t n = lilac_size_min(count - start, CHUNK);
-        for (size_t i = 0; i < n; i++) {
-            uint32_t word;
-            memcpy(&word, &values[start + i], sizeof word);
-            for (int b = 0; b < 4; b++) {
-                bytes[4 * i + (size_t)b] = (uint8_t)(word >> (8 * b));
-            }
-        }
+        lilac_little_endian_store_floats(n, values + start, bytes);
         sha256_update(&state, 4 * n, bytes);
     }
     sha256_digest(&state, SHA256_DIGEST_SIZE, hash);

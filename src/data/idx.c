@@ -2,9 +2,9 @@
 #include "data/idx.h"
 
 #include "core/memory.h"
+#include "runtime/file.h"
 
 #include <errno.h>
-#include <string.h>
 #include <sys/stat.h>
 #include <zlib.h>
 
@@ -27,8 +27,7 @@ typedef struct idx_source {
 } idx_source;
 
 static lilac_status source_io_error(const idx_source *source) {
-    const int error = errno;
-    return lilac_fail(source->context, LILAC_ERROR_IO, "%s: cannot read: %s", source->name, strerror(error));
+    return lilac_fail_system(source->context, source->name, "cannot read", errno);
 }
 
 static lilac_status source_open(idx_source *source) {
@@ -255,10 +254,7 @@ lilac_status lilac_idx_read(lilac_context *context, const char *path, int dimens
         file = fopen(path, "rb");
     }
     if (file == NULL) {
-        const int error = errno;
-        const bool missing = error == ENOENT || error == ENOTDIR;
-        return lilac_fail(context, missing ? LILAC_ERROR_NOT_FOUND : LILAC_ERROR_IO, "%s: cannot open: %s", path,
-                          strerror(error));
+        return lilac_fail_system(context, path, "cannot open", errno);
     }
     const lilac_status status = lilac_idx_read_stream(context, file, path, dimensions, out);
     fclose(file);

@@ -32,8 +32,7 @@ static error_text describe_error(int number) {
     return description;
 }
 
-/* doing is what was attempted, such as "cannot open". */
-static lilac_status fail_system(lilac_context *context, const char *path, const char *doing, int number) {
+lilac_status lilac_fail_system(lilac_context *context, const char *path, const char *doing, int number) {
     const lilac_status status = number == ENOENT || number == ENOTDIR ? LILAC_ERROR_NOT_FOUND : LILAC_ERROR_IO;
     return lilac_fail(context, status, "%s: %s: %s", path, doing, describe_error(number).text);
 }
@@ -65,7 +64,7 @@ static lilac_status read_all(lilac_context *context, int descriptor, const char 
         if (got < 0) {
             const int number = errno;
             lilac_memory_free(buffer);
-            return fail_system(context, path, "cannot read", number);
+            return lilac_fail_system(context, path, "cannot read", number);
         }
         if (got == 0) {
             break;
@@ -100,12 +99,12 @@ lilac_status lilac_file_read(lilac_context *context, const char *path, size_t li
     /* Without O_NONBLOCK, opening a pipe would wait for its other end; it changes nothing for regular files. */
     const int descriptor = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
     if (descriptor < 0) {
-        return fail_system(context, path, "cannot open", errno);
+        return lilac_fail_system(context, path, "cannot open", errno);
     }
     lilac_status status;
     struct stat information;
     if (fstat(descriptor, &information) != 0) {
-        status = fail_system(context, path, "cannot get the size", errno);
+        status = lilac_fail_system(context, path, "cannot get the size", errno);
     } else if (!S_ISREG(information.st_mode)) {
         status = fail_kind(context, path, information.st_mode);
     } else if ((uintmax_t)information.st_size > limit) {
@@ -147,7 +146,7 @@ static lilac_status open_folder(lilac_context *context, lilac_file_writer *write
         writer->path[length] = first;
     }
     if (writer->folder < 0) {
-        return fail_system(context, writer->path, "cannot open the folder", errno);
+        return lilac_fail_system(context, writer->path, "cannot open the folder", errno);
     }
     return LILAC_OK;
 }
@@ -166,7 +165,7 @@ static lilac_status open_temporary(lilac_context *context, lilac_file_writer *wr
             return LILAC_OK;
         }
         if (errno != EEXIST) {
-            return fail_system(context, writer->path, "cannot create a temporary file beside it", errno);
+            return lilac_fail_system(context, writer->path, "cannot create a temporary file beside it", errno);
         }
     }
     return lilac_fail(context, LILAC_ERROR_IO, "%s: too many temporary files (.lilac-*.tmp) in its folder",

@@ -17,6 +17,12 @@ LILAC_MUST_USE lilac_status lilac_file_read(lilac_context *context, const char *
                                             unsigned char **data, size_t *size);
 
 /*
+ * Reports a failed system call, whose errno is number; doing is what was attempted, such as "cannot open". Returns
+ * NOT_FOUND where path or a folder of it does not exist, else IO.
+ */
+lilac_status lilac_fail_system(lilac_context *context, const char *path, const char *doing, int number);
+
+/*
  * A file being written: the bytes go to a temporary file in the target's folder, which commit puts in the target's
  * place. Every writer ends in exactly one call of commit or abort.
  */
