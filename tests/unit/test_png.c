@@ -6,6 +6,7 @@
 #include "runtime/file.h"
 #include "support/failing_allocator.h"
 #include "support/full_disk.h"
+#include "support/temporary_file.h"
 
 #include <png.h>
 #include <stdarg.h>
@@ -24,8 +25,7 @@ enum { WIDTH = 37, HEIGHT = 23 };
 
 typedef struct test_state {
     lilac_context *context;
-    char folder[64];
-    char path[96];
+    temporary_file file;
     uint8_t pixels[WIDTH * HEIGHT];
 } test_state;
 
@@ -33,9 +33,7 @@ static int set_up(void **state) {
     test_state *test = calloc(1, sizeof *test);
     assert_non_null(test);
     assert_int_equal(lilac_context_create(NULL, &test->context), LILAC_OK);
-    strcpy(test->folder, "/tmp/lilac_test_png_XXXXXX");
-    assert_non_null(mkdtemp(test->folder));
-    snprintf(test->path, sizeof test->path, "%s/image.png", test->folder);
+    temporary_file_create(&test->file);
     for (size_t i = 0; i < sizeof test->pixels; i++) {
         test->pixels[i] = (uint8_t)(i * i / 7 + i);
     }
@@ -45,17 +43,15 @@ static int set_up(void **state) {
 
 static int tear_down(void **state) {
     test_state *test = *state;
-    unlink(test->path);
-    /* Fails if anything else, such as a temporary file, is left. */
-    const int removed = rmdir(test->folder);
+    temporary_file_destroy(&test->file);
     lilac_context_destroy(test->context);
     free(test);
-    return removed;
+    return 0;
 }
 
 static void expect_image(const test_state *test) {
     png_image image = {.version = PNG_IMAGE_VERSION};
-    assert_true(png_image_begin_read_from_file(&image, test->path));
+    assert_true(png_image_begin_read_from_file(&image, test->file.path));
     assert_int_equal(image.width, WIDTH);
     assert_int_equal(image.height, HEIGHT);
     assert_int_equal(image.format, PNG_FORMAT_GRAY);
@@ -67,7 +63,7 @@ static void expect_image(const test_state *test) {
 
 static void test_image_reads_back(void **state) {
     const test_state *test = *state;
-    assert_int_equal(lilac_png_write(test->context, test->path, WIDTH, HEIGHT, test->pixels), LILAC_OK);
+    assert_int_equal(lilac_png_write(test->context, test->file.path, WIDTH, HEIGHT, test->pixels), LILAC_OK);
     expect_image(test);
 }
 
@@ -76,8 +72,8 @@ static void test_same_pixels_give_the_same_file(void **state) {
     unsigned char *bytes[2] = {NULL, NULL};
     size_t sizes[2];
     for (int i = 0; i < 2; i++) {
-        assert_int_equal(lilac_png_write(test->context, test->path, WIDTH, HEIGHT, test->pixels), LILAC_OK);
-        assert_int_equal(lilac_file_read(test->context, test->path, 100000, &bytes[i], &sizes[i]), LILAC_OK);
+        assert_int_equal(lilac_png_write(test->context, test->file.path, WIDTH, HEIGHT, test->pixels), LILAC_OK);
+        assert_int_equal(lilac_file_read(test->context, test->file.path, 100000, &bytes[i], &sizes[i]), LILAC_OK);
     }
     assert_int_equal(sizes[0], sizes[1]);
     assert_memory_equal(bytes[0], bytes[1], sizes[0]);
@@ -95,9 +91,9 @@ static void test_refuses_impossible_images(void **state) {
     lilac_context *context = test->context;
     const uint8_t *pixels = test->pixels;
     expect_failure(test, lilac_png_write(context, NULL, 1, 1, pixels), "null", LILAC_ERROR_ARGUMENT);
-    expect_failure(test, lilac_png_write(context, test->path, 1, 1, NULL), "null", LILAC_ERROR_ARGUMENT);
-    expect_failure(test, lilac_png_write(context, test->path, 0, 1, pixels), "got 0 x 1", LILAC_ERROR_OVERFLOW);
-    expect_failure(test, lilac_png_write(context, test->path, 1, 1000001, pixels), "got 1 x 1000001",
+    expect_failure(test, lilac_png_write(context, test->file.path, 1, 1, NULL), "null", LILAC_ERROR_ARGUMENT);
+    expect_failure(test, lilac_png_write(context, test->file.path, 0, 1, pixels), "got 0 x 1", LILAC_ERROR_OVERFLOW);
+    expect_failure(test, lilac_png_write(context, test->file.path, 1, 1000001, pixels), "got 1 x 1000001",
                    LILAC_ERROR_OVERFLOW);
     expect_failure(test, lilac_png_write(context, "/tmp/no such folder/a.png", 1, 1, pixels),
                    "/tmp/no such folder/a.png", LILAC_ERROR_NOT_FOUND);
@@ -105,12 +101,12 @@ static void test_refuses_impossible_images(void **state) {
 
 static void test_full_disk_keeps_the_old_image(void **state) {
     const test_state *test = *state;
-    assert_int_equal(lilac_png_write(test->context, test->path, WIDTH, HEIGHT, test->pixels), LILAC_OK);
+    assert_int_equal(lilac_png_write(test->context, test->file.path, WIDTH, HEIGHT, test->pixels), LILAC_OK);
     const size_t live = lilac_test_live_allocations();
     lilac_test_limit_file_size(100);
-    const lilac_status status = lilac_png_write(test->context, test->path, WIDTH, HEIGHT, test->pixels);
+    const lilac_status status = lilac_png_write(test->context, test->file.path, WIDTH, HEIGHT, test->pixels);
     lilac_test_limit_file_size(-1);
-    expect_failure(test, status, "image.png: cannot write: File too large", LILAC_ERROR_IO);
+    expect_failure(test, status, "file: cannot write: File too large", LILAC_ERROR_IO);
     assert_int_equal(lilac_test_live_allocations(), live);
     expect_image(test);
 }
@@ -122,11 +118,11 @@ static void test_every_failing_allocation(void **state) {
     while (status != LILAC_OK) {
         const size_t live = lilac_test_live_allocations();
         lilac_test_fail_allocation(failures);
-        status = lilac_png_write(test->context, test->path, WIDTH, HEIGHT, test->pixels);
+        status = lilac_png_write(test->context, test->file.path, WIDTH, HEIGHT, test->pixels);
         if (lilac_test_allocation_failed()) {
             assert_int_equal(status, LILAC_ERROR_MEMORY);
             assert_non_null(strstr(lilac_context_message(test->context), "out of memory"));
-            assert_int_equal(access(test->path, F_OK), -1);
+            assert_int_equal(access(test->file.path, F_OK), -1);
             failures++;
         } else {
             assert_int_equal(status, LILAC_OK);
