@@ -39,8 +39,10 @@ static void end_bench(step_bench *bench) {
 
 static lilac_status create_images(step_bench *bench) {
     uint8_t *pixels = lilac_memory_allocate(bench->batch, PIXELS), *labels = lilac_memory_allocate(bench->batch, 1);
-    lilac_status status = LILAC_ERROR_MEMORY;
-    if (pixels != NULL && labels != NULL) {
+    lilac_status status;
+    if (pixels == NULL || labels == NULL) {
+        status = lilac_fail_memory(bench->context, "the images", bench->batch * (PIXELS + 1));
+    } else {
         lilac_random random = lilac_random_stream(0, LILAC_RANDOM_TEST, 0);
         uint32_t words[LILAC_RANDOM_GROUP];
         for (size_t i = 0; i < bench->batch * PIXELS; i++) {

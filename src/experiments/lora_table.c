@@ -271,7 +271,9 @@ static void run_tasks(void *argument, size_t begin, size_t end) {
         if (status != LILAC_OK) {
             pthread_mutex_lock(&table->lock);
             if (table->status == LILAC_OK) {
-                table->status = lilac_fail(table->context, status, "%s", lilac_context_message(run.context));
+                table->status =
+                    lilac_fail(table->context, status, "%s",
+                               run.context == NULL ? "no context for a run" : lilac_context_message(run.context));
             }
             pthread_mutex_unlock(&table->lock);
         }
