@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-#include <lilac/context.h>
+#include "core/cpu_features.h"
 
+#include <lilac/context.h>
 #include <string.h>
 
 static const char *const level_names[] = {"scalar", "avx2", "avx512"};
@@ -21,12 +22,10 @@ lilac_status lilac_cpu_level_parse(const char *name, lilac_cpu_level *level) {
 }
 
 #if defined(__x86_64__)
-#include "core/cpu_features.h"
-
 #include <cpuid.h>
 
-/* XCR0: which register files the operating system saves on a context switch. A cpu flag alone does not allow their use.
- */
+/* XCR0: which register files the operating system saves on a context switch. A cpu flag alone does not allow their
+ * use. */
 static unsigned long long saved_register_files(void) {
     unsigned eax, ebx, ecx, edx;
     if (!__get_cpuid(1, &eax, &ebx, &ecx, &edx) || !(ecx & bit_OSXSAVE)) {
@@ -60,8 +59,6 @@ bool lilac_cpu_has_bf16_dot_product(void) {
            (eax & (1u << 5)) != 0;
 }
 #else
-#include "core/cpu_features.h"
-
 lilac_cpu_level lilac_cpu_level_detect(void) {
     return LILAC_CPU_SCALAR;
 }

@@ -26,7 +26,7 @@ typedef struct lilac_random {
     uint64_t group;
 } lilac_random;
 
-/* What a stream is for: keeps the streams of one seed apart. */
+/* What a stream is for: keeps the streams of one seed apart. A number never gets another purpose. */
 typedef enum lilac_random_purpose {
     LILAC_RANDOM_INITIALISE = 1, /* initial weights */
     LILAC_RANDOM_SPLIT = 2,      /* training and validation sets */
@@ -34,7 +34,6 @@ typedef enum lilac_random_purpose {
     LILAC_RANDOM_DROPOUT = 4,    /* dropout masks */
     LILAC_RANDOM_ADAPTER = 5,    /* initial adapter weights */
     LILAC_RANDOM_FEATURES = 6,   /* random feature maps */
-    LILAC_RANDOM_SAMPLE = 7,     /* sampling from a model */
     LILAC_RANDOM_TEST = 8        /* test inputs */
 } lilac_random_purpose;
 

@@ -6,7 +6,7 @@
 
 #include "runtime/context.h"
 
-#include <cJSON.h>
+#include <cjson/cJSON.h>
 #include <stdbool.h>
 
 typedef struct lilac_json {
