@@ -2,8 +2,8 @@
 # Counts single tests in a log of `meson test`: usage: awk -v ran=STATUS -f scripts/count-tests.awk testlog.txt, where
 # STATUS is the exit status of meson test. Prints what was skipped or failed and, last, `N passed, N failed`.
 #
-# Executables print TAP. One that stops before its plan is fulfilled fails for each test it leaves out; one that ends badly
-# without a failed test fails once; one that prints no TAP counts as one test.
+# Executables print TAP. One that stops before its plan is fulfilled fails for each test it leaves out; one that ends
+# badly without a failed test fails once; one that prints no TAP counts as one test.
 function finish(    missing, badly) {
     if (name == "") {
         return
