@@ -271,9 +271,9 @@ static void run_tasks(void *argument, size_t begin, size_t end) {
         if (status != LILAC_OK) {
             pthread_mutex_lock(&table->lock);
             if (table->status == LILAC_OK) {
-                table->status =
-                    lilac_fail(table->context, status, "%s",
-                               run.context == NULL ? "no context for a run" : lilac_context_message(run.context));
+                table->status = lilac_fail(table->context, status, "%s",
+                                           run.context != NULL ? lilac_context_message(run.context)
+                                                               : "out of memory for the context of a run");
             }
             pthread_mutex_unlock(&table->lock);
         }
@@ -303,8 +303,23 @@ static lilac_status run_phases(table_run *run) {
     return LILAC_OK;
 }
 
-static lilac_status check(lilac_context *context, const lilac_lora_table_config *config,
-                          const lilac_dataset *training) {
+/* part is "training" or "test". */
+static lilac_status check_images(lilac_context *context, const char *part, const lilac_dataset *images) {
+    const lilac_dataset_shape shape = lilac_dataset_get_shape(images);
+    lilac_mlp_config network;
+    lilac_mlp_config_default(&network);
+    const size_t pixels = network.sizes[0], classes = network.sizes[network.layer_count];
+    if (shape.rows * shape.cols != pixels || shape.classes > classes) {
+        return lilac_fail(
+            context, LILAC_ERROR_SHAPE,
+            "LoRA table: %s images of %zu x %zu pixels in %zu classes, expected %zu pixels in at most %zu", part,
+            shape.rows, shape.cols, shape.classes, pixels, classes);
+    }
+    return LILAC_OK;
+}
+
+static lilac_status check(lilac_context *context, const lilac_lora_table_config *config, const lilac_dataset *training,
+                          const lilac_dataset *test) {
     const size_t count = lilac_dataset_get_shape(training).count;
     if (config->hidden == 0 || config->seed_count == 0 || config->seed_count > 1000) {
         return lilac_fail(context, LILAC_ERROR_ARGUMENT,
@@ -316,7 +331,8 @@ static lilac_status check(lilac_context *context, const lilac_lora_table_config 
                           "LoRA table: %zu training images, expected more than the %d set aside", count,
                           VALIDATION_COUNT);
     }
-    return LILAC_OK;
+    LILAC_TRY(check_images(context, "training", training));
+    return check_images(context, "test", test);
 }
 
 lilac_status lilac_lora_table_run(lilac_context *context, const lilac_lora_table_config *config,
@@ -324,7 +340,7 @@ lilac_status lilac_lora_table_run(lilac_context *context, const lilac_lora_table
     if (context == NULL || config == NULL || training == NULL || test == NULL || out == NULL) {
         return lilac_fail(context, LILAC_ERROR_ARGUMENT, "LoRA table: a null pointer");
     }
-    LILAC_TRY(check(context, config, training));
+    LILAC_TRY(check(context, config, training, test));
     const double start = lilac_clock_seconds();
     const size_t count = lilac_dataset_get_shape(training).count;
     lilac_training_config protocol;
