@@ -3,7 +3,9 @@
 
 #include "runtime/file.h"
 
+#include <inttypes.h>
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -38,6 +40,12 @@ cJSON *lilac_json_array(lilac_json *json, cJSON *parent, const char *name) {
 
 void lilac_json_number(lilac_json *json, cJSON *parent, const char *name, double value) {
     add(json, parent, name, isfinite(value) ? cJSON_CreateNumber(nearbyint(value * 1e6) / 1e6) : cJSON_CreateNull());
+}
+
+void lilac_json_whole(lilac_json *json, cJSON *parent, const char *name, uint64_t value) {
+    char digits[24];
+    snprintf(digits, sizeof digits, "%" PRIu64, value);
+    add(json, parent, name, cJSON_CreateRaw(digits));
 }
 
 void lilac_json_string(lilac_json *json, cJSON *parent, const char *name, const char *value) {

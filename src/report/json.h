@@ -8,6 +8,7 @@
 
 #include <cjson/cJSON.h>
 #include <stdbool.h>
+#include <stdint.h>
 
 typedef struct lilac_json {
     cJSON *root; /* an object */
@@ -20,11 +21,13 @@ void lilac_json_end(lilac_json *json);
 
 /*
  * Add a value to parent, which is an object (under name) or an array (at its end; name is NULL then). A number is
- * rounded to six decimals, which keeps the file readable, and null where it is not finite, for JSON has no NaN.
+ * rounded to six decimals, which keeps the file readable, and null where it is not finite, for JSON has no NaN. A whole
+ * number is written digit for digit, also beyond 2^53.
  */
 cJSON *lilac_json_object(lilac_json *json, cJSON *parent, const char *name);
 cJSON *lilac_json_array(lilac_json *json, cJSON *parent, const char *name);
 void lilac_json_number(lilac_json *json, cJSON *parent, const char *name, double value);
+void lilac_json_whole(lilac_json *json, cJSON *parent, const char *name, uint64_t value);
 void lilac_json_string(lilac_json *json, cJSON *parent, const char *name, const char *value);
 
 /* Writes the tree to path, atomically. Errors: MEMORY, IO and its kin. */

@@ -103,7 +103,7 @@ static void add_table(lilac_json *json, cJSON *tables, const lilac_lora_table *t
     cJSON *object = lilac_json_object(json, tables, NULL);
     lilac_json_number(json, object, "hidden", (double)table->config.hidden);
     lilac_json_number(json, object, "parameters", (double)table->base_parameters);
-    lilac_json_number(json, object, "first_seed", (double)table->config.seed);
+    lilac_json_whole(json, object, "first_seed", table->config.seed);
     lilac_json_number(json, object, "seeds", (double)table->config.seed_count);
     add_base(json, object, table);
     add_variants(json, object, "full_fine_tuning", table, LILAC_VARIANT_QUANTIZED, LILAC_LORA_VARIANT_COUNT,
