@@ -64,6 +64,8 @@ static lilac_status merge(lilac_session *session, const merge_settings *settings
 static lilac_status run(lilac_session *session, const void *values) {
     const merge_settings *settings = values;
     LILAC_TRY(lilac_session_check_output(session, settings->output));
+    LILAC_TRY(lilac_session_check_keeps(session, settings->output, settings->model));
+    LILAC_TRY(lilac_session_check_keeps(session, settings->output, settings->adapter));
     lilac_mlp *mlp;
     LILAC_TRY(lilac_mlp_load(session->context, settings->model, &mlp));
     const lilac_status status = merge(session, settings, mlp);

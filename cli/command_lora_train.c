@@ -105,6 +105,7 @@ static lilac_status train(lilac_session *session, const train_settings *settings
 static lilac_status run(lilac_session *session, const void *values) {
     const train_settings *settings = values;
     LILAC_TRY(lilac_session_check_output(session, settings->output));
+    LILAC_TRY(lilac_session_check_keeps(session, settings->output, settings->model));
     lilac_mlp *mlp;
     LILAC_TRY(lilac_mlp_load(session->context, settings->model, &mlp));
     const lilac_status status = train(session, settings, mlp);

@@ -78,6 +78,15 @@ lilac_status lilac_session_check_output(lilac_session *session, const char *path
     return LILAC_OK;
 }
 
+lilac_status lilac_session_check_keeps(lilac_session *session, const char *output, const char *input) {
+    struct stat written, read;
+    if (stat(output, &written) == 0 && stat(input, &read) == 0 && written.st_dev == read.st_dev &&
+        written.st_ino == read.st_ino) {
+        return lilac_session_usage_error(session, "--output: %s would replace %s, which is read", output, input);
+    }
+    return LILAC_OK;
+}
+
 lilac_status lilac_session_make_folder(lilac_session *session, const char *path) {
     char part[PATH_SIZE];
     if (strlen(path) >= sizeof part) {

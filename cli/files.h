@@ -18,6 +18,11 @@ LILAC_MUST_USE lilac_status lilac_session_load_mnist(lilac_session *session, lil
  */
 LILAC_MUST_USE lilac_status lilac_session_check_output(lilac_session *session, const char *path);
 
+/*
+ * Refuses an output that is the same file as an input, which it would replace. Errors: ARGUMENT, as a usage error.
+ */
+LILAC_MUST_USE lilac_status lilac_session_check_keeps(lilac_session *session, const char *output, const char *input);
+
 /* Makes the folder and those above it, where they do not exist. Errors: ARGUMENT (too long), IO. */
 LILAC_MUST_USE lilac_status lilac_session_make_folder(lilac_session *session, const char *path);
 

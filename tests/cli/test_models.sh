@@ -86,6 +86,10 @@ expect 1 'err=rotated.st' -- mlp eval --model rotated.st
 expect 1 'err=base.st' -- lora info --adapter base.st
 expect 1 'err=nowhere/x.st: cannot open the folder: No such file or directory' -- mlp train --output nowhere/x.st
 expect 1 'err=data: is a directory, expected a regular file' -- mlp train --output data
+expect 2 'err=base.st would replace ./base.st, which is read' -- lora merge --model ./base.st --adapter rotated.st \
+    --output base.st
+expect 2 'err=rotated.st would replace rotated.st' -- lora merge --model base.st --adapter rotated.st --output rotated.st
+expect 2 'err=base.st would replace base.st' -- lora train --model base.st --output base.st
 expect 1 'err=/dev/null: is a device' -- mlp train --output /dev/null
 report 'a refused output leaves no temporary file' "$(ls -A | grep tmp)"
 expect 1 'err=scripts/fetch-mnist' -- mlp eval --model base.st --data nowhere
