@@ -39,19 +39,22 @@ void lilac_progress_bar_text(const lilac_progress *progress, uint64_t first_done
         snprintf(line, sizeof line, "%.63s  %llu", progress->stage, (unsigned long long)progress->done);
     } else {
         const double share = (double)progress->done / (double)progress->total;
-        char cells[BAR_CELLS + 1];
-        for (int i = 0; i < BAR_CELLS; i++) {
-            cells[i] = i < (int)(share * BAR_CELLS) ? '#' : '.';
-        }
-        cells[BAR_CELLS] = '\0';
-        char left[64] = "";
+        char end[96] = "";
         if (seconds >= 1 && progress->done > first_done && progress->done < progress->total) {
             char duration[32];
             const double each = seconds / (double)(progress->done - first_done);
             lilac_duration_text(each * (double)(progress->total - progress->done), duration, sizeof duration);
-            snprintf(left, sizeof left, "  %s left", duration);
+            snprintf(end, sizeof end, "  %s left", duration);
         }
-        snprintf(line, sizeof line, "%.63s  [%s] %3d%%%s", progress->stage, cells, (int)(share * 100), left);
+        /* Where the line is short, the bar gives way to the numbers behind it. */
+        const size_t others = strnlen(progress->stage, 63) + strlen("  [] 100%") + strlen(end);
+        const size_t room = width > others ? width - others : 0;
+        const int count = (int)(room < BAR_CELLS ? room : BAR_CELLS);
+        char cells[BAR_CELLS + 1] = "";
+        for (int i = 0; i < count; i++) {
+            cells[i] = i < (int)(share * count) ? '#' : '.';
+        }
+        snprintf(line, sizeof line, "%.63s  [%s] %3d%%%s", progress->stage, cells, (int)(share * 100), end);
     }
     snprintf(text, size, "%.*s", (int)(width < sizeof line ? width : sizeof line), line);
 }

@@ -305,8 +305,11 @@ static void test_progress_text(void **state) {
     assert_string_equal(text, "training  [######..................]  25%");
     lilac_progress_bar_text(&progress, 25, 10, 80, text, sizeof text);
     assert_string_equal(text, "training  [######..................]  25%");
+    /* A narrow terminal: the bar shrinks, and only then is the line cut. */
+    lilac_progress_bar_text(&progress, 0, 10, 36, text, sizeof text);
+    assert_string_equal(text, "training  [##......]  25%  30 s left");
     lilac_progress_bar_text(&progress, 0, 10, 13, text, sizeof text);
-    assert_string_equal(text, "training  [##");
+    assert_string_equal(text, "training  [] ");
     progress.done = 100;
     lilac_progress_bar_text(&progress, 0, 10, 80, text, sizeof text);
     assert_string_equal(text, "training  [########################] 100%");
