@@ -114,23 +114,6 @@ static lilac_status bad_value(const loading *load, const char *key, const char *
                       key, value, expected);
 }
 
-static lilac_status read_format(const loading *load) {
-    const char *format = lilac_safetensors_metadata(load->file, "format"), *version;
-    if (format == NULL || strcmp(format, format_name) != 0) {
-        return lilac_fail(load->context, LILAC_ERROR_UNSUPPORTED,
-                          "%s: not an adapter file: metadata \"format\" is %s%.40s%s, expected \"%s\"", load->path,
-                          format == NULL ? "" : "\"", format == NULL ? "missing" : format, format == NULL ? "" : "\"",
-                          format_name);
-    }
-    LILAC_TRY(metadata(load, "format_version", &version));
-    if (strcmp(version, format_version) != 0) {
-        return lilac_fail(load->context, LILAC_ERROR_UNSUPPORTED,
-                          "%s: format version \"%.40s\", this program reads \"%s\"", load->path, version,
-                          format_version);
-    }
-    return LILAC_OK;
-}
-
 static lilac_status read_config(loading *load) {
     const char *rank, *alpha, *rule, *initialisation;
     LILAC_TRY(metadata(load, "rank", &rank));
@@ -254,7 +237,7 @@ static lilac_status read_weights(const loading *load, lilac_adapter *adapter) {
 }
 
 static lilac_status read_adapter(loading *load, const lilac_lora_base *base, lilac_adapter **out) {
-    LILAC_TRY(read_format(load));
+    LILAC_TRY(lilac_safetensors_check_kind(load->context, load->file, "an adapter file", format_name, format_version));
     LILAC_TRY(read_config(load));
     LILAC_TRY(read_hash(load));
     LILAC_TRY(read_layers(load));

@@ -89,6 +89,14 @@ const lilac_safetensors_tensor *lilac_safetensors_find(const lilac_safetensors_f
 const char *lilac_safetensors_metadata(const lilac_safetensors_file *file, const char *key);
 
 /*
+ * Whether the metadata "format" and "format_version" have these values: the file is then what kind says, such as "an
+ * adapter file", in a form that this version reads.
+ * Errors: UNSUPPORTED (another format or none, another version), FORMAT (no version).
+ */
+LILAC_MUST_USE lilac_status lilac_safetensors_check_kind(lilac_context *context, const lilac_safetensors_file *file,
+                                                         const char *kind, const char *format, const char *version);
+
+/*
  * Copies a tensor of dtype F32, BF16, F16 or F64 into out (the product of shape floats, not inside the file's memory),
  * rounding F64 to nearest.
  * Errors: NOT_FOUND (no such tensor), SHAPE (it has another shape), UNSUPPORTED (it has another dtype).

@@ -374,6 +374,26 @@ const char *lilac_safetensors_metadata(const lilac_safetensors_file *file, const
     return pair == NULL ? NULL : pair->value;
 }
 
+lilac_status lilac_safetensors_check_kind(lilac_context *context, const lilac_safetensors_file *file, const char *kind,
+                                          const char *format, const char *version) {
+    const char *found = lilac_safetensors_metadata(file, "format");
+    if (found == NULL || strcmp(found, format) != 0) {
+        const char *quote = found == NULL ? "" : "\"";
+        return lilac_fail(context, LILAC_ERROR_UNSUPPORTED,
+                          "%s: not %s: metadata \"format\" is %s%.40s%s, expected \"%s\"", file->name, kind, quote,
+                          found == NULL ? "missing" : found, quote, format);
+    }
+    found = lilac_safetensors_metadata(file, "format_version");
+    if (found == NULL) {
+        return lilac_fail(context, LILAC_ERROR_FORMAT, "%s: the metadata lacks \"format_version\"", file->name);
+    }
+    if (strcmp(found, version) != 0) {
+        return lilac_fail(context, LILAC_ERROR_UNSUPPORTED, "%s: format version \"%.40s\", this program reads \"%s\"",
+                          file->name, found, version);
+    }
+    return LILAC_OK;
+}
+
 static float half_to_float(uint16_t bits) {
     const uint32_t sign = (uint32_t)(bits & 0x8000u) << 16;
     const uint32_t exponent = bits >> 10 & 0x1fu;

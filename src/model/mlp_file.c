@@ -6,7 +6,6 @@
 #include "model/mlp.h"
 
 #include <stdio.h>
-#include <string.h>
 
 static const char format_name[] = "lilac.mlp";
 static const char format_version[] = "1";
@@ -47,21 +46,6 @@ lilac_status lilac_mlp_save(lilac_context *context, const lilac_mlp *mlp, const 
     }
     lilac_safetensors_writer_destroy(writer);
     return status;
-}
-
-static lilac_status read_format(lilac_context *context, const char *path, const lilac_safetensors_file *file) {
-    const char *format = lilac_safetensors_metadata(file, "format");
-    const char *version = lilac_safetensors_metadata(file, "format_version");
-    if (format == NULL || strcmp(format, format_name) != 0) {
-        return lilac_fail(context, LILAC_ERROR_UNSUPPORTED,
-                          "%s: not an MLP model file: metadata \"format\" is %s, expected %s", path,
-                          format == NULL ? "missing" : format, format_name);
-    }
-    if (version == NULL || strcmp(version, format_version) != 0) {
-        return lilac_fail(context, LILAC_ERROR_UNSUPPORTED, "%s: format version %s, this program reads %s", path,
-                          version == NULL ? "missing" : version, format_version);
-    }
-    return LILAC_OK;
 }
 
 static lilac_status bad_value(lilac_context *context, const char *path, const char *key, const char *value,
@@ -138,7 +122,7 @@ static lilac_status read_weights(lilac_context *context, const lilac_safetensors
 static lilac_status read_model(lilac_context *context, const char *path, const lilac_safetensors_file *file,
                                lilac_mlp **out) {
     lilac_mlp_config config = {0};
-    LILAC_TRY(read_format(context, path, file));
+    LILAC_TRY(lilac_safetensors_check_kind(context, file, "an MLP model file", format_name, format_version));
     LILAC_TRY(read_metadata(context, path, file, &config));
     LILAC_TRY(read_sizes(context, path, file, &config));
     lilac_mlp *mlp;

@@ -181,12 +181,12 @@ static void expect_tensor_refused(file_tensor tensor, lilac_status status, const
 static void test_refuses_other_formats(void **state) {
     (void)state;
     expect_metadata_refused("format", NULL, LILAC_ERROR_UNSUPPORTED,
-                            "not an MLP model file: metadata \"format\" is missing, expected lilac.mlp");
+                            "not an MLP model file: metadata \"format\" is missing, expected \"lilac.mlp\"");
     expect_metadata_refused("format", "lilac.lora", LILAC_ERROR_UNSUPPORTED,
-                            "not an MLP model file: metadata \"format\" is lilac.lora, expected lilac.mlp");
-    expect_metadata_refused("format_version", NULL, LILAC_ERROR_UNSUPPORTED,
-                            "format version missing, this program reads 1");
-    expect_metadata_refused("format_version", "2", LILAC_ERROR_UNSUPPORTED, "format version 2, this program reads 1");
+                            "not an MLP model file: metadata \"format\" is \"lilac.lora\", expected \"lilac.mlp\"");
+    expect_metadata_refused("format_version", NULL, LILAC_ERROR_FORMAT, "the metadata lacks \"format_version\"");
+    expect_metadata_refused("format_version", "2", LILAC_ERROR_UNSUPPORTED,
+                            "format version \"2\", this program reads \"1\"");
 }
 
 static void test_refuses_bad_dropout(void **state) {
