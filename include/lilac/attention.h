@@ -90,6 +90,14 @@ LILAC_API LILAC_MUST_USE lilac_status lilac_linear_attention_state_size(lilac_co
                                                                         const lilac_linear_attention_config *config,
                                                                         size_t *count);
 
+/*
+ * *count = the number of floats that the forward pass saves for the backward pass: the denominators, and the states at
+ * a few places of a causal sequence (less than a quarter of what the values take up at M = 64).
+ */
+LILAC_API LILAC_MUST_USE lilac_status lilac_linear_attention_saved_size(lilac_context *context,
+                                                                        const lilac_linear_attention_config *config,
+                                                                        size_t *count);
+
 typedef struct lilac_linear_attention_forward_tensors {
     lilac_attention_input query;   /* (B, N, H, D) */
     lilac_attention_input key;     /* (B, keys, H, D) */
@@ -97,7 +105,7 @@ typedef struct lilac_linear_attention_forward_tensors {
     const float *initial_state;    /* S and z before the first key; NULL: zeros */
     lilac_attention_output output; /* (B, N, H, M) */
     float *final_state;            /* S and z after the last key; may be NULL, may be initial_state */
-    float *denominator;            /* (B, H, N), for the backward pass; may be NULL */
+    float *saved; /* what the backward pass needs: lilac_linear_attention_saved_size floats; may be NULL */
 } lilac_linear_attention_forward_tensors;
 
 /* *bytes = what lilac_linear_attention_forward needs as its workspace. */
@@ -116,9 +124,8 @@ typedef struct lilac_linear_attention_backward_tensors {
     lilac_attention_input query;           /* as in the forward pass */
     lilac_attention_input key;             /* as in the forward pass */
     lilac_attention_input value;           /* as in the forward pass */
-    const float *initial_state;            /* as in the forward pass */
     lilac_attention_input output;          /* the forward pass's output, F32 */
-    const float *denominator;              /* the forward pass's denominators */
+    const float *saved;                    /* what the forward pass left there */
     lilac_attention_input output_gradient; /* (B, N, H, M) */
     const float *final_state_gradient;     /* laid out as a state; NULL: zeros */
     lilac_attention_output query_gradient; /* (B, N, H, D) */

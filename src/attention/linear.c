@@ -7,6 +7,9 @@
 #include <math.h>
 #include <string.h>
 
+/* The part of the second-level cache that the states of a group of heads may take up. */
+enum { GROUP_FLOATS = 1 << 18 };
+
 void lilac_linear_attention_config_default(const lilac_attention_shape *shape, lilac_linear_attention_config *config) {
     *config = (lilac_linear_attention_config){.shape = *shape, .epsilon = 1e-6f};
 }
@@ -54,6 +57,11 @@ static bool shares_chunks(size_t heads, size_t workers) {
     return rounds * workers * 4 > heads * 5;
 }
 
+/* The heads whose states, of that many floats each, stay in the second-level cache; at least one. */
+static size_t group_size(const lilac_attention_shape *shape, size_t floats) {
+    return lilac_size_max(1, lilac_size_min(shape->heads, GROUP_FLOATS / floats));
+}
+
 lilac_status lilac_linear_attention_make_plan(lilac_context *context, const lilac_linear_attention_config *config,
                                               lilac_linear_attention_plan *plan) {
     if (context == NULL) {
@@ -80,9 +88,14 @@ lilac_status lilac_linear_attention_make_plan(lilac_context *context, const lila
     plan->chunk = plan->kernels->chunk_size(&plan->head);
     plan->query_chunks = shape->queries / plan->chunk + (shape->queries % plan->chunk != 0);
     plan->key_chunks = shape->keys / plan->chunk + (shape->keys % plan->chunk != 0);
+    plan->segment_chunks = LILAC_LINEAR_ATTENTION_SEGMENT / plan->chunk;
+    plan->segments = config->causal ? (plan->query_chunks + plan->segment_chunks - 1) / plan->segment_chunks : 1;
     const size_t threads = (size_t)lilac_context_threads(context);
     plan->by_chunks = plan->heads > 0 && shares_chunks(plan->heads, threads);
     const size_t chunks = lilac_size_max(plan->query_chunks, plan->key_chunks);
+    const size_t kept = config->causal ? plan->segment_chunks + 1 : 2;
+    plan->forward_group = group_size(shape, plan->state_size);
+    plan->backward_group = group_size(shape, kept * plan->state_size);
     plan->workers = lilac_size_max(1, lilac_size_min(threads, plan->by_chunks ? chunks : plan->heads));
     return LILAC_OK;
 }
@@ -95,6 +108,24 @@ lilac_status lilac_linear_attention_state_size(lilac_context *context, const lil
         return lilac_fail(context, LILAC_ERROR_ARGUMENT, "linear attention state size: count is NULL");
     }
     return check_state_size(context, &plan, count);
+}
+
+lilac_status lilac_linear_attention_saved_size(lilac_context *context, const lilac_linear_attention_config *config,
+                                               size_t *count) {
+    lilac_linear_attention_plan plan;
+    LILAC_TRY(lilac_linear_attention_make_plan(context, config, &plan));
+    size_t denominators, states;
+    if (count == NULL) {
+        return lilac_fail(context, LILAC_ERROR_ARGUMENT, "linear attention saved size: count is NULL");
+    }
+    if (!lilac_size_multiply(plan.heads, config->shape.queries, &denominators) ||
+        !lilac_size_multiply(plan.heads, plan.segments, &states) ||
+        !lilac_size_multiply(states, plan.user_size, &states) || !lilac_size_add(denominators, states, &states) ||
+        states > PTRDIFF_MAX / sizeof(float)) {
+        return lilac_fail(context, LILAC_ERROR_OVERFLOW, "linear attention saved size: more than can be addressed");
+    }
+    *count = states;
+    return LILAC_OK;
 }
 
 lilac_linear_attention_mapping lilac_linear_attention_take_mapping(const lilac_linear_attention_plan *plan,

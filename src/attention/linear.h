@@ -21,12 +21,19 @@ typedef struct lilac_linear_attention_plan {
     const lilac_feature_map *map; /* what is left to the driver to apply; NULL: nothing */
     size_t chunk;                 /* tokens of a chunk */
     size_t query_chunks, key_chunks;
-    size_t state_size; /* floats of a padded state */
-    size_t user_size;  /* floats of one head's state in the caller's layout */
-    size_t heads;      /* B * H */
+    size_t segments; /* states saved for the backward pass: one at the start of each, if causal; else the final one */
+    size_t segment_chunks; /* chunks of a segment */
+    size_t state_size;     /* floats of a padded state */
+    size_t user_size;      /* floats of one head's state in the caller's layout */
+    size_t heads;          /* B * H */
     size_t workers;
-    bool by_chunks; /* the second way */
+    bool by_chunks;                       /* the second way */
+    size_t forward_group, backward_group; /* the first way: most heads of a sequence that a worker takes together */
 } lilac_linear_attention_plan;
+
+/* Tokens of a segment: the backward pass computes again the states within one from the state that was saved at its
+ * start. */
+enum { LILAC_LINEAR_ATTENTION_SEGMENT = 256 };
 
 /* Checks the configuration and plans the work. */
 lilac_status lilac_linear_attention_make_plan(lilac_context *context, const lilac_linear_attention_config *config,
@@ -45,6 +52,14 @@ static inline lilac_linear_attention_range lilac_linear_attention_share(const li
     return (lilac_linear_attention_range){begin, begin + each + (worker < more)};
 }
 
+/* The number of heads, from number `head` on but below end and at most `most`, that belong to one sequence. */
+static inline size_t lilac_linear_attention_group(const lilac_linear_attention_plan *plan, size_t most, size_t head,
+                                                  size_t end) {
+    const size_t heads = plan->config->shape.heads;
+    const size_t left = lilac_size_min(end - head, heads - head % heads);
+    return lilac_size_min(left, most);
+}
+
 /* The number of unmasked keys of sequence b. */
 static inline size_t lilac_linear_attention_keys(const lilac_linear_attention_plan *plan, size_t b) {
     return plan->config->key_lengths == NULL ? plan->config->shape.keys : plan->config->key_lengths[b];
@@ -54,6 +69,16 @@ static inline size_t lilac_linear_attention_keys(const lilac_linear_attention_pl
 static inline size_t lilac_linear_attention_rows_below(const lilac_linear_attention_plan *plan, size_t length,
                                                        size_t first) {
     return length <= first ? 0 : lilac_size_min(length - first, plan->chunk);
+}
+
+/* What the forward pass saves: first the denominators (B, H, N), then the states of each head's segments. */
+static inline size_t lilac_linear_attention_saved_denominators(const lilac_linear_attention_plan *plan, size_t head) {
+    return head * plan->config->shape.queries;
+}
+
+static inline size_t lilac_linear_attention_saved_state(const lilac_linear_attention_plan *plan, size_t head,
+                                                        size_t segment) {
+    return plan->heads * plan->config->shape.queries + (head * plan->segments + segment) * plan->user_size;
 }
 
 /* Memory of one worker for a chunk's queries or keys: as floats (only if bf16 must be converted for a map), and mapped.
@@ -70,6 +95,21 @@ lilac_linear_attention_mapping lilac_linear_attention_take_mapping(const lilac_l
 /* count rows of a (B, N, H, *) tensor from token `first` on, where they are. */
 lilac_linear_attention_rows lilac_linear_attention_rows_of(const lilac_attention_input *input, size_t b, size_t h,
                                                            size_t first);
+
+/* Such rows of `size` numbers, as a hint of what will be read soon. */
+static inline lilac_linear_attention_ahead lilac_linear_attention_ahead_of(const lilac_attention_input *input, size_t b,
+                                                                           size_t h, size_t first, size_t size) {
+    const size_t item_size = input->dtype == LILAC_ATTENTION_BF16 ? sizeof(uint16_t) : sizeof(float);
+    return (lilac_linear_attention_ahead){lilac_attention_input_row(input, b, first, h),
+                                          input->token_stride * item_size, size * item_size};
+}
+
+static inline lilac_linear_attention_ahead lilac_linear_attention_written_ahead(const lilac_attention_output *output,
+                                                                                size_t b, size_t h, size_t first,
+                                                                                size_t size) {
+    return (lilac_linear_attention_ahead){lilac_attention_output_row(output, b, first, h),
+                                          output->token_stride * sizeof(float), size * sizeof(float)};
+}
 
 /* count rows of `size` numbers as floats: where they are, or converted into `to`. */
 lilac_linear_attention_rows lilac_linear_attention_float_rows(lilac_linear_attention_rows rows, size_t count,

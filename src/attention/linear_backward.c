@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The backward pass of linear attention. The states before all chunks of a head are computed again and kept, then the
- * chunks are taken last to first.
+ * The backward pass of linear attention. Segments of a causal sequence are taken last to first: the states before a
+ * segment's chunks are computed again from the one that the forward pass saved, then its chunks are taken last to
+ * first.
  */
 #include "attention/linear.h"
 
@@ -10,15 +11,15 @@
 #include <string.h>
 
 /* Most chunks whose state gradients are kept at a time when the chunks of a head are shared out. */
-enum { WINDOW = 64 };
+enum { WINDOW = 64 }; /* a multiple of a segment's chunks */
 
 /* What one worker needs for itself. The last two are not used when chunks are shared out. */
 typedef struct worker_memory {
     void *scratch;
     lilac_linear_attention_mapping query, key;
     float *query_gradient, *key_gradient; /* chunk x C, if there is a map to go back through */
-    float *states;                        /* transposed; causal: the one before each chunk and the final one */
-    float *gradient;                      /* with respect to a state */
+    float *states;    /* transposed, for each head of a group: those before the chunks of a segment, or the final one */
+    float *gradients; /* with respect to a state, for each head of a group */
 } worker_memory;
 
 typedef struct backward_call {
@@ -27,11 +28,16 @@ typedef struct backward_call {
     const lilac_linear_attention_backward_tensors *tensors;
     char *workers;       /* one after another */
     size_t worker_bytes; /* of each */
-    float *states;       /* by_chunks: transposed, the one before each chunk and the final one */
+    float *states;       /* by_chunks: transposed, those before the chunks of a window, or the final one */
     float *gradients;    /* by_chunks: WINDOW + 1 at most */
     /* What the workers share out at the moment, when they share chunks: chunks first .. first + count - 1 of a head. */
     size_t b, h, first, count;
 } backward_call;
+
+/* The states a worker keeps of each head. */
+static size_t states_of_head(const lilac_linear_attention_plan *plan) {
+    return plan->config->causal ? lilac_size_min(plan->query_chunks, plan->segment_chunks) : 1;
+}
 
 static worker_memory take_worker(const lilac_linear_attention_plan *plan, lilac_workspace *workspace) {
     worker_memory memory = {NULL};
@@ -43,9 +49,9 @@ static worker_memory take_worker(const lilac_linear_attention_plan *plan, lilac_
         memory.key_gradient = lilac_workspace_take(workspace, plan->chunk, plan->head.features * sizeof(float));
     }
     if (!plan->by_chunks) {
-        const size_t kept = plan->config->causal ? plan->key_chunks + 1 : 1;
-        memory.states = lilac_workspace_take(workspace, kept, plan->state_size * sizeof(float));
-        memory.gradient = lilac_workspace_take(workspace, plan->state_size, sizeof(float));
+        const size_t group = plan->backward_group;
+        memory.states = lilac_workspace_take(workspace, group * states_of_head(plan), plan->state_size * sizeof(float));
+        memory.gradients = lilac_workspace_take(workspace, group, plan->state_size * sizeof(float));
     }
     return memory;
 }
@@ -63,9 +69,10 @@ static void take_call(backward_call *call, lilac_workspace *workspace) {
     call->worker_bytes = worker.used;
     call->workers = lilac_workspace_take(workspace, plan->workers, call->worker_bytes);
     if (plan->by_chunks) {
-        const size_t window = lilac_size_min(plan->query_chunks, WINDOW) + 1;
-        call->states = lilac_workspace_take(workspace, plan->key_chunks + 1, plan->state_size * sizeof(float));
-        call->gradients = lilac_workspace_take(workspace, window, plan->state_size * sizeof(float));
+        const size_t window = lilac_size_min(plan->query_chunks, WINDOW);
+        const size_t kept = plan->config->causal ? window : 1;
+        call->states = lilac_workspace_take(workspace, kept, plan->state_size * sizeof(float));
+        call->gradients = lilac_workspace_take(workspace, window + 1, plan->state_size * sizeof(float));
     }
 }
 
@@ -79,7 +86,8 @@ static void place_queries(const backward_call *call, const worker_memory *memory
     chunk->query = lilac_linear_attention_map_rows(plan, &tensors->query, b, h, first, chunk->queries, &memory->query);
     outputs->out = lilac_linear_attention_rows_of(&tensors->output, b, h, first);
     outputs->gradient = lilac_linear_attention_rows_of(&tensors->output_gradient, b, h, first);
-    outputs->denominator = tensors->denominator + (b * plan->config->shape.heads + h) * tokens + first;
+    const size_t head = b * plan->config->shape.heads + h;
+    outputs->denominator = tensors->saved + lilac_linear_attention_saved_denominators(plan, head) + first;
 }
 
 /* The unmasked keys of chunk c and their values. */
@@ -97,7 +105,39 @@ static void add_keys(const backward_call *call, const worker_memory *memory, siz
                      const float *from, float *to) {
     lilac_linear_attention_chunk chunk = {.causal = false};
     place_keys(call, memory, b, h, c, &chunk);
+    const size_t next = (c + 1) * call->plan->chunk;
+    chunk.ahead_rows = lilac_linear_attention_rows_below(call->plan, call->plan->config->shape.keys, next);
+    if (chunk.ahead_rows > 0) {
+        const size_t D = call->plan->config->shape.key_size, M = call->plan->head.values;
+        chunk.ahead[0] = lilac_linear_attention_ahead_of(&call->tensors->key, b, h, next, D);
+        chunk.ahead[1] = lilac_linear_attention_ahead_of(&call->tensors->value, b, h, next, M);
+    }
     call->plan->kernels->state(&call->plan->head, &chunk, true, from, to, memory->scratch);
+}
+
+/* What the chunk of tokens before `first` is made of. */
+static void look_back(const backward_call *call, size_t b, size_t h, size_t first,
+                      lilac_linear_attention_chunk *chunk) {
+    const lilac_linear_attention_plan *plan = call->plan;
+    const lilac_linear_attention_backward_tensors *tensors = call->tensors;
+    const size_t D = plan->config->shape.key_size, M = plan->head.values;
+    if (first < plan->chunk) {
+        return;
+    }
+    const size_t next = first - plan->chunk;
+    chunk->ahead_rows = plan->chunk;
+    if (chunk->queries > 0) {
+        chunk->ahead[0] = lilac_linear_attention_ahead_of(&tensors->query, b, h, next, D);
+        chunk->ahead[1] = lilac_linear_attention_ahead_of(&tensors->output, b, h, next, M);
+        chunk->ahead[2] = lilac_linear_attention_ahead_of(&tensors->output_gradient, b, h, next, M);
+        chunk->ahead[7] = lilac_linear_attention_written_ahead(&tensors->query_gradient, b, h, next, D);
+    }
+    if (chunk->keys > 0) {
+        chunk->ahead[3] = lilac_linear_attention_ahead_of(&tensors->key, b, h, next, D);
+        chunk->ahead[4] = lilac_linear_attention_ahead_of(&tensors->value, b, h, next, M);
+        chunk->ahead[5] = lilac_linear_attention_written_ahead(&tensors->key_gradient, b, h, next, D);
+        chunk->ahead[6] = lilac_linear_attention_written_ahead(&tensors->value_gradient, b, h, next, M);
+    }
 }
 
 /* Where the kernel writes the gradients of the rows of a chunk, and the way from there back through the map. */
@@ -144,6 +184,7 @@ static void backward_chunk(const backward_call *call, const worker_memory *memor
         gradients.value = lilac_attention_output_row(&tensors->value_gradient, b, first, h);
         gradients.value_stride = tensors->value_gradient.token_stride;
     }
+    look_back(call, b, h, first, &chunk);
     plan->kernels->backward(&plan->head, &chunk, &outputs, states->state, states->gradient, states->previous,
                             &gradients, memory->scratch);
     lilac_linear_attention_unmap_gradient(plan, &tensors->query, b, h, first, chunk.queries, &memory->query,
@@ -157,10 +198,11 @@ static void backward_chunk(const backward_call *call, const worker_memory *memor
     }
 }
 
-static void load_state(const backward_call *call, const float *user, size_t head, bool transposed, float *state) {
+static void load_gradient(const backward_call *call, size_t head, float *gradient) {
     const lilac_linear_attention_plan *plan = call->plan;
-    lilac_linear_attention_load_state(&plan->head, user == NULL ? NULL : user + head * plan->user_size, transposed,
-                                      state);
+    const float *user = call->tensors->final_state_gradient;
+    lilac_linear_attention_load_state(&plan->head, user == NULL ? NULL : user + head * plan->user_size, false,
+                                      gradient);
 }
 
 static void store_gradient(const backward_call *call, size_t head, const float *gradient) {
@@ -171,31 +213,71 @@ static void store_gradient(const backward_call *call, size_t head, const float *
     }
 }
 
-static void backward_causal_head(const backward_call *call, const worker_memory *memory, size_t b, size_t h) {
+static void load_saved(const backward_call *call, size_t head, size_t segment, float *state) {
     const lilac_linear_attention_plan *plan = call->plan;
-    const size_t size = plan->state_size;
-    for (size_t c = 0; c + 1 < plan->key_chunks; c++) {
-        add_keys(call, memory, b, h, c, memory->states + c * size, memory->states + (c + 1) * size);
-    }
-    for (size_t c = plan->key_chunks; c-- > 0;) {
-        const bool wanted = c > 0 || call->tensors->initial_state_gradient != NULL;
-        const chunk_states states = {memory->states + c * size, memory->gradient, wanted ? memory->gradient : NULL};
-        backward_chunk(call, memory, b, h, c, true, true, &states);
+    lilac_linear_attention_load_state(
+        &plan->head, call->tensors->saved + lilac_linear_attention_saved_state(plan, head, segment), true, state);
+}
+
+/* The chunks of a segment. */
+static lilac_linear_attention_range segment_chunks(const lilac_linear_attention_plan *plan, size_t segment) {
+    const size_t begin = segment * plan->segment_chunks;
+    return (lilac_linear_attention_range){begin, lilac_size_min(begin + plan->segment_chunks, plan->query_chunks)};
+}
+
+/* The states before the chunks of a segment, one after another. */
+static void restore_states(const backward_call *call, const worker_memory *memory, size_t head, size_t segment,
+                           float *states) {
+    const lilac_linear_attention_plan *plan = call->plan;
+    const size_t b = head / plan->config->shape.heads, h = head % plan->config->shape.heads, size = plan->state_size;
+    const lilac_linear_attention_range chunks = segment_chunks(plan, segment);
+    load_saved(call, head, segment, states);
+    for (size_t c = chunks.begin; c + 1 < chunks.end; c++) {
+        float *state = states + (c - chunks.begin) * size;
+        add_keys(call, memory, b, h, c, state, state + size);
     }
 }
 
-static void backward_full_head(const backward_call *call, const worker_memory *memory, size_t b, size_t h) {
+/* Some heads of one sequence, from number `head` on, the heads taking turns. */
+static void backward_causal_group(const backward_call *call, const worker_memory *memory, size_t head, size_t count) {
     const lilac_linear_attention_plan *plan = call->plan;
-    for (size_t c = 0; c < plan->key_chunks; c++) {
-        add_keys(call, memory, b, h, c, memory->states, memory->states);
+    const size_t b = head / plan->config->shape.heads, h = head % plan->config->shape.heads;
+    const size_t size = plan->state_size, states_size = states_of_head(plan) * size;
+    for (size_t segment = plan->segments; segment-- > 0;) {
+        const lilac_linear_attention_range chunks = segment_chunks(plan, segment);
+        for (size_t i = 0; i < count; i++) {
+            restore_states(call, memory, head + i, segment, memory->states + i * states_size);
+        }
+        for (size_t c = chunks.end; c-- > chunks.begin;) {
+            const bool wanted = c > 0 || call->tensors->initial_state_gradient != NULL;
+            for (size_t i = 0; i < count; i++) {
+                float *gradient = memory->gradients + i * size;
+                const chunk_states states = {memory->states + i * states_size + (c - chunks.begin) * size, gradient,
+                                             wanted ? gradient : NULL};
+                backward_chunk(call, memory, b, h + i, c, true, true, &states);
+            }
+        }
     }
-    const chunk_states states = {memory->states, memory->gradient, memory->gradient};
+}
+
+static void backward_full_group(const backward_call *call, const worker_memory *memory, size_t head, size_t count) {
+    const lilac_linear_attention_plan *plan = call->plan;
+    const size_t b = head / plan->config->shape.heads, h = head % plan->config->shape.heads, size = plan->state_size;
+    for (size_t i = 0; i < count; i++) {
+        load_saved(call, head + i, 0, memory->states + i * size);
+    }
     for (size_t c = plan->query_chunks; c-- > 0;) {
-        backward_chunk(call, memory, b, h, c, true, false, &states);
+        for (size_t i = 0; i < count; i++) {
+            float *gradient = memory->gradients + i * size;
+            const chunk_states states = {memory->states + i * size, gradient, gradient};
+            backward_chunk(call, memory, b, h + i, c, true, false, &states);
+        }
     }
-    const chunk_states final_states = {NULL, memory->gradient, NULL};
-    for (size_t c = 0; c < plan->key_chunks; c++) {
-        backward_chunk(call, memory, b, h, c, false, true, &final_states);
+    for (size_t c = plan->key_chunks; c-- > 0;) {
+        for (size_t i = 0; i < count; i++) {
+            const chunk_states states = {NULL, memory->gradients + i * size, NULL};
+            backward_chunk(call, memory, b, h + i, c, false, true, &states);
+        }
     }
 }
 
@@ -205,45 +287,36 @@ static void backward_heads(void *argument, size_t begin, size_t end) {
     for (size_t worker = begin; worker < end; worker++) {
         const worker_memory memory = memory_of(call, worker);
         const lilac_linear_attention_range share = lilac_linear_attention_share(plan, plan->heads, worker);
-        for (size_t head = share.begin; head < share.end; head++) {
-            const size_t b = head / plan->config->shape.heads, h = head % plan->config->shape.heads;
-            load_state(call, call->tensors->initial_state, head, true, memory.states);
-            load_state(call, call->tensors->final_state_gradient, head, false, memory.gradient);
-            if (plan->config->causal) {
-                backward_causal_head(call, &memory, b, h);
-            } else {
-                backward_full_head(call, &memory, b, h);
+        for (size_t head = share.begin; head < share.end;) {
+            const size_t count = lilac_linear_attention_group(plan, plan->backward_group, head, share.end);
+            for (size_t i = 0; i < count; i++) {
+                load_gradient(call, head + i, memory.gradients + i * plan->state_size);
             }
-            store_gradient(call, head, memory.gradient);
+            if (plan->config->causal) {
+                backward_causal_group(call, &memory, head, count);
+            } else {
+                backward_full_group(call, &memory, head, count);
+            }
+            for (size_t i = 0; i < count; i++) {
+                store_gradient(call, head + i, memory.gradients + i * plan->state_size);
+            }
+            head += count;
         }
     }
 }
 
-/* What each chunk of keys adds to the state goes to states[c + 1]. */
-static void sum_keys(void *argument, size_t begin, size_t end) {
+/* The states before the chunks of the window: a segment's by one worker. */
+static void restore_window(void *argument, size_t begin, size_t end) {
     const backward_call *call = argument;
     const lilac_linear_attention_plan *plan = call->plan;
+    const size_t first = call->first / plan->segment_chunks;
+    const size_t segments = (call->count + plan->segment_chunks - 1) / plan->segment_chunks;
     for (size_t worker = begin; worker < end; worker++) {
         const worker_memory memory = memory_of(call, worker);
-        const lilac_linear_attention_range share = lilac_linear_attention_share(plan, plan->key_chunks, worker);
-        for (size_t c = share.begin; c < share.end; c++) {
-            add_keys(call, &memory, call->b, call->h, c, NULL, call->states + (c + 1) * plan->state_size);
-        }
-    }
-}
-
-/* states[c + 1] += states[c], one after another: each worker does this for some of the numbers in a state. */
-static void add_up_states(void *argument, size_t begin, size_t end) {
-    const backward_call *call = argument;
-    const size_t size = call->plan->state_size;
-    for (size_t worker = begin; worker < end; worker++) {
-        const lilac_linear_attention_range share = lilac_linear_attention_share(call->plan, size, worker);
-        for (size_t c = 0; c < call->plan->key_chunks; c++) {
-            const float *before = call->states + c * size;
-            float *after = call->states + (c + 1) * size;
-            for (size_t e = share.begin; e < share.end; e++) {
-                after[e] = before[e] + after[e];
-            }
+        const lilac_linear_attention_range share = lilac_linear_attention_share(plan, segments, worker);
+        for (size_t i = share.begin; i < share.end; i++) {
+            restore_states(call, &memory, call->b * plan->config->shape.heads + call->h, first + i,
+                           call->states + i * plan->segment_chunks * plan->state_size);
         }
     }
 }
@@ -289,7 +362,7 @@ static void backward_causal_window(void *argument, size_t begin, size_t end) {
         const lilac_linear_attention_range share = lilac_linear_attention_share(plan, call->count, worker);
         for (size_t i = share.begin; i < share.end; i++) {
             const size_t c = call->first + i;
-            const chunk_states states = {call->states + c * plan->state_size,
+            const chunk_states states = {call->states + i * plan->state_size,
                                          call->gradients + (i + 1) * plan->state_size, NULL};
             backward_chunk(call, &memory, call->b, call->h, c, true, true, &states);
         }
@@ -300,7 +373,7 @@ static void backward_causal_window(void *argument, size_t begin, size_t end) {
 static void backward_full_chunks(void *argument, size_t begin, size_t end) {
     const backward_call *call = argument;
     const lilac_linear_attention_plan *plan = call->plan;
-    const chunk_states states = {call->states + plan->key_chunks * plan->state_size, call->gradients, NULL};
+    const chunk_states states = {call->states, call->gradients, NULL};
     for (size_t worker = begin; worker < end; worker++) {
         const worker_memory memory = memory_of(call, worker);
         lilac_linear_attention_range share = lilac_linear_attention_share(plan, plan->query_chunks, worker);
@@ -318,23 +391,27 @@ static void run(backward_call *call, lilac_parallel_body *body) {
     lilac_parallel_for(call->context, call->plan->workers, 1, body, call);
 }
 
-/* One head by all workers. Windows are taken last to first; gradients[count] is carried into the next. */
+/*
+ * One head by all workers. Windows are taken last to first and start where segments do; gradients[0] is carried on, to
+ * gradients[count] of the next.
+ */
 static void share_head(backward_call *call, size_t head) {
     const lilac_linear_attention_plan *plan = call->plan;
     const size_t size = plan->state_size;
     call->b = head / plan->config->shape.heads;
     call->h = head % plan->config->shape.heads;
-    load_state(call, call->tensors->initial_state, head, true, call->states);
-    load_state(call, call->tensors->final_state_gradient, head, false, call->gradients);
-    run(call, sum_keys);
-    run(call, add_up_states);
-    for (size_t left = plan->query_chunks; left > 0; left -= call->count) {
-        call->count = lilac_size_min(left, WINDOW);
-        call->first = left - call->count;
+    load_gradient(call, head, call->gradients);
+    if (!plan->config->causal) {
+        load_saved(call, head, 0, call->states);
+    }
+    for (size_t left = plan->query_chunks; left > 0; left = call->first) {
+        call->first = (left - 1) / WINDOW * WINDOW;
+        call->count = left - call->first;
         memcpy(call->gradients + call->count * size, call->gradients, size * sizeof(float));
         run(call, sum_window_queries);
         run(call, add_up_gradients);
         if (plan->config->causal) {
+            run(call, restore_window);
             run(call, backward_causal_window);
         }
     }
@@ -372,8 +449,8 @@ static lilac_status check_tensors(lilac_context *context, const lilac_linear_att
         return lilac_fail(context, LILAC_ERROR_ARGUMENT, "output: expected floats, got dtype %d",
                           (int)tensors->output.dtype);
     }
-    if (tensors->denominator == NULL && plan->heads > 0 && shape->queries > 0) {
-        return lilac_fail(context, LILAC_ERROR_ARGUMENT, "denominator: is NULL");
+    if (tensors->saved == NULL && plan->heads * plan->segments > 0) {
+        return lilac_fail(context, LILAC_ERROR_ARGUMENT, "linear attention: what the forward pass saved is NULL");
     }
     LILAC_TRY(lilac_attention_check_input(context, "query", &tensors->query, shape, shape->queries, D));
     LILAC_TRY(lilac_attention_check_input(context, "key", &tensors->key, shape, shape->keys, D));

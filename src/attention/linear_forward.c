@@ -12,7 +12,7 @@ enum { WINDOW = 64 };
 /* What one worker needs for itself. */
 typedef struct worker_memory {
     void *scratch;
-    float *state; /* padded; not used when chunks are shared out */
+    float *states; /* padded, of the heads of a group; not used when chunks are shared out */
     lilac_linear_attention_mapping query, key;
 } worker_memory;
 
@@ -30,7 +30,9 @@ typedef struct forward_call {
 static worker_memory take_worker(const lilac_linear_attention_plan *plan, lilac_workspace *workspace) {
     worker_memory memory = {NULL};
     memory.scratch = lilac_workspace_take(workspace, 1, plan->kernels->scratch_size(&plan->head));
-    memory.state = plan->by_chunks ? NULL : lilac_workspace_take(workspace, plan->state_size, sizeof(float));
+    if (!plan->by_chunks) {
+        memory.states = lilac_workspace_take(workspace, plan->forward_group, plan->state_size * sizeof(float));
+    }
     memory.query = lilac_linear_attention_take_mapping(plan, workspace);
     memory.key = lilac_linear_attention_take_mapping(plan, workspace);
     return memory;
@@ -60,12 +62,35 @@ static void add_keys(const forward_call *call, const worker_memory *memory, size
     const lilac_linear_attention_plan *plan = call->plan;
     const size_t first = c * plan->chunk;
     const size_t keys = lilac_linear_attention_rows_below(plan, lilac_linear_attention_keys(plan, b), first);
-    const lilac_linear_attention_chunk chunk = {
+    lilac_linear_attention_chunk chunk = {
         .keys = keys,
         .key = lilac_linear_attention_map_rows(plan, &call->tensors->key, b, h, first, keys, &memory->key),
         .value = lilac_linear_attention_rows_of(&call->tensors->value, b, h, first),
     };
+    const size_t next = first + plan->chunk;
+    chunk.ahead_rows = lilac_linear_attention_rows_below(plan, plan->config->shape.keys, next);
+    if (chunk.ahead_rows > 0) {
+        chunk.ahead[0] = lilac_linear_attention_ahead_of(&call->tensors->key, b, h, next, plan->config->shape.key_size);
+        chunk.ahead[1] = lilac_linear_attention_ahead_of(&call->tensors->value, b, h, next, plan->head.values);
+    }
     plan->kernels->state(&plan->head, &chunk, false, from, to, memory->scratch);
+}
+
+/* What the chunk of tokens after `first` is made of. */
+static void look_ahead(const forward_call *call, size_t b, size_t h, size_t first,
+                       lilac_linear_attention_chunk *chunk) {
+    const lilac_linear_attention_plan *plan = call->plan;
+    const lilac_linear_attention_forward_tensors *tensors = call->tensors;
+    const size_t next = first + plan->chunk, D = plan->config->shape.key_size;
+    chunk->ahead_rows = lilac_linear_attention_rows_below(plan, plan->config->shape.queries, next);
+    if (chunk->ahead_rows > 0) {
+        chunk->ahead[0] = lilac_linear_attention_ahead_of(&tensors->query, b, h, next, D);
+        chunk->ahead[3] = lilac_linear_attention_written_ahead(&tensors->output, b, h, next, plan->head.values);
+    }
+    if (chunk->ahead_rows > 0 && plan->config->causal) {
+        chunk->ahead[1] = lilac_linear_attention_ahead_of(&tensors->key, b, h, next, D);
+        chunk->ahead[2] = lilac_linear_attention_ahead_of(&tensors->value, b, h, next, plan->head.values);
+    }
 }
 
 /* The outputs of chunk c and, unless next is NULL, the state after it. */
@@ -87,12 +112,14 @@ static void forward_chunk(const forward_call *call, const worker_memory *memory,
         chunk.key = lilac_linear_attention_map_rows(plan, &tensors->key, b, h, first, keys, &memory->key);
         chunk.value = lilac_linear_attention_rows_of(&tensors->value, b, h, first);
     }
+    look_ahead(call, b, h, first, &chunk);
     const lilac_linear_attention_outputs outputs = {
         .out = lilac_attention_output_row(&tensors->output, b, first, h),
         .stride = tensors->output.token_stride,
-        .denominator = tensors->denominator == NULL
+        .denominator = tensors->saved == NULL
                            ? NULL
-                           : tensors->denominator + (b * plan->config->shape.heads + h) * tokens + first,
+                           : tensors->saved + first +
+                                 lilac_linear_attention_saved_denominators(plan, b * plan->config->shape.heads + h),
     };
     plan->kernels->forward(&plan->head, &chunk, state, next, &outputs, memory->scratch);
 }
@@ -110,29 +137,58 @@ static void store_state(const forward_call *call, size_t head, const float *stat
     }
 }
 
-/* One head, chunk after chunk. */
-static void forward_head(const forward_call *call, const worker_memory *memory, size_t head) {
+static void save_state(const forward_call *call, size_t head, size_t segment, const float *state) {
     const lilac_linear_attention_plan *plan = call->plan;
-    const size_t b = head / plan->config->shape.heads, h = head % plan->config->shape.heads;
-    float *state = memory->state;
-    load_state(call, head, state);
+    if (call->tensors->saved != NULL) {
+        lilac_linear_attention_store_state(
+            &plan->head, state, call->tensors->saved + lilac_linear_attention_saved_state(plan, head, segment));
+    }
+}
+
+/*
+ * Some heads of one sequence, from number `head` on, chunk after chunk, the heads taking turns: their rows of a token
+ * are neighbours in memory.
+ */
+static void forward_group(const forward_call *call, const worker_memory *memory, size_t head, size_t count) {
+    const lilac_linear_attention_plan *plan = call->plan;
+    const size_t b = head / plan->config->shape.heads, first = head % plan->config->shape.heads;
+    for (size_t i = 0; i < count; i++) {
+        load_state(call, head + i, memory->states + i * plan->state_size);
+    }
     for (size_t c = 0; !plan->config->causal && c < plan->key_chunks; c++) {
-        add_keys(call, memory, b, h, c, state, state);
+        for (size_t i = 0; i < count; i++) {
+            float *state = memory->states + i * plan->state_size;
+            add_keys(call, memory, b, first + i, c, state, state);
+        }
+    }
+    for (size_t i = 0; !plan->config->causal && i < count; i++) {
+        save_state(call, head + i, 0, memory->states + i * plan->state_size);
     }
     for (size_t c = 0; c < plan->query_chunks; c++) {
         const bool wanted = plan->config->causal && (c + 1 < plan->query_chunks || call->tensors->final_state != NULL);
-        forward_chunk(call, memory, b, h, c, state, wanted ? state : NULL);
+        for (size_t i = 0; i < count; i++) {
+            float *state = memory->states + i * plan->state_size;
+            if (plan->config->causal && c % plan->segment_chunks == 0) {
+                save_state(call, head + i, c / plan->segment_chunks, state);
+            }
+            forward_chunk(call, memory, b, first + i, c, state, wanted ? state : NULL);
+        }
     }
-    store_state(call, head, state);
+    for (size_t i = 0; i < count; i++) {
+        store_state(call, head + i, memory->states + i * plan->state_size);
+    }
 }
 
 static void forward_heads(void *argument, size_t begin, size_t end) {
     const forward_call *call = argument;
+    const lilac_linear_attention_plan *plan = call->plan;
     for (size_t worker = begin; worker < end; worker++) {
         const worker_memory memory = memory_of(call, worker);
-        const lilac_linear_attention_range share = lilac_linear_attention_share(call->plan, call->plan->heads, worker);
-        for (size_t head = share.begin; head < share.end; head++) {
-            forward_head(call, &memory, head);
+        const lilac_linear_attention_range share = lilac_linear_attention_share(plan, plan->heads, worker);
+        for (size_t head = share.begin; head < share.end;) {
+            const size_t count = lilac_linear_attention_group(plan, plan->forward_group, head, share.end);
+            forward_group(call, &memory, head, count);
+            head += count;
         }
     }
 }
@@ -184,6 +240,16 @@ static void run(forward_call *call, lilac_parallel_body *body) {
     lilac_parallel_for(call->context, call->plan->workers, 1, body, call);
 }
 
+/* Saves the states at the starts of the segments in the window. */
+static void save_window(const forward_call *call, size_t head) {
+    for (size_t i = 0; i < call->count; i++) {
+        const size_t c = call->first + i;
+        if (c % call->plan->segment_chunks == 0) {
+            save_state(call, head, c / call->plan->segment_chunks, call->states + i * call->plan->state_size);
+        }
+    }
+}
+
 /* One head by all workers. states[0] is the state that is carried from window to window. */
 static void share_head(forward_call *call, size_t head) {
     const lilac_linear_attention_plan *plan = call->plan;
@@ -195,11 +261,13 @@ static void share_head(forward_call *call, size_t head) {
         run(call, sum_window_chunks);
         run(call, add_up_window);
         if (plan->config->causal) {
+            save_window(call, head);
             run(call, forward_window);
         }
         memcpy(call->states, call->states + call->count * plan->state_size, plan->state_size * sizeof(float));
     }
     if (!plan->config->causal) {
+        save_state(call, head, 0, call->states);
         call->first = 0;
         call->count = plan->query_chunks;
         run(call, forward_window);

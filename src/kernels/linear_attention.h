@@ -46,10 +46,21 @@ typedef struct lilac_linear_attention_rows {
     bool bf16;
 } lilac_linear_attention_rows;
 
+/* Rows that will be read or written soon: count of them, `bytes` long, `stride` bytes apart. */
+typedef struct lilac_linear_attention_ahead {
+    const void *data;
+    size_t stride, bytes;
+} lilac_linear_attention_ahead;
+
+enum { LILAC_LINEAR_ATTENTION_AHEAD = 8 };
+
 typedef struct lilac_linear_attention_chunk {
     bool causal;
     size_t queries, keys; /* causal: keys <= queries, the keys from there on being masked */
     lilac_linear_attention_rows query, key, value;
+    /* A hint: a kernel may have these fetched into the cache while it works. Not read as long as ahead_rows is 0. */
+    size_t ahead_rows;
+    lilac_linear_attention_ahead ahead[LILAC_LINEAR_ATTENTION_AHEAD];
 } lilac_linear_attention_chunk;
 
 typedef struct lilac_linear_attention_outputs {
@@ -79,7 +90,7 @@ typedef struct lilac_linear_attention_kernels {
     void (*state)(const lilac_linear_attention_head *head, const lilac_linear_attention_chunk *chunk, bool transposed,
                   const float *from, float *to, void *scratch);
 
-    /* O and d; and the next state, unless `next` is NULL. next may be state. */
+    /* O and d; and the next state, unless `next` is NULL. next may be state. Without causal there are no keys. */
     void (*forward)(const lilac_linear_attention_head *head, const lilac_linear_attention_chunk *chunk,
                     const float *state, float *next, const lilac_linear_attention_outputs *outputs, void *scratch);
 

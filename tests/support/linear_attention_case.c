@@ -296,17 +296,17 @@ attention_case *attention_case_create(lilac_context *context, const case_options
     problem->final_state_gradient = allocate(problem->state_size, sizeof(float));
     problem->final_state = allocate(problem->state_size, sizeof(float));
     problem->initial_state_gradient = allocate(problem->state_size, sizeof(float));
-    problem->denominator =
-        allocate(options->shape.batch * options->shape.heads * options->shape.queries, sizeof(float));
+    assert_int_equal(lilac_linear_attention_saved_size(context, &problem->config, &problem->saved_size), LILAC_OK);
+    problem->saved = allocate(problem->saved_size, sizeof(float));
     for (size_t i = 0; options->states && i < problem->state_size; i++) {
         /* Of a sum over positive keys: not negative, so that denominators stay away from 0. */
         problem->initial_state[i] = fabsf(next_number(&source, 3.0f));
         problem->final_state_gradient[i] = next_number(&source, 0.1f);
     }
-    problem->forward.initial_state = problem->backward.initial_state = options->states ? problem->initial_state : NULL;
+    problem->forward.initial_state = options->states ? problem->initial_state : NULL;
     problem->forward.final_state = problem->final_state;
-    problem->forward.denominator = problem->denominator;
-    problem->backward.denominator = problem->denominator;
+    problem->forward.saved = problem->saved;
+    problem->backward.saved = problem->saved;
     problem->backward.final_state_gradient = options->states ? problem->final_state_gradient : NULL;
     problem->backward.initial_state_gradient = problem->initial_state_gradient;
     return problem;
@@ -320,7 +320,7 @@ void attention_case_destroy(attention_case *problem) {
     free(problem->final_state_gradient);
     free(problem->final_state);
     free(problem->initial_state_gradient);
-    free(problem->denominator);
+    free(problem->saved);
     free(problem);
 }
 
@@ -463,7 +463,7 @@ static void add_array_errors(size_t count, const float *values, const double *ex
 }
 
 typedef struct error_sums {
-    error_sum out, denominator, final_state, query, key, value, initial_state;
+    error_sum out, final_state, query, key, value, initial_state;
 } error_sums;
 
 static void add_backward_errors(const attention_case *problem, double_head *head, size_t b, size_t h, size_t state_size,
@@ -521,8 +521,6 @@ static void add_head_errors(const attention_case *problem, size_t b, size_t h, b
     };
     double_head_forward(&head);
     add_tensor_errors(problem, CASE_OUTPUT, b, h, head.out, &sums->out);
-    add_array_errors(shape->queries, problem->denominator + index * shape->queries, head.denominator,
-                     &sums->denominator);
     add_array_errors(state_size, problem->final_state + index * state_size, head.final_state, &sums->final_state);
     if (with_backward) {
         add_backward_errors(problem, &head, b, h, state_size, sums);
@@ -542,7 +540,6 @@ case_errors attention_case_errors(const attention_case *problem, bool with_backw
     }
     return (case_errors){
         .out = relative_error(sums.out),
-        .denominator = relative_error(sums.denominator),
         .final_state = relative_error(sums.final_state),
         .query_gradient = relative_error(sums.query),
         .key_gradient = relative_error(sums.key),
@@ -584,8 +581,7 @@ bool attention_case_same_bytes(const attention_case *a, const attention_case *b)
             return false;
         }
     }
-    const size_t rows = a->options.shape.batch * a->options.shape.heads * a->options.shape.queries;
     return memcmp(a->final_state, b->final_state, a->state_size * sizeof(float)) == 0 &&
            memcmp(a->initial_state_gradient, b->initial_state_gradient, a->state_size * sizeof(float)) == 0 &&
-           memcmp(a->denominator, b->denominator, rows * sizeof(float)) == 0;
+           memcmp(a->saved, b->saved, a->saved_size * sizeof(float)) == 0;
 }

@@ -88,7 +88,8 @@ typedef struct attention_case {
     case_tensor tensors[CASE_TENSORS];
     case_buffer buffers[CASE_TENSORS];
     /* Without guards; the last three are written. */
-    float *initial_state, *final_state_gradient, *final_state, *initial_state_gradient, *denominator;
+    float *initial_state, *final_state_gradient, *final_state, *initial_state_gradient, *saved;
+    size_t saved_size;
     lilac_linear_attention_forward_tensors forward;
     lilac_linear_attention_backward_tensors backward;
 } attention_case;
@@ -117,7 +118,7 @@ void case_set_element(attention_case *problem, int tensor, size_t b, size_t n, s
 
 /* |x - y| / |y| in the 2-norm, over whole tensors. */
 typedef struct case_errors {
-    double out, denominator, final_state;
+    double out, final_state;
     double query_gradient, key_gradient, value_gradient, initial_state_gradient;
 } case_errors;
 

@@ -24,7 +24,6 @@ static void check_errors(const attention_case *problem, bool with_backward, cons
         double error, allowed;
     } results[] = {
         {"output", errors.out, forward},
-        {"denominator", errors.denominator, forward},
         {"final state", errors.final_state, forward},
         {"query gradient", errors.query_gradient, gradient},
         {"key gradient", errors.key_gradient, gradient},

@@ -79,21 +79,23 @@ static void run_in_segments(lilac_context *context, attention_case *problem, con
     const lilac_linear_attention_forward_tensors whole_forward = problem->forward;
     const lilac_linear_attention_backward_tensors whole_backward = problem->backward;
     const lilac_linear_attention_config config = problem->config;
-    float *states[9], *denominators[8];
+    float *states[9], *saved[8];
     states[0] = problem->initial_state;
     for (size_t s = 0; s < split->count; s++) {
         const size_t first = s == 0 ? 0 : split->ends[s - 1];
         problem->config.shape.queries = problem->config.shape.keys = split->ends[s] - first;
         states[s + 1] = calloc(problem->state_size, sizeof(float));
-        denominators[s] = calloc(split->ends[s] - first + 1, config.shape.batch * config.shape.heads * sizeof(float));
-        assert_true(states[s + 1] != NULL && denominators[s] != NULL);
+        size_t saved_size;
+        assert_int_equal(lilac_linear_attention_saved_size(context, &problem->config, &saved_size), LILAC_OK);
+        saved[s] = calloc(saved_size + 1, sizeof(float));
+        assert_true(states[s + 1] != NULL && saved[s] != NULL);
         problem->forward.query = input_segment(whole_forward.query, first);
         problem->forward.key = input_segment(whole_forward.key, first);
         problem->forward.value = input_segment(whole_forward.value, first);
         problem->forward.output = output_segment(whole_forward.output, first);
         problem->forward.initial_state = states[s];
         problem->forward.final_state = states[s + 1];
-        problem->forward.denominator = denominators[s];
+        problem->forward.saved = saved[s];
         attention_case_forward(context, problem);
     }
     memcpy(problem->final_state, states[split->count], problem->state_size * sizeof(float));
@@ -108,14 +110,13 @@ static void run_in_segments(lilac_context *context, attention_case *problem, con
         problem->backward.query_gradient = output_segment(whole_backward.query_gradient, first);
         problem->backward.key_gradient = output_segment(whole_backward.key_gradient, first);
         problem->backward.value_gradient = output_segment(whole_backward.value_gradient, first);
-        problem->backward.initial_state = states[s];
-        problem->backward.denominator = denominators[s];
+        problem->backward.saved = saved[s];
         /* One array from the second segment on: the gradient may be written over the one it starts from. */
         problem->backward.final_state_gradient =
             s + 1 == split->count ? problem->final_state_gradient : problem->initial_state_gradient;
         attention_case_backward(context, problem);
         free(states[s + 1]);
-        free(denominators[s]);
+        free(saved[s]);
     }
     problem->forward = whole_forward;
     problem->backward = whole_backward;
@@ -129,7 +130,6 @@ static void segments_equal_the_whole(lilac_context *context) {
     for (size_t i = 0; i < sizeof splits / sizeof splits[0]; i++) {
         attention_case *problem = attention_case_create(context, &options);
         run_in_segments(context, problem, &splits[i]);
-        /* The denominators were those of segments. */
         const case_errors errors = attention_case_errors(problem, true);
         assert_true(errors.out <= CASE_FORWARD_ERROR);
         assert_true(errors.final_state <= CASE_FORWARD_ERROR);
@@ -392,9 +392,9 @@ static void map_without_forward(attention_case *p) {
 static void null_gradients(attention_case *p) {
     p->backward.query_gradient.data = NULL;
 }
-static void null_denominator(attention_case *p) {
-    p->forward.denominator = NULL;
-    p->backward.denominator = NULL;
+static void null_saved(attention_case *p) {
+    p->forward.saved = NULL;
+    p->backward.saved = NULL;
 }
 
 static const misuse misuses[] = {
@@ -416,7 +416,7 @@ static const misuse misuses[] = {
     {"map without forward", map_without_forward, LILAC_ERROR_ARGUMENT, LILAC_ERROR_ARGUMENT},
     {"map without backward", map_without_backward, LILAC_OK, LILAC_ERROR_ARGUMENT},
     {"null gradients", null_gradients, LILAC_OK, LILAC_ERROR_ARGUMENT},
-    {"null denominator", null_denominator, LILAC_OK, LILAC_ERROR_ARGUMENT},
+    {"nothing saved", null_saved, LILAC_OK, LILAC_ERROR_ARGUMENT},
 };
 
 static void test_misuse(void **state) {

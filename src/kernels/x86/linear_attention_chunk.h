@@ -14,17 +14,40 @@
  */
 enum { CHUNK = 32 };
 
+/*
+ * Fetches the rows the next chunk is made of into the second-level cache, a few at a time between register tiles: in
+ * one go they would be more than the cpu can wait for at once.
+ */
+typedef struct fetcher {
+    const lilac_linear_attention_chunk *chunk;
+    size_t row;
+    size_t step; /* rows each time */
+} fetcher;
+
+ALWAYS_INLINE void fetch_some(fetcher *ahead) {
+    const size_t end = lilac_size_min(ahead->chunk->ahead_rows, ahead->row + ahead->step);
+    for (; ahead->row < end; ahead->row++) {
+        for (size_t i = 0; i < LILAC_LINEAR_ATTENTION_AHEAD; i++) {
+            const lilac_linear_attention_ahead *rows = &ahead->chunk->ahead[i];
+            for (size_t byte = 0; byte < rows->bytes; byte += LILAC_ALIGNMENT) {
+                __builtin_prefetch((const char *)rows->data + ahead->row * rows->stride + byte, 0, 2);
+            }
+        }
+    }
+}
+
 /* A packed chunk, cut from the scratch. Padded sizes of rows: Cp and Mp. */
 typedef struct packed_chunk {
     size_t Cp, Mp;
     float *q, *k, *v; /* Q and K (CHUNK x Cp), V (CHUNK x Mp) */
-    float *kt, *vt;   /* K^T (Cp x CHUNK), V^T (Mp x CHUNK) */
+    float *kt, *vt;   /* K^T (Cp x CHUNK), V^T (Mp x CHUNK): until A and dA are there */
+    float *dst;       /* dS^T (Mp x Cp), from then on, in the same place */
     float *a, *da;    /* A and dA (CHUNK x CHUNK) */
     float *o;         /* the gradient of the numerator (CHUNK x Mp) */
-    float *dst;       /* dS^T (Mp x Cp) */
     float *sums;      /* CHUNK x VECTOR_LANES: what adds up to d */
     float *delta;     /* CHUNK: the gradient of d */
     float *inverse;   /* CHUNK: 1 / d */
+    fetcher *ahead;
 } packed_chunk;
 
 static size_t chunk_size(const lilac_linear_attention_head *head) {
@@ -32,27 +55,32 @@ static size_t chunk_size(const lilac_linear_attention_head *head) {
     return CHUNK;
 }
 
+static size_t transposed_size(size_t Cp, size_t Mp) {
+    return lilac_size_max(CHUNK * (Cp + Mp), Cp * Mp);
+}
+
 static size_t scratch_size(const lilac_linear_attention_head *head) {
     const size_t Cp = lilac_round_up(head->features, LILAC_STATE_LANES);
     const size_t Mp = lilac_round_up(head->values, LILAC_STATE_LANES);
-    return sizeof(float) * (CHUNK * (3 * Cp + 3 * Mp + 2 * CHUNK + VECTOR_LANES + 2) + Cp * Mp);
+    return sizeof(float) * (CHUNK * (2 * Cp + 2 * Mp + 2 * CHUNK + VECTOR_LANES + 2) + transposed_size(Cp, Mp));
 }
 
-static packed_chunk cut_scratch(const lilac_linear_attention_head *head, void *scratch) {
+static packed_chunk cut_scratch(const lilac_linear_attention_head *head, void *scratch, fetcher *ahead) {
     packed_chunk p = {
         .Cp = lilac_round_up(head->features, LILAC_STATE_LANES),
         .Mp = lilac_round_up(head->values, LILAC_STATE_LANES),
+        .ahead = ahead,
     };
-    p.q = scratch;
+    p.dst = scratch;
+    p.kt = scratch;
+    p.vt = p.kt + CHUNK * p.Cp;
+    p.q = p.dst + transposed_size(p.Cp, p.Mp);
     p.k = p.q + CHUNK * p.Cp;
-    p.kt = p.k + CHUNK * p.Cp;
-    p.v = p.kt + CHUNK * p.Cp;
-    p.vt = p.v + CHUNK * p.Mp;
-    p.o = p.vt + CHUNK * p.Mp;
+    p.v = p.k + CHUNK * p.Cp;
+    p.o = p.v + CHUNK * p.Mp;
     p.a = p.o + CHUNK * p.Mp;
     p.da = p.a + CHUNK * CHUNK;
-    p.dst = p.da + CHUNK * CHUNK;
-    p.sums = p.dst + p.Cp * p.Mp;
+    p.sums = p.da + CHUNK * CHUNK;
     p.delta = p.sums + CHUNK * VECTOR_LANES;
     p.inverse = p.delta + CHUNK;
     return p;
@@ -66,6 +94,10 @@ static void pack_queries(const lilac_linear_attention_head *head, const lilac_li
 static void pack_keys(const lilac_linear_attention_head *head, const lilac_linear_attention_chunk *chunk,
                       const packed_chunk *p) {
     pack_rows(&chunk->key, chunk->keys, head->features, head->elu_plus_one, p->Cp, p->k);
+}
+
+static void pack_values(const lilac_linear_attention_head *head, const lilac_linear_attention_chunk *chunk,
+                        const packed_chunk *p) {
     pack_rows(&chunk->value, chunk->keys, head->values, false, p->Mp, p->v);
 }
 
@@ -82,7 +114,9 @@ ALWAYS_INLINE void add_product_tile(const product *m, size_t row, size_t column,
                                     const int vectors) {
     tile t = zero_tile();
     multiply_tile(&t, m->depth, m->left, row, m->b + column, m->columns, vectors);
+#pragma GCC unroll 8
     for (size_t r = 0; r < TILE_ROWS; r++) {
+#pragma GCC unroll 2
         for (int v = 0; v < vectors; v++) {
             const size_t place = (row + r) * m->columns + column + (size_t)v * VECTOR_LANES;
             const vector sum = t.sum[r][v];
@@ -92,15 +126,17 @@ ALWAYS_INLINE void add_product_tile(const product *m, size_t row, size_t column,
     }
 }
 
-static void add_product(const product *m, const float *from, float *to) {
+static void add_product(const product *m, const float *from, float *to, fetcher *ahead) {
     size_t column = 0;
     for (; column + TILE_VECTORS * VECTOR_LANES <= m->columns; column += TILE_VECTORS * VECTOR_LANES) {
         for (size_t row = 0; row < m->rows; row += TILE_ROWS) {
+            fetch_some(ahead);
             add_product_tile(m, row, column, from, to, TILE_VECTORS);
         }
     }
     for (; column < m->columns; column += VECTOR_LANES) {
         for (size_t row = 0; row < m->rows; row += TILE_ROWS) {
+            fetch_some(ahead);
             add_product_tile(m, row, column, from, to, 1);
         }
     }
@@ -123,14 +159,16 @@ static void add_packed_keys(const packed_chunk *p, size_t keys, bool transposed,
     const size_t z = p->Cp * p->Mp;
     const product sum = transposed ? (product){p->Mp, p->Cp, keys, {p->v, 1, p->Mp}, p->k}
                                    : (product){p->Cp, p->Mp, keys, {p->k, 1, p->Cp}, p->v};
-    add_product(&sum, from, to);
+    add_product(&sum, from, to, p->ahead);
     add_rows(keys, p->Cp, p->k, NULL, from == NULL ? NULL : from + z, to + z);
 }
 
 static void state(const lilac_linear_attention_head *head, const lilac_linear_attention_chunk *chunk, bool transposed,
                   const float *from, float *to, void *scratch) {
-    const packed_chunk p = cut_scratch(head, scratch);
+    fetcher ahead = {chunk, 0, 1};
+    const packed_chunk p = cut_scratch(head, scratch, &ahead);
     pack_keys(head, chunk, &p);
+    pack_values(head, chunk, &p);
     add_packed_keys(&p, chunk->keys, transposed, from, to);
 }
 
@@ -152,9 +190,11 @@ typedef struct triangle {
 ALWAYS_INLINE void triangle_tile(const triangle *m, size_t row, size_t column, const int vectors) {
     tile t = zero_tile();
     multiply_tile(&t, m->depth, (left_factor){m->left, m->ld, 1}, row, m->transposed + column, CHUNK, vectors);
+#pragma GCC unroll 8
     for (size_t r = 0; r < TILE_ROWS; r++) {
         const size_t seen = lilac_size_min(row + r + 1, m->keys);
         const vector offset = m->offset == NULL ? vector_zero() : vector_set(m->offset[row + r]);
+#pragma GCC unroll 2
         for (int v = 0; v < vectors; v++) {
             const size_t first = column + (size_t)v * VECTOR_LANES;
             const size_t lanes = seen > first ? lilac_size_min(seen - first, VECTOR_LANES) : 0;
@@ -168,9 +208,10 @@ ALWAYS_INLINE void triangle_tile(const triangle *m, size_t row, size_t column, c
     }
 }
 
-static void multiply_triangle(const triangle *m) {
+static void multiply_triangle(const triangle *m, fetcher *ahead) {
     for (size_t row = 0; row < m->queries; row += TILE_ROWS) {
         const size_t seen = lilac_size_min(row + TILE_ROWS, m->keys);
+        fetch_some(ahead);
         for (size_t column = 0; column < seen; column += TILE_VECTORS * VECTOR_LANES) {
             if (seen - column > VECTOR_LANES) {
                 triangle_tile(m, row, column, TILE_VECTORS);
@@ -214,7 +255,9 @@ ALWAYS_INLINE void output_tile(const lilac_linear_attention_head *head, const li
         const size_t seen = lilac_size_min(row + TILE_ROWS, chunk->keys);
         multiply_tile(&t, seen, (left_factor){p->a, CHUNK, 1}, row, p->v + column, p->Mp, vectors);
     }
+#pragma GCC unroll 8
     for (size_t r = 0; r < TILE_ROWS; r++) {
+#pragma GCC unroll 2
         for (int v = 0; v < vectors; v++) {
             t.sum[r][v] = vector_multiply(t.sum[r][v], vector_set(p->inverse[row + r]));
         }
@@ -223,40 +266,55 @@ ALWAYS_INLINE void output_tile(const lilac_linear_attention_head *head, const li
                head->values - column, vectors);
 }
 
+ALWAYS_INLINE void output_columns(const lilac_linear_attention_head *head, const lilac_linear_attention_chunk *chunk,
+                                  const packed_chunk *p, const float *state_before, float *next,
+                                  const lilac_linear_attention_outputs *outputs, size_t column, const int vectors) {
+    for (size_t row = 0; row < chunk->queries; row += TILE_ROWS) {
+        fetch_some(p->ahead);
+        output_tile(head, chunk, p, state_before, outputs, row, column, vectors);
+    }
+    /* The state's columns are at hand now. */
+    const product sum = {p->Cp, p->Mp, chunk->keys, {p->k, 1, p->Cp}, p->v};
+    for (size_t row = 0; next != NULL && row < p->Cp; row += TILE_ROWS) {
+        fetch_some(p->ahead);
+        add_product_tile(&sum, row, column, state_before, next, vectors);
+    }
+}
+
+/* The outputs and, unless next is NULL, S after the chunk. */
 static void multiply_outputs(const lilac_linear_attention_head *head, const lilac_linear_attention_chunk *chunk,
-                             const packed_chunk *p, const float *state_before,
+                             const packed_chunk *p, const float *state_before, float *next,
                              const lilac_linear_attention_outputs *outputs) {
     size_t column = 0;
     for (; column + TILE_VECTORS * VECTOR_LANES <= p->Mp; column += TILE_VECTORS * VECTOR_LANES) {
-        for (size_t row = 0; row < chunk->queries; row += TILE_ROWS) {
-            output_tile(head, chunk, p, state_before, outputs, row, column, TILE_VECTORS);
-        }
+        output_columns(head, chunk, p, state_before, next, outputs, column, TILE_VECTORS);
     }
-    for (; column < head->values; column += VECTOR_LANES) {
-        for (size_t row = 0; row < chunk->queries; row += TILE_ROWS) {
-            output_tile(head, chunk, p, state_before, outputs, row, column, 1);
-        }
+    for (; column < p->Mp; column += VECTOR_LANES) {
+        output_columns(head, chunk, p, state_before, next, outputs, column, 1);
     }
 }
 
 static void forward(const lilac_linear_attention_head *head, const lilac_linear_attention_chunk *chunk,
                     const float *state_before, float *next, const lilac_linear_attention_outputs *outputs,
                     void *scratch) {
-    const packed_chunk p = cut_scratch(head, scratch);
+    fetcher ahead = {chunk, 0, 1};
+    packed_chunk p = cut_scratch(head, scratch, &ahead);
     pack_queries(head, chunk, &p);
     multiply_queries(&p, chunk->queries, state_before + p.Cp * p.Mp);
     if (chunk->keys > 0) {
         pack_keys(head, chunk, &p);
-    }
-    if (chunk->causal) {
         transpose(lilac_round_up(chunk->keys, VECTOR_LANES), p.Cp, p.k, p.Cp, p.kt, CHUNK);
         const triangle scores = {chunk->queries, chunk->keys, head->features, p.q, p.Cp, p.kt, NULL, p.a, p.sums};
-        multiply_triangle(&scores);
+        multiply_triangle(&scores, &ahead);
+        /* In place of K^T: less to go through the first-level cache. */
+        p.v = p.kt;
+        pack_values(head, chunk, &p);
     }
     finish_denominators(&p, chunk->queries, head->epsilon, outputs->denominator);
-    multiply_outputs(head, chunk, &p, state_before, outputs);
+    multiply_outputs(head, chunk, &p, state_before, next, outputs);
     if (next != NULL) {
-        add_packed_keys(&p, chunk->keys, false, state_before, next);
+        const size_t z = p.Cp * p.Mp;
+        add_rows(chunk->keys, p.Cp, p.k, NULL, state_before + z, next + z);
     }
 }
 

@@ -40,14 +40,15 @@ static void pack_output_gradients(const lilac_linear_attention_head *head, const
 static void add_packed_queries(const packed_chunk *p, size_t queries, const float *from, float *to) {
     const size_t z = p->Cp * p->Mp;
     const product sum = {p->Cp, p->Mp, queries, {p->q, 1, p->Cp}, p->o};
-    add_product(&sum, from, to);
+    add_product(&sum, from, to, p->ahead);
     add_rows(queries, p->Cp, p->q, p->delta, from == NULL ? NULL : from + z, to + z);
 }
 
 static void state_gradient(const lilac_linear_attention_head *head, const lilac_linear_attention_chunk *chunk,
                            const lilac_linear_attention_output_gradients *outputs, const float *from, float *to,
                            void *scratch) {
-    const packed_chunk p = cut_scratch(head, scratch);
+    fetcher ahead = {chunk, 0, 1};
+    const packed_chunk p = cut_scratch(head, scratch, &ahead);
     pack_queries(head, chunk, &p);
     pack_output_gradients(head, chunk, outputs, &p);
     add_packed_queries(&p, chunk->queries, from, to);
@@ -75,10 +76,14 @@ typedef struct gradient_rows {
 
 ALWAYS_INLINE void gradient_tile(const gradient_rows *m, size_t row, size_t column, const int vectors) {
     tile t = zero_tile();
-    for (size_t r = 0; m->start != NULL && r < TILE_ROWS; r++) {
-        for (int v = 0; v < vectors; v++) {
-            const vector start = vector_load(m->start + column + (size_t)v * VECTOR_LANES, VECTOR_LANES);
-            t.sum[r][v] = m->weight == NULL ? start : vector_multiply(start, vector_set(m->weight[row + r]));
+    if (m->start != NULL) {
+#pragma GCC unroll 8
+        for (size_t r = 0; r < TILE_ROWS; r++) {
+#pragma GCC unroll 2
+            for (int v = 0; v < vectors; v++) {
+                const vector start = vector_load(m->start + column + (size_t)v * VECTOR_LANES, VECTOR_LANES);
+                t.sum[r][v] = m->weight == NULL ? start : vector_multiply(start, vector_set(m->weight[row + r]));
+            }
         }
     }
     multiply_tile(&t, m->depth, (left_factor){m->left1, m->ld1, 1}, row, m->b1 + column, m->ld, vectors);
@@ -91,7 +96,9 @@ ALWAYS_INLINE void gradient_tile(const gradient_rows *m, size_t row, size_t colu
     }
     if (m->mapped != NULL) {
         /* phi' is 1 above 0, where phi > 1, and phi = exp(x) below. */
+#pragma GCC unroll 8
         for (size_t r = 0; r < TILE_ROWS; r++) {
+#pragma GCC unroll 2
             for (int v = 0; v < vectors; v++) {
                 const vector y =
                     vector_load(m->mapped + (row + r) * m->ld + column + (size_t)v * VECTOR_LANES, VECTOR_LANES);
@@ -102,15 +109,17 @@ ALWAYS_INLINE void gradient_tile(const gradient_rows *m, size_t row, size_t colu
     store_tile(&t, m->to + row * m->stride + column, m->stride, m->rows - row, m->columns - column, vectors);
 }
 
-static void multiply_gradients(const gradient_rows *m) {
+static void multiply_gradients(const gradient_rows *m, fetcher *ahead) {
     size_t column = 0;
     for (; column + TILE_VECTORS * VECTOR_LANES <= m->ld; column += TILE_VECTORS * VECTOR_LANES) {
         for (size_t row = 0; row < m->rows; row += TILE_ROWS) {
+            fetch_some(ahead);
             gradient_tile(m, row, column, TILE_VECTORS);
         }
     }
     for (; column < m->columns; column += VECTOR_LANES) {
         for (size_t row = 0; row < m->rows; row += TILE_ROWS) {
+            fetch_some(ahead);
             gradient_tile(m, row, column, 1);
         }
     }
@@ -138,7 +147,7 @@ static void query_gradients(const lilac_linear_attention_head *head, const lilac
         .to = gradients->query,
         .stride = gradients->query_stride,
     };
-    multiply_gradients(&rows);
+    multiply_gradients(&rows, p->ahead);
 }
 
 static void key_gradients(const lilac_linear_attention_head *head, const lilac_linear_attention_chunk *chunk,
@@ -162,7 +171,7 @@ static void key_gradients(const lilac_linear_attention_head *head, const lilac_l
         .to = gradients->key,
         .stride = gradients->key_stride,
     };
-    multiply_gradients(&rows);
+    multiply_gradients(&rows, p->ahead);
 }
 
 static void value_gradients(const lilac_linear_attention_head *head, const lilac_linear_attention_chunk *chunk,
@@ -183,16 +192,18 @@ static void value_gradients(const lilac_linear_attention_head *head, const lilac
         .to = gradients->value,
         .stride = gradients->value_stride,
     };
-    multiply_gradients(&rows);
+    multiply_gradients(&rows, p->ahead);
 }
 
 static void backward(const lilac_linear_attention_head *head, const lilac_linear_attention_chunk *chunk,
                      const lilac_linear_attention_output_gradients *outputs, const float *state_before,
                      const float *gradient, float *previous, const lilac_linear_attention_gradients *gradients,
                      void *scratch) {
-    const packed_chunk p = cut_scratch(head, scratch);
+    fetcher ahead = {chunk, 0, 1};
+    const packed_chunk p = cut_scratch(head, scratch, &ahead);
     if (chunk->keys > 0) {
         pack_keys(head, chunk, &p);
+        pack_values(head, chunk, &p);
     }
     if (chunk->queries > 0) {
         pack_queries(head, chunk, &p);
@@ -203,9 +214,9 @@ static void backward(const lilac_linear_attention_head *head, const lilac_linear
         transpose(padded, p.Cp, p.k, p.Cp, p.kt, CHUNK);
         transpose(padded, p.Mp, p.v, p.Mp, p.vt, CHUNK);
         const triangle a = {chunk->queries, chunk->keys, head->features, p.q, p.Cp, p.kt, NULL, p.a, NULL};
-        multiply_triangle(&a);
+        multiply_triangle(&a, &ahead);
         const triangle da = {chunk->queries, chunk->keys, head->values, p.o, p.Mp, p.vt, p.delta, p.da, NULL};
-        multiply_triangle(&da);
+        multiply_triangle(&da, &ahead);
     }
     if (chunk->queries > 0) {
         query_gradients(head, chunk, &p, state_before, gradients);
