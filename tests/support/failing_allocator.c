@@ -20,6 +20,7 @@ void __wrap_free(void *memory);
 
 static atomic_bool armed;
 static atomic_bool failed;
+static atomic_bool only_once;
 static atomic_size_t remaining; /* allocations that still succeed while armed */
 static atomic_size_t live;
 
@@ -33,7 +34,9 @@ static bool must_fail(void) {
             return false;
         }
     }
-    atomic_store(&failed, true);
+    if (atomic_exchange(&failed, true) && atomic_load(&only_once)) {
+        return false;
+    }
     errno = ENOMEM;
     return true;
 }
@@ -74,7 +77,13 @@ void __wrap_free(void *memory) {
 void lilac_test_fail_allocation(size_t n) {
     atomic_store(&remaining, n);
     atomic_store(&failed, false);
+    atomic_store(&only_once, false);
     atomic_store(&armed, true);
+}
+
+void lilac_test_fail_one_allocation(size_t n) {
+    lilac_test_fail_allocation(n);
+    atomic_store(&only_once, true);
 }
 
 bool lilac_test_allocation_failed(void) {

@@ -26,7 +26,10 @@
 /* After n more allocations that succeed, all fail until lilac_test_allocation_failed is called. */
 void lilac_test_fail_allocation(size_t n);
 
-/* Ends that and tells whether any allocation failed. */
+/* After n more allocations that succeed, one fails: does the call notice, though all is well afterwards? */
+void lilac_test_fail_one_allocation(size_t n);
+
+/* Ends either and tells whether any allocation failed. */
 bool lilac_test_allocation_failed(void);
 
 /* Allocations made and not yet freed: the same before and after a call that leaks nothing. */

@@ -14,6 +14,7 @@
 #include <cjson/cJSON.h>
 
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -437,20 +438,25 @@ static void test_full_disk_keeps_the_old_file(void **state) {
     lilac_adapter_destroy(adapter);
 }
 
-/* Lets each allocation of a save or a load fail, those of cJSON too. */
+/* Lets each allocation of a load or a save fail, those of cJSON too, alone and with all that follow. */
 static void test_failed_allocations(void **state) {
     (void)state;
     lilac_adapter *adapter = create_usual(), *other = create_usual();
-    assert_int_equal(lilac_adapter_save(context, adapter, file.path), LILAC_OK);
     lilac_adapter_parameters(other)[5] += 1;
     cJSON_InitHooks(&(cJSON_Hooks){.malloc_fn = malloc, .free_fn = free});
-    for (int saving = 0; saving < 2; saving++) {
+    for (int step = 0; step < 4; step++) {
+        const bool saving = step >= 2;
+        assert_int_equal(lilac_adapter_save(context, adapter, file.path), LILAC_OK);
         lilac_status status = LILAC_ERROR_MEMORY;
         size_t n = 0;
         for (; status != LILAC_OK; n++) {
             lilac_adapter *loaded = untouched;
             const size_t live = lilac_test_live_allocations();
-            lilac_test_fail_allocation(n);
+            if (step % 2 == 0) {
+                lilac_test_fail_one_allocation(n);
+            } else {
+                lilac_test_fail_allocation(n);
+            }
             status = saving ? lilac_adapter_save(context, other, file.path)
                             : lilac_adapter_load(context, file.path, &base, &loaded);
             if (lilac_test_allocation_failed()) {

@@ -314,9 +314,11 @@ static void test_full_disk_keeps_the_old_file(void **state) {
     lilac_lora_table table = create_table(64, 1, figures);
     cJSON *before = write_and_read(contexts[0], &table, 1);
     table.config.seed = 8;
+    const size_t live = lilac_test_live_allocations();
     lilac_test_limit_file_size(1000);
     const lilac_status status = lilac_lora_results_write(contexts[0], &table, 1, file.path);
     lilac_test_limit_file_size(-1);
+    assert_int_equal(lilac_test_live_allocations(), live);
     assert_int_equal(status, LILAC_ERROR_IO);
     cJSON *after = read_results();
     assert_true(cJSON_Compare(before, after, true));
@@ -324,17 +326,16 @@ static void test_full_disk_keeps_the_old_file(void **state) {
     cJSON_Delete(after);
 }
 
-/* Lets each allocation fail, those of cJSON too. */
-static void test_failed_allocations(void **state) {
-    (void)state;
+/* Lets each allocation fail, those of cJSON too, alone and with all that follow. */
+static void check_failed_allocations(void (*fail_allocation)(size_t n)) {
     lilac_lora_figures figures[MAX_SEEDS] = {{0}};
     const lilac_lora_table table = create_table(64, 1, figures);
-    cJSON_InitHooks(&(cJSON_Hooks){.malloc_fn = malloc, .free_fn = free});
     lilac_status status = LILAC_ERROR_MEMORY;
     size_t n = 0;
+    remove(file.path);
     for (; status != LILAC_OK; n++) {
         const size_t live = lilac_test_live_allocations();
-        lilac_test_fail_allocation(n);
+        fail_allocation(n);
         status = lilac_lora_results_write(contexts[0], &table, 1, file.path);
         if (lilac_test_allocation_failed()) {
             assert_int_equal(status, LILAC_ERROR_MEMORY);
@@ -343,8 +344,15 @@ static void test_failed_allocations(void **state) {
         }
         assert_int_equal(lilac_test_live_allocations(), live);
     }
-    cJSON_InitHooks(NULL);
     assert_true(n > 500);
+}
+
+static void test_failed_allocations(void **state) {
+    (void)state;
+    cJSON_InitHooks(&(cJSON_Hooks){.malloc_fn = malloc, .free_fn = free});
+    check_failed_allocations(lilac_test_fail_allocation);
+    check_failed_allocations(lilac_test_fail_one_allocation);
+    cJSON_InitHooks(NULL);
 }
 
 int main(void) {
