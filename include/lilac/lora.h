@@ -47,12 +47,12 @@ typedef struct lilac_linear_layer {
     float *weight;
 } lilac_linear_layer;
 
-enum { LILAC_HASH_SIZE = 32 };
+enum { LILAC_HASH_SIZE = 32, LILAC_LORA_MAX_LAYERS = 4096 };
 
 /* What an adapter attaches to: layers of a model, and the SHA-256 of the model's weights. */
 typedef struct lilac_lora_base {
     const lilac_linear_layer *layers;
-    size_t layer_count;
+    size_t layer_count; /* 1 .. LILAC_LORA_MAX_LAYERS */
     uint8_t hash[LILAC_HASH_SIZE];
 } lilac_lora_base;
 
@@ -63,8 +63,8 @@ LILAC_API void lilac_lora_config_default(lilac_lora_config *config);
 
 /*
  * Creates an adapter for every layer of base; free it with lilac_adapter_destroy. The layers' names and shapes are
- * copied; their weights are not looked at. Errors: ARGUMENT (rank 0, alpha not finite, no layer, a name used twice or
- * too long), OVERFLOW, MEMORY.
+ * copied; their weights are not looked at. Errors: ARGUMENT (rank 0, alpha not finite, no layer or too many, a name
+ * used twice or too long), OVERFLOW, MEMORY.
  */
 LILAC_API LILAC_MUST_USE lilac_status lilac_adapter_create(lilac_context *context, const lilac_lora_config *config,
                                                            const lilac_lora_base *base, lilac_adapter **out);

@@ -89,6 +89,11 @@ lilac_status lilac_adapter_create(lilac_context *context, const lilac_lora_confi
         out == NULL) {
         return lilac_fail(context, LILAC_ERROR_ARGUMENT, "adapter: a null pointer or a base without layers");
     }
+    /* Bounds what a file can cost: the names are compared in pairs. */
+    if (base->layer_count > LILAC_LORA_MAX_LAYERS) {
+        return lilac_fail(context, LILAC_ERROR_ARGUMENT, "adapter: %zu layers, expected 1 to %d", base->layer_count,
+                          LILAC_LORA_MAX_LAYERS);
+    }
     LILAC_TRY(check_config(context, config));
     lilac_adapter *adapter = lilac_memory_allocate(1, sizeof *adapter);
     if (adapter == NULL) {

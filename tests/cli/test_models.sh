@@ -91,7 +91,7 @@ expect 2 'err=base.st would replace ./base.st, which is read' -- lora merge --mo
 expect 2 'err=rotated.st would replace rotated.st' -- lora merge --model base.st --adapter rotated.st --output rotated.st
 expect 2 'err=base.st would replace base.st' -- lora train --model base.st --output base.st
 expect 1 'err=/dev/null: is a device' -- mlp train --output /dev/null
-report 'a refused output leaves no temporary file' "$(ls -A | grep tmp)"
+report 'a refused output leaves no temporary file' "$(find . -name '.lilac-*')"
 expect 1 'err=scripts/fetch-mnist' -- mlp eval --model base.st --data nowhere
 expect 2 'err=--validation: there are only 6000 training images' -- mlp train --output x.st --validation 6000
 unset LILAC_DATA

@@ -428,6 +428,8 @@ static void test_refuses_impossible_bases(void **state) {
     expect_refused(config, &base, LILAC_ERROR_ARGUMENT, "adapter: layer b is 4 x 0, expected at least 1 x 1");
     layers[1] = (lilac_linear_layer){"b", 3, 0, NULL};
     expect_refused(config, &base, LILAC_ERROR_ARGUMENT, "adapter: layer b is 0 x 3, expected at least 1 x 1");
+    base.layer_count = LILAC_LORA_MAX_LAYERS + 1;
+    expect_refused(config, &base, LILAC_ERROR_ARGUMENT, "adapter: 4097 layers, expected 1 to 4096");
     base.layer_count = 0;
     expect_refused(config, &base, LILAC_ERROR_ARGUMENT, "adapter: a null pointer or a base without layers");
     base = (lilac_lora_base){.layer_count = 1};
