@@ -1,0 +1,451 @@
+/* SPDX-License-Identifier: MIT */
+/* lilac bench attention: how fast attention is, and how its time grows with the sequence. */
+#include "files.h"
+#include "gnuplot.h"
+#include "session.h"
+
+#include "bench/attention.h"
+#include "bench/peak.h"
+#include "report/json.h"
+#include "runtime/context.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+typedef struct bench_settings {
+    lilac_sizes tokens, sizes;
+    int heads, batch;
+    bool full;
+    const char *json, *plot;
+} bench_settings;
+
+static const lilac_option options[] = {
+    {.name = "tokens",
+     .type = LILAC_OPTION_SIZES,
+     .offset = offsetof(bench_settings, tokens),
+     .value = "N,...",
+     .help = "lengths of the sequences",
+     .initial = "128,256,512,1024,2048,4096,8192,16384",
+     .minimum = 1,
+     .maximum = 1 << 24},
+    {.name = "size",
+     .type = LILAC_OPTION_SIZES,
+     .offset = offsetof(bench_settings, sizes),
+     .value = "D,...",
+     .help = "sizes of a head: of its queries, keys and values",
+     .initial = "64",
+     .minimum = 1,
+     .maximum = 4096},
+    {.name = "heads",
+     .type = LILAC_OPTION_INTEGER,
+     .offset = offsetof(bench_settings, heads),
+     .value = "N",
+     .help = "heads",
+     .initial = "8",
+     .minimum = 1,
+     .maximum = 4096},
+    {.name = "batch",
+     .type = LILAC_OPTION_INTEGER,
+     .offset = offsetof(bench_settings, batch),
+     .value = "N",
+     .help = "sequences at a time",
+     .initial = "1",
+     .minimum = 1,
+     .maximum = 4096},
+    {.name = "full",
+     .type = LILAC_OPTION_FLAG,
+     .offset = offsetof(bench_settings, full),
+     .help = "time softmax also where one run takes more than two seconds"},
+    {.name = "json",
+     .type = LILAC_OPTION_TEXT,
+     .offset = offsetof(bench_settings, json),
+     .value = "FILE",
+     .help = "save the figures as JSON"},
+    {.name = "plot",
+     .type = LILAC_OPTION_TEXT,
+     .offset = offsetof(bench_settings, plot),
+     .value = "FILE.svg",
+     .help = "draw time against length, with gnuplot"},
+};
+
+/* What is timed of each kind of attention. */
+enum { FORWARD, FORWARD_BACKWARD, FORWARD_BF16, PASSES };
+
+static const char *const pass_names[] = {"forward", "forward and backward", "bf16 forward"};
+static const char *const pass_keys[] = {"forward", "forward_backward", "forward_bf16"};
+static const char *const kind_names[] = {"linear", "softmax"};
+
+enum { KINDS = 2, SHORTEST_FITTED = 1024 };
+
+static const double longest_run = 2.0; /* seconds */
+
+typedef struct point {
+    lilac_bench_attention_figures passes[PASSES]; /* seconds is NAN where a pass was not timed */
+} point;
+
+/* All figures. A curve is a size, causal or not, and a kind, its points in the order of the lengths. */
+typedef struct results {
+    lilac_sizes tokens, sizes; /* tokens in ascending order */
+    double peak;               /* GFLOP/s */
+    point *points;
+} results;
+
+static point *curve(const results *r, size_t size, size_t causal, size_t kind) {
+    return r->points + ((size * 2 + causal) * KINDS + kind) * r->tokens.count;
+}
+
+static int compare_ints(const void *a, const void *b) {
+    const int x = *(const int *)a, y = *(const int *)b;
+    return (x > y) - (x < y);
+}
+
+/* ---- Measuring ---- */
+
+/*
+ * Whether a run of softmax attention would take too long: judged by the length before, which is `previous`, or by a
+ * short sequence where there is none.
+ */
+static lilac_status judge(lilac_session *session, const lilac_bench_attention_config *config, int previous_tokens,
+                          const lilac_bench_attention_figures *previous, bool *too_long) {
+    lilac_bench_attention_figures probe;
+    *too_long = false;
+    if (config->kind != LILAC_BENCH_SOFTMAX || config->tokens <= SHORTEST_FITTED) {
+        return LILAC_OK;
+    }
+    double shorter = previous_tokens;
+    if (previous == NULL) {
+        lilac_bench_attention_config shorter_config = *config;
+        shorter_config.tokens = SHORTEST_FITTED;
+        LILAC_TRY(lilac_bench_attention(session->context, &shorter_config, &probe));
+        previous = &probe;
+        shorter = SHORTEST_FITTED;
+    }
+    const double ratio = (double)config->tokens / shorter;
+    *too_long = isnan(previous->seconds) || previous->seconds * ratio * ratio > longest_run;
+    return LILAC_OK;
+}
+
+static lilac_status measure_curve(lilac_session *session, const bench_settings *settings, const results *r,
+                                  const lilac_bench_attention_config *shape, point *points, uint64_t *done) {
+    const uint64_t total = (uint64_t)r->sizes.count * 2 * KINDS * r->tokens.count * PASSES;
+    for (size_t t = 0; t < r->tokens.count; t++) {
+        for (size_t pass = 0; pass < PASSES; pass++) {
+            LILAC_TRY(lilac_report_progress(session->context, "timing attention", (*done)++, total));
+            lilac_bench_attention_config config = *shape;
+            config.tokens = (size_t)r->tokens.item[t];
+            config.backward = pass == FORWARD_BACKWARD;
+            config.bf16 = pass == FORWARD_BF16;
+            bool too_long = false;
+            if (!settings->full) {
+                LILAC_TRY(judge(session, &config, t == 0 ? 0 : r->tokens.item[t - 1],
+                                t == 0 ? NULL : &points[t - 1].passes[pass], &too_long));
+            }
+            points[t].passes[pass].seconds = NAN;
+            if (!too_long) {
+                LILAC_TRY(lilac_bench_attention(session->context, &config, &points[t].passes[pass]));
+            }
+        }
+    }
+    return LILAC_OK;
+}
+
+static lilac_status measure(lilac_session *session, const bench_settings *settings, results *r) {
+    uint64_t done = 0;
+    const double peak = lilac_bench_peak_f32(session->context).all;
+    for (size_t s = 0; s < r->sizes.count; s++) {
+        for (size_t c = 0; c < 2 * KINDS; c++) {
+            const size_t size = (size_t)r->sizes.item[s];
+            const lilac_bench_attention_config shape = {.kind = (lilac_bench_attention_kind)(c % KINDS),
+                                                        .causal = c / KINDS == 1,
+                                                        .batch = (size_t)settings->batch,
+                                                        .heads = (size_t)settings->heads,
+                                                        .key_size = size,
+                                                        .value_size = size};
+            LILAC_TRY(measure_curve(session, settings, r, &shape, curve(r, s, c / KINDS, c % KINDS), &done));
+        }
+    }
+    /* What slowed one of the two down must not make the shares look better. */
+    r->peak = fmax(peak, lilac_bench_peak_f32(session->context).all);
+    return LILAC_OK;
+}
+
+/* ---- What follows from the figures ---- */
+
+static double rate(const lilac_bench_attention_figures *figures) {
+    return 1e-9 * figures->operations / figures->seconds;
+}
+
+/* The power of N that time grows with: the slope of the straight line that fits log time against log N best. */
+static double fit_exponent(const lilac_sizes *tokens, const point *points, size_t pass) {
+    double count = 0.0, sum_x = 0.0, sum_y = 0.0, sum_xx = 0.0, sum_xy = 0.0;
+    for (size_t t = 0; t < tokens->count; t++) {
+        const double seconds = points[t].passes[pass].seconds;
+        if (tokens->item[t] >= SHORTEST_FITTED && !isnan(seconds)) {
+            /* Counted from the shortest length, so that equal lengths give exactly 0. */
+            const double x = log((double)tokens->item[t] / SHORTEST_FITTED), y = log(seconds);
+            count += 1.0;
+            sum_x += x;
+            sum_y += y;
+            sum_xx += x * x;
+            sum_xy += x * y;
+        }
+    }
+    const double spread = count * sum_xx - sum_x * sum_x;
+    return spread > 1e-9 * count * sum_xx ? (count * sum_xy - sum_x * sum_y) / spread : NAN;
+}
+
+/* The length from which on linear attention was faster wherever both were timed; 0: never. */
+static int find_overtaking(const results *r, size_t size, size_t causal, size_t pass) {
+    const point *linear = curve(r, size, causal, LILAC_BENCH_LINEAR);
+    const point *softmax = curve(r, size, causal, LILAC_BENCH_SOFTMAX);
+    int from = 0;
+    for (size_t t = 0; t < r->tokens.count; t++) {
+        if (isnan(softmax[t].passes[pass].seconds)) {
+            continue;
+        }
+        if (linear[t].passes[pass].seconds >= softmax[t].passes[pass].seconds) {
+            from = 0;
+        } else if (from == 0) {
+            from = r->tokens.item[t];
+        }
+    }
+    return from;
+}
+
+/* ---- Printing ---- */
+
+static void number_cell(lilac_table *table, int decimals, const char *unit, double value) {
+    if (isnan(value)) {
+        lilac_table_cell(table, "-");
+    } else {
+        lilac_table_cell(table, "%.*f%s", decimals, value, unit);
+    }
+}
+
+static void add_point(lilac_table *table, const point *p, double peak) {
+    const lilac_bench_attention_figures *forward = &p->passes[FORWARD], *both = &p->passes[FORWARD_BACKWARD];
+    number_cell(table, 3, "", 1e3 * forward->seconds);
+    number_cell(table, 1, "", rate(forward));
+    number_cell(table, 0, " %", 100.0 * rate(forward) / peak);
+    number_cell(table, 3, "", 1e3 * both->seconds);
+    number_cell(table, 0, " %", 100.0 * rate(both) / peak);
+    number_cell(table, 3, "", 1e3 * p->passes[FORWARD_BF16].seconds);
+    number_cell(table, 0, "", isnan(forward->seconds) ? NAN : 1e-3 * (double)forward->extra_bytes);
+    number_cell(table, 0, "", isnan(both->seconds) ? NAN : 1e-3 * (double)both->extra_bytes);
+}
+
+static lilac_status print_points(lilac_session *session, const results *r) {
+    static const char *const head[] = {"attention", "D",       "N",       "forward ms", "GFLOP/s", "of peak",
+                                       "both ms",   "of peak", "bf16 ms", "forward KB", "both KB"};
+    lilac_table *table = lilac_table_create("lrrrrrrrrrr");
+    for (size_t i = 0; i < LILAC_COUNT(head); i++) {
+        lilac_table_cell(table, "%s", head[i]);
+    }
+    for (size_t c = 0; c < r->sizes.count * 2 * KINDS; c++) {
+        const size_t s = c / (2 * KINDS), causal = c / KINDS % 2, kind = c % KINDS;
+        lilac_table_rule(table);
+        for (size_t t = 0; t < r->tokens.count; t++) {
+            lilac_table_cell(table, "%s, %s", kind_names[kind], causal ? "causal" : "full");
+            lilac_table_cell(table, "%d", r->sizes.item[s]);
+            lilac_table_cell(table, "%d", r->tokens.item[t]);
+            add_point(table, &curve(r, s, causal, kind)[t], r->peak);
+        }
+    }
+    return lilac_session_print_table(session, LILAC_OK, table);
+}
+
+static lilac_status print_growth(lilac_session *session, const results *r) {
+    static const char *const head[] = {"D", "form", "pass", "linear ~ N^", "softmax ~ N^", "linear faster from"};
+    lilac_table *table = lilac_table_create("rllrrr");
+    for (size_t i = 0; i < LILAC_COUNT(head); i++) {
+        lilac_table_cell(table, "%s", head[i]);
+    }
+    lilac_table_rule(table);
+    for (size_t c = 0; c < r->sizes.count * 2 * PASSES; c++) {
+        const size_t s = c / (2 * PASSES), causal = c / PASSES % 2, pass = c % PASSES;
+        const int from = find_overtaking(r, s, causal, pass);
+        lilac_table_cell(table, "%d", r->sizes.item[s]);
+        lilac_table_cell(table, causal ? "causal" : "full");
+        lilac_table_cell(table, "%s", pass_names[pass]);
+        number_cell(table, 2, "", fit_exponent(&r->tokens, curve(r, s, causal, LILAC_BENCH_LINEAR), pass));
+        number_cell(table, 2, "", fit_exponent(&r->tokens, curve(r, s, causal, LILAC_BENCH_SOFTMAX), pass));
+        lilac_table_cell(table, from == 0 ? "beyond" : "N = %d", from);
+    }
+    return lilac_session_print_table(session, LILAC_OK, table);
+}
+
+/* ---- Files ---- */
+
+static void add_json_points(lilac_json *json, cJSON *array, const results *r, size_t s, size_t causal, size_t kind) {
+    const point *points = curve(r, s, causal, kind);
+    for (size_t t = 0; t < r->tokens.count; t++) {
+        cJSON *object = lilac_json_object(json, array, NULL);
+        lilac_json_string(json, object, "kind", kind_names[kind]);
+        lilac_json_string(json, object, "form", causal ? "causal" : "full");
+        lilac_json_whole(json, object, "size", (uint64_t)r->sizes.item[s]);
+        lilac_json_whole(json, object, "tokens", (uint64_t)r->tokens.item[t]);
+        for (size_t pass = 0; pass < PASSES; pass++) {
+            const lilac_bench_attention_figures *figures = &points[t].passes[pass];
+            if (!isnan(figures->seconds)) {
+                cJSON *values = lilac_json_object(json, object, pass_keys[pass]);
+                lilac_json_number(json, values, "milliseconds", 1e3 * figures->seconds);
+                lilac_json_number(json, values, "gflops", rate(figures));
+                lilac_json_number(json, values, "share_of_peak", rate(figures) / r->peak);
+                lilac_json_whole(json, values, "extra_bytes", figures->extra_bytes);
+            }
+        }
+    }
+}
+
+static void add_json_growth(lilac_json *json, cJSON *array, const results *r, size_t s, size_t causal) {
+    for (size_t pass = 0; pass < PASSES; pass++) {
+        const int from = find_overtaking(r, s, causal, pass);
+        cJSON *object = lilac_json_object(json, array, NULL);
+        lilac_json_whole(json, object, "size", (uint64_t)r->sizes.item[s]);
+        lilac_json_string(json, object, "form", causal ? "causal" : "full");
+        lilac_json_string(json, object, "pass", pass_keys[pass]);
+        for (size_t kind = 0; kind < KINDS; kind++) {
+            char name[32];
+            snprintf(name, sizeof name, "%s_exponent", kind_names[kind]);
+            lilac_json_number(json, object, name, fit_exponent(&r->tokens, curve(r, s, causal, kind), pass));
+        }
+        lilac_json_number(json, object, "linear_faster_from", from == 0 ? NAN : from);
+    }
+}
+
+static lilac_status write_json(lilac_session *session, const bench_settings *settings, const results *r) {
+    lilac_json json = lilac_json_begin();
+    lilac_json_string(&json, json.root, "cpu", lilac_cpu_level_name(lilac_context_cpu_level(session->context)));
+    lilac_json_whole(&json, json.root, "threads", (uint64_t)lilac_context_threads(session->context));
+    lilac_json_number(&json, json.root, "peak_gflops", r->peak);
+    lilac_json_whole(&json, json.root, "batch", (uint64_t)settings->batch);
+    lilac_json_whole(&json, json.root, "heads", (uint64_t)settings->heads);
+    cJSON *points = lilac_json_array(&json, json.root, "points");
+    cJSON *growth = lilac_json_array(&json, json.root, "growth");
+    for (size_t s = 0; s < r->sizes.count; s++) {
+        for (size_t c = 0; c < 2 * KINDS; c++) {
+            add_json_points(&json, points, r, s, c / KINDS, c % KINDS);
+        }
+        add_json_growth(&json, growth, r, s, 0);
+        add_json_growth(&json, growth, r, s, 1);
+    }
+    const lilac_status status = lilac_json_write(session->context, &json, settings->json);
+    lilac_json_end(&json);
+    return status;
+}
+
+/* One of the two panels; a curve of which nothing was timed is left out. */
+static void write_panel(FILE *script, const results *r, size_t pass) {
+    const size_t curves = r->sizes.count * 2 * KINDS;
+    fprintf(script, "set title '%s'\n", pass_names[pass]);
+    for (size_t c = 0; c < curves; c++) {
+        fprintf(script, "$curve%zu << END\n", c);
+        for (size_t t = 0; t < r->tokens.count; t++) {
+            const double seconds = r->points[c * r->tokens.count + t].passes[pass].seconds;
+            if (!isnan(seconds)) {
+                fprintf(script, "%d %.3g\n", r->tokens.item[t], 1e3 * seconds);
+            }
+        }
+        fputs("END\n", script);
+    }
+    const char *separator = "plot ";
+    for (size_t c = 0; c < curves; c++) {
+        /* What was timed of a curve begins at its first length. */
+        if (!isnan(r->points[c * r->tokens.count].passes[pass].seconds)) {
+            fprintf(script, "%s$curve%zu with linespoints title '%s, %s, D = %d'", separator, c, kind_names[c % KINDS],
+                    c / KINDS % 2 ? "causal" : "full", r->sizes.item[c / (2 * KINDS)]);
+            separator = ", ";
+        }
+    }
+    fputc('\n', script);
+}
+
+static lilac_status write_plot(lilac_session *session, const bench_settings *settings, const results *r) {
+    char *text = NULL;
+    size_t size = 0;
+    FILE *script = open_memstream(&text, &size);
+    if (script == NULL) {
+        return lilac_fail_memory(session->context, "drawing a figure", size);
+    }
+    fputs("set terminal svg size 1200,600 background rgb 'white'\n"
+          "set multiplot layout 1,2\n"
+          "set logscale xy\n"
+          "set key left top\n"
+          "set xlabel 'N'\n"
+          "set ylabel 'milliseconds'\n",
+          script);
+    write_panel(script, r, FORWARD);
+    write_panel(script, r, FORWARD_BACKWARD);
+    fputs("unset multiplot\n", script);
+    const lilac_status status = fclose(script) != 0 ? lilac_fail_memory(session->context, "drawing a figure", size)
+                                                    : lilac_gnuplot_run(session->context, text, settings->plot);
+    free(text);
+    return status;
+}
+
+/* Finds out before the long work whether its results can be saved. */
+static lilac_status check_outputs(lilac_session *session, const bench_settings *settings) {
+    if (settings->json != NULL) {
+        LILAC_TRY(lilac_session_check_output(session, settings->json));
+    }
+    if (settings->plot != NULL) {
+        LILAC_TRY(lilac_gnuplot_check(session->context));
+        LILAC_TRY(lilac_session_check_output(session, settings->plot));
+    }
+    return LILAC_OK;
+}
+
+static lilac_status report(lilac_session *session, const bench_settings *settings, const results *r) {
+    LILAC_TRY(print_points(session, r));
+    putchar('\n');
+    LILAC_TRY(print_growth(session, r));
+    const int threads = lilac_context_threads(session->context);
+    printf("\nPeak of %d thread%s: %.1f GFLOP/s in f32\n", threads, threads == 1 ? "" : "s", r->peak);
+    if (settings->json != NULL) {
+        LILAC_TRY(write_json(session, settings, r));
+        printf("Saved %s\n", settings->json);
+    }
+    if (settings->plot != NULL) {
+        LILAC_TRY(write_plot(session, settings, r));
+        printf("Saved %s\n", settings->plot);
+    }
+    return LILAC_OK;
+}
+
+static lilac_status run(lilac_session *session, const void *values) {
+    const bench_settings *settings = values;
+    LILAC_TRY(check_outputs(session, settings));
+    results r = {.tokens = settings->tokens, .sizes = settings->sizes};
+    qsort(r.tokens.item, r.tokens.count, sizeof r.tokens.item[0], compare_ints);
+    const size_t count = r.sizes.count * 2 * KINDS * r.tokens.count;
+    r.points = calloc(count, sizeof *r.points);
+    if (r.points == NULL) {
+        return lilac_fail_memory(session->context, "the figures", count * sizeof *r.points);
+    }
+    lilac_status status = measure(session, settings, &r);
+    if (status == LILAC_OK) {
+        status = report(session, settings, &r);
+    }
+    free(r.points);
+    return status;
+}
+
+const lilac_command lilac_command_bench_attention = {
+    .name = "bench attention",
+    .summary = "time linear and softmax attention over growing sequences",
+    .description =
+        "Times attention on random inputs: the forward pass, the forward and the backward pass together (both), and "
+        "the forward pass of bf16 inputs; full and causal. Times are those of the fastest run. GFLOP/s count what the "
+        "maths asks for, with half of the pairs in causal softmax; their share is of the peak that the same "
+        "threads reach with nothing but multiplications and additions in registers. KB (1000 bytes) is memory beside "
+        "inputs, outputs and gradients. Then follow the power of N that time grows with, fitted over N >= 1024, and "
+        "the length from which on linear attention is faster, or 'beyond'.",
+    .example = "lilac bench attention\n"
+               "lilac bench attention --tokens 1024,4096 --size 32,64,128 --plot time.svg\n",
+    .options = options,
+    .option_count = LILAC_COUNT(options),
+    .settings_size = sizeof(bench_settings),
+    .takes = LILAC_TAKES_COMPUTE,
+    .run = run,
+};
