@@ -36,7 +36,8 @@ static void fill_table(lilac_kernel_table *table, lilac_cpu_level level) {
 }
 
 static void fill_tables(void) {
-    for (int level = 0; level < LEVELS; level++) {
+    /* Also the functions that fill a table in are compiled for its level: none above the machine's may be called. */
+    for (int level = 0; level <= (int)lilac_cpu_level_detect(); level++) {
         fill_table(&tables[level], (lilac_cpu_level)level);
     }
 }
