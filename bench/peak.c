@@ -111,7 +111,15 @@ static lilac_status measure_all(lilac_context *context, const void *memory, lila
 }
 
 lilac_peak_rate lilac_bench_peak_f32(lilac_context *context) {
-    return measure_arithmetic(context, loops_for(lilac_context_cpu_level(context)).f32);
+    const lilac_peak_loop loop = loops_for(lilac_context_cpu_level(context)).f32;
+    lilac_peak_rate best = {0.0, 0.0};
+    /* A busy machine may not leave all processors free at once for a while; shares of too low a peak mean nothing. */
+    for (int attempt = 0; attempt < 4; attempt++) {
+        const lilac_peak_rate rate = measure_arithmetic(context, loop);
+        best.one = fmax(best.one, rate.one);
+        best.all = fmax(best.all, rate.all);
+    }
+    return best;
 }
 
 lilac_status lilac_bench_peak(lilac_context *context, lilac_peak_figures *out) {

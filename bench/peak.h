@@ -24,7 +24,7 @@ typedef struct lilac_peak_figures {
                                                     have a part each */
 } lilac_peak_figures;
 
-/* Measures f32 alone, in half a second: what shares of the peak are taken of. */
+/* Measures f32 alone, in two seconds: what shares of the peak are taken of. */
 lilac_peak_rate lilac_bench_peak_f32(lilac_context *context);
 
 /* Measures for some seconds; the best of several runs counts. Errors: MEMORY (512 MiB are needed), CANCELLED. */
