@@ -126,17 +126,15 @@ static void look_back(const backward_call *call, size_t b, size_t h, size_t firs
     }
     const size_t next = first - plan->chunk;
     chunk->ahead_rows = plan->chunk;
+    lilac_linear_attention_ahead *ahead = chunk->ahead;
     if (chunk->queries > 0) {
-        chunk->ahead[0] = lilac_linear_attention_ahead_of(&tensors->query, b, h, next, D);
-        chunk->ahead[1] = lilac_linear_attention_ahead_of(&tensors->output, b, h, next, M);
-        chunk->ahead[2] = lilac_linear_attention_ahead_of(&tensors->output_gradient, b, h, next, M);
-        chunk->ahead[7] = lilac_linear_attention_written_ahead(&tensors->query_gradient, b, h, next, D);
+        *ahead++ = lilac_linear_attention_ahead_of(&tensors->query, b, h, next, D);
+        *ahead++ = lilac_linear_attention_ahead_of(&tensors->output, b, h, next, M);
+        *ahead++ = lilac_linear_attention_ahead_of(&tensors->output_gradient, b, h, next, M);
     }
     if (chunk->keys > 0) {
-        chunk->ahead[3] = lilac_linear_attention_ahead_of(&tensors->key, b, h, next, D);
-        chunk->ahead[4] = lilac_linear_attention_ahead_of(&tensors->value, b, h, next, M);
-        chunk->ahead[5] = lilac_linear_attention_written_ahead(&tensors->key_gradient, b, h, next, D);
-        chunk->ahead[6] = lilac_linear_attention_written_ahead(&tensors->value_gradient, b, h, next, M);
+        *ahead++ = lilac_linear_attention_ahead_of(&tensors->key, b, h, next, D);
+        *ahead++ = lilac_linear_attention_ahead_of(&tensors->value, b, h, next, M);
     }
 }
 

@@ -83,13 +83,14 @@ static void look_ahead(const forward_call *call, size_t b, size_t h, size_t firs
     const lilac_linear_attention_forward_tensors *tensors = call->tensors;
     const size_t next = first + plan->chunk, D = plan->config->shape.key_size;
     chunk->ahead_rows = lilac_linear_attention_rows_below(plan, plan->config->shape.queries, next);
-    if (chunk->ahead_rows > 0) {
-        chunk->ahead[0] = lilac_linear_attention_ahead_of(&tensors->query, b, h, next, D);
-        chunk->ahead[3] = lilac_linear_attention_written_ahead(&tensors->output, b, h, next, plan->head.values);
+    if (chunk->ahead_rows == 0) {
+        return;
     }
-    if (chunk->ahead_rows > 0 && plan->config->causal) {
-        chunk->ahead[1] = lilac_linear_attention_ahead_of(&tensors->key, b, h, next, D);
-        chunk->ahead[2] = lilac_linear_attention_ahead_of(&tensors->value, b, h, next, plan->head.values);
+    chunk->ahead[0] = lilac_linear_attention_ahead_of(&tensors->query, b, h, next, D);
+    chunk->ahead[1] = lilac_linear_attention_written_ahead(&tensors->output, b, h, next, plan->head.values);
+    if (plan->config->causal) {
+        chunk->ahead[2] = lilac_linear_attention_ahead_of(&tensors->key, b, h, next, D);
+        chunk->ahead[3] = lilac_linear_attention_ahead_of(&tensors->value, b, h, next, plan->head.values);
     }
 }
 

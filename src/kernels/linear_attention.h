@@ -52,7 +52,7 @@ typedef struct lilac_linear_attention_ahead {
     size_t stride, bytes;
 } lilac_linear_attention_ahead;
 
-enum { LILAC_LINEAR_ATTENTION_AHEAD = 8 };
+enum { LILAC_LINEAR_ATTENTION_AHEAD = 9 };
 
 typedef struct lilac_linear_attention_chunk {
     bool causal;

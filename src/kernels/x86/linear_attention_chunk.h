@@ -9,32 +9,11 @@
 
 #include "kernels/x86/linear_attention_tiles.h"
 
-/* Tokens of a chunk: more make larger products and fewer states, but cost more within the chunk. A multiple of
- * VECTOR_LANES.
- */
-enum { CHUNK = 32 };
-
 /*
- * Fetches the rows the next chunk is made of into the second-level cache, a few at a time between register tiles: in
- * one go they would be more than the cpu can wait for at once.
+ * Tokens of a chunk: more make larger products and fewer states, but cost more within the chunk. The forward pass goes
+ * through it in halves, the state after the first half being made in passing.
  */
-typedef struct fetcher {
-    const lilac_linear_attention_chunk *chunk;
-    size_t row;
-    size_t step; /* rows each time */
-} fetcher;
-
-ALWAYS_INLINE void fetch_some(fetcher *ahead) {
-    const size_t end = lilac_size_min(ahead->chunk->ahead_rows, ahead->row + ahead->step);
-    for (; ahead->row < end; ahead->row++) {
-        for (size_t i = 0; i < LILAC_LINEAR_ATTENTION_AHEAD; i++) {
-            const lilac_linear_attention_ahead *rows = &ahead->chunk->ahead[i];
-            for (size_t byte = 0; byte < rows->bytes; byte += LILAC_ALIGNMENT) {
-                __builtin_prefetch((const char *)rows->data + ahead->row * rows->stride + byte, 0, 2);
-            }
-        }
-    }
-}
+enum { CHUNK = 32, HALF = CHUNK / 2 };
 
 /* A packed chunk, cut from the scratch. Padded sizes of rows: Cp and Mp. */
 typedef struct packed_chunk {
@@ -42,6 +21,7 @@ typedef struct packed_chunk {
     float *q, *k, *v; /* Q and K (CHUNK x Cp), V (CHUNK x Mp) */
     float *kt, *vt;   /* K^T (Cp x CHUNK), V^T (Mp x CHUNK): until A and dA are there */
     float *dst;       /* dS^T (Mp x Cp), from then on, in the same place */
+    float *middle;    /* some columns of S after the first half (Cp x 2 vectors), and z then (Cp) */
     float *a, *da;    /* A and dA (CHUNK x CHUNK) */
     float *o;         /* the gradient of the numerator (CHUNK x Mp) */
     float *sums;      /* CHUNK x VECTOR_LANES: what adds up to d */
@@ -62,7 +42,9 @@ static size_t transposed_size(size_t Cp, size_t Mp) {
 static size_t scratch_size(const lilac_linear_attention_head *head) {
     const size_t Cp = lilac_round_up(head->features, LILAC_STATE_LANES);
     const size_t Mp = lilac_round_up(head->values, LILAC_STATE_LANES);
-    return sizeof(float) * (CHUNK * (2 * Cp + 2 * Mp + 2 * CHUNK + VECTOR_LANES + 2) + transposed_size(Cp, Mp));
+    const size_t middle = Cp * (TILE_VECTORS * VECTOR_LANES + 1);
+    return sizeof(float) *
+           (CHUNK * (2 * Cp + 2 * Mp + 2 * CHUNK + VECTOR_LANES + 2) + transposed_size(Cp, Mp) + middle);
 }
 
 static packed_chunk cut_scratch(const lilac_linear_attention_head *head, void *scratch, fetcher *ahead) {
@@ -83,6 +65,7 @@ static packed_chunk cut_scratch(const lilac_linear_attention_head *head, void *s
     p.sums = p.da + CHUNK * CHUNK;
     p.delta = p.sums + CHUNK * VECTOR_LANES;
     p.inverse = p.delta + CHUNK;
+    p.middle = p.inverse + CHUNK;
     return p;
 }
 
@@ -111,9 +94,9 @@ typedef struct product {
 } product;
 
 ALWAYS_INLINE void add_product_tile(const product *m, size_t row, size_t column, const float *from, float *to,
-                                    const int vectors) {
+                                    const int vectors, fetcher *ahead) {
     tile t = zero_tile();
-    multiply_tile(&t, m->depth, m->left, row, m->b + column, m->columns, vectors);
+    multiply_tile(&t, m->depth, m->left, row, m->b + column, m->columns, vectors, ahead, 2);
 #pragma GCC unroll 8
     for (size_t r = 0; r < TILE_ROWS; r++) {
 #pragma GCC unroll 2
@@ -130,14 +113,12 @@ static void add_product(const product *m, const float *from, float *to, fetcher 
     size_t column = 0;
     for (; column + TILE_VECTORS * VECTOR_LANES <= m->columns; column += TILE_VECTORS * VECTOR_LANES) {
         for (size_t row = 0; row < m->rows; row += TILE_ROWS) {
-            fetch_some(ahead);
-            add_product_tile(m, row, column, from, to, TILE_VECTORS);
+            add_product_tile(m, row, column, from, to, TILE_VECTORS, ahead);
         }
     }
     for (; column < m->columns; column += VECTOR_LANES) {
         for (size_t row = 0; row < m->rows; row += TILE_ROWS) {
-            fetch_some(ahead);
-            add_product_tile(m, row, column, from, to, 1);
+            add_product_tile(m, row, column, from, to, 1, ahead);
         }
     }
 }
@@ -165,7 +146,8 @@ static void add_packed_keys(const packed_chunk *p, size_t keys, bool transposed,
 
 static void state(const lilac_linear_attention_head *head, const lilac_linear_attention_chunk *chunk, bool transposed,
                   const float *from, float *to, void *scratch) {
-    fetcher ahead = {chunk, 0, 1};
+    fetcher ahead;
+    fetch_rows(&ahead, chunk);
     const packed_chunk p = cut_scratch(head, scratch, &ahead);
     pack_keys(head, chunk, &p);
     pack_values(head, chunk, &p);
@@ -187,44 +169,64 @@ typedef struct triangle {
     float *sums; /* CHUNK x VECTOR_LANES, or NULL */
 } triangle;
 
-ALWAYS_INLINE void triangle_tile(const triangle *m, size_t row, size_t column, const int vectors) {
+/* Finishes and stores a vector of row i from column `first` on. */
+ALWAYS_INLINE void store_triangle(const triangle *m, size_t i, size_t first, vector sum) {
+    const size_t seen = lilac_size_min(i + 1, m->keys);
+    const size_t lanes = seen > first ? lilac_size_min(seen - first, VECTOR_LANES) : 0;
+    const vector offset = m->offset == NULL ? vector_zero() : vector_set(m->offset[i]);
+    const vector x = vector_keep(lanes, vector_add(sum, offset));
+    vector_store(m->to + i * CHUNK + first, VECTOR_LANES, x);
+    if (m->sums != NULL) {
+        float *to = m->sums + i * VECTOR_LANES;
+        vector_store(to, VECTOR_LANES, vector_add(vector_load(to, VECTOR_LANES), x));
+    }
+}
+
+ALWAYS_INLINE void triangle_tile(const triangle *m, size_t row, size_t column, const int vectors, fetcher *ahead) {
     tile t = zero_tile();
-    multiply_tile(&t, m->depth, (left_factor){m->left, m->ld, 1}, row, m->transposed + column, CHUNK, vectors);
+    multiply_tile(&t, m->depth, (left_factor){m->left, m->ld, 1}, row, m->transposed + column, CHUNK, vectors, ahead,
+                  2);
 #pragma GCC unroll 8
     for (size_t r = 0; r < TILE_ROWS; r++) {
-        const size_t seen = lilac_size_min(row + r + 1, m->keys);
-        const vector offset = m->offset == NULL ? vector_zero() : vector_set(m->offset[row + r]);
 #pragma GCC unroll 2
         for (int v = 0; v < vectors; v++) {
-            const size_t first = column + (size_t)v * VECTOR_LANES;
-            const size_t lanes = seen > first ? lilac_size_min(seen - first, VECTOR_LANES) : 0;
-            const vector x = vector_keep(lanes, vector_add(t.sum[r][v], offset));
-            vector_store(m->to + (row + r) * CHUNK + first, VECTOR_LANES, x);
-            if (m->sums != NULL) {
-                float *sum = m->sums + (row + r) * VECTOR_LANES;
-                vector_store(sum, VECTOR_LANES, vector_add(vector_load(sum, VECTOR_LANES), x));
-            }
+            store_triangle(m, row + r, column + (size_t)v * VECTOR_LANES, t.sum[r][v]);
         }
+    }
+}
+
+/* The first 2 * TILE_ROWS rows, where that is the number of lanes. */
+ALWAYS_INLINE void triangle_corner(const triangle *m) {
+    tile t = zero_tile();
+    multiply_tall_tile(&t, m->depth, (left_factor){m->left, m->ld, 1}, 0, m->transposed, CHUNK);
+#pragma GCC unroll 8
+    for (size_t r = 0; r < TILE_ROWS; r++) {
+        store_triangle(m, r, 0, t.sum[r][0]);
+        store_triangle(m, TILE_ROWS + r, 0, t.sum[r][1]);
     }
 }
 
 static void multiply_triangle(const triangle *m, fetcher *ahead) {
-    for (size_t row = 0; row < m->queries; row += TILE_ROWS) {
+    size_t row = 0;
+    if (VECTOR_LANES == 2 * TILE_ROWS && m->queries > 0) {
+        triangle_corner(m);
+        row = 2 * TILE_ROWS;
+    }
+    for (; row < m->queries; row += TILE_ROWS) {
         const size_t seen = lilac_size_min(row + TILE_ROWS, m->keys);
-        fetch_some(ahead);
         for (size_t column = 0; column < seen; column += TILE_VECTORS * VECTOR_LANES) {
             if (seen - column > VECTOR_LANES) {
-                triangle_tile(m, row, column, TILE_VECTORS);
+                triangle_tile(m, row, column, TILE_VECTORS, ahead);
             } else {
-                triangle_tile(m, row, column, 1);
+                triangle_tile(m, row, column, 1, ahead);
             }
         }
     }
 }
 
-/* sums[i] = the products of q[i] and z, lane by lane. */
-static void multiply_queries(const packed_chunk *p, size_t queries, const float *z) {
-    for (size_t i = 0; i < queries; i++) {
+/* sums[i] = the products of q[i] and z, lane by lane, for rows begin .. end - 1. */
+static void multiply_queries(const packed_chunk *p, size_t begin, size_t end, const float *z) {
+    for (size_t i = begin; i < end; i++) {
         vector sum = vector_zero();
         for (size_t c = 0; c < p->Cp; c += VECTOR_LANES) {
             sum = vector_multiply_add(vector_load(p->q + i * p->Cp + c, VECTOR_LANES), vector_load(z + c, VECTOR_LANES),
@@ -234,9 +236,29 @@ static void multiply_queries(const packed_chunk *p, size_t queries, const float 
     }
 }
 
-static void finish_denominators(const packed_chunk *p, size_t queries, float epsilon, float *denominator) {
-    for (size_t i = 0; i < queries; i++) {
-        const float d = vector_reduce_add(vector_load(p->sums + i * VECTOR_LANES, VECTOR_LANES)) + epsilon;
+/* d of all rows, after A of each half: the keys of the first half are in z by the second. */
+static void make_denominators(const lilac_linear_attention_head *head, const lilac_linear_attention_chunk *chunk,
+                              const packed_chunk *p, const float *z, float *denominator) {
+    const size_t first = lilac_size_min(chunk->queries, HALF);
+    multiply_queries(p, 0, first, z);
+    if (chunk->queries > HALF) {
+        float *middle = p->middle + TILE_VECTORS * VECTOR_LANES * p->Cp;
+        add_rows(lilac_size_min(chunk->keys, HALF), p->Cp, p->k, NULL, z, middle);
+        multiply_queries(p, HALF, chunk->queries, middle);
+    }
+    for (size_t begin = 0; begin < chunk->queries && begin < chunk->keys; begin += HALF) {
+        const triangle scores = {.queries = lilac_size_min(chunk->queries - begin, HALF),
+                                 .keys = lilac_size_min(chunk->keys - begin, HALF),
+                                 .depth = head->features,
+                                 .left = p->q + begin * p->Cp,
+                                 .ld = p->Cp,
+                                 .transposed = p->kt + begin,
+                                 .to = p->a + begin * CHUNK,
+                                 .sums = p->sums + begin * VECTOR_LANES};
+        multiply_triangle(&scores, p->ahead);
+    }
+    for (size_t i = 0; i < chunk->queries; i++) {
+        const float d = vector_reduce_add(vector_load(p->sums + i * VECTOR_LANES, VECTOR_LANES)) + head->epsilon;
         p->inverse[i] = 1.0f / d;
         if (denominator != NULL) {
             denominator[i] = d;
@@ -244,16 +266,25 @@ static void finish_denominators(const packed_chunk *p, size_t queries, float eps
     }
 }
 
-/* A product of two terms whose rows go to the caller: left1 * b1 + left2 * b2; the second within the chunk. */
-ALWAYS_INLINE void output_tile(const lilac_linear_attention_head *head, const lilac_linear_attention_chunk *chunk,
-                               const packed_chunk *p, const float *state_before,
-                               const lilac_linear_attention_outputs *outputs, size_t row, size_t column,
+/* What the output tiles of some columns have in common. */
+typedef struct output_columns {
+    const lilac_linear_attention_head *head;
+    const lilac_linear_attention_chunk *chunk;
+    const packed_chunk *p;
+    const lilac_linear_attention_outputs *outputs;
+    size_t column;
+} output_columns;
+
+/* Rows of (Q S + A V) / d, S being that before the half that starts at `begin`: its columns, ld apart. */
+ALWAYS_INLINE void output_tile(const output_columns *m, size_t begin, size_t row, const float *state_columns, size_t ld,
                                const int vectors) {
+    const packed_chunk *p = m->p;
+    const size_t keys = m->chunk->keys;
     tile t = zero_tile();
-    multiply_tile(&t, head->features, (left_factor){p->q, p->Cp, 1}, row, state_before + column, p->Mp, vectors);
-    if (chunk->causal) {
-        const size_t seen = lilac_size_min(row + TILE_ROWS, chunk->keys);
-        multiply_tile(&t, seen, (left_factor){p->a, CHUNK, 1}, row, p->v + column, p->Mp, vectors);
+    multiply_tile(&t, m->head->features, (left_factor){p->q, p->Cp, 1}, row, state_columns, ld, vectors, p->ahead, 2);
+    if (keys > begin) {
+        multiply_tile(&t, lilac_size_min(row + TILE_ROWS, keys) - begin, (left_factor){p->a, CHUNK, 1}, row,
+                      p->v + begin * p->Mp + m->column, p->Mp, vectors, p->ahead, 2);
     }
 #pragma GCC unroll 8
     for (size_t r = 0; r < TILE_ROWS; r++) {
@@ -262,58 +293,93 @@ ALWAYS_INLINE void output_tile(const lilac_linear_attention_head *head, const li
             t.sum[r][v] = vector_multiply(t.sum[r][v], vector_set(p->inverse[row + r]));
         }
     }
-    store_tile(&t, outputs->out + row * outputs->stride + column, outputs->stride, chunk->queries - row,
-               head->values - column, vectors);
+    store_tile(&t, m->outputs->out + row * m->outputs->stride + m->column, m->outputs->stride, m->chunk->queries - row,
+               m->head->values - m->column, vectors);
 }
 
-ALWAYS_INLINE void output_columns(const lilac_linear_attention_head *head, const lilac_linear_attention_chunk *chunk,
-                                  const packed_chunk *p, const float *state_before, float *next,
-                                  const lilac_linear_attention_outputs *outputs, size_t column, const int vectors) {
-    for (size_t row = 0; row < chunk->queries; row += TILE_ROWS) {
-        fetch_some(p->ahead);
-        output_tile(head, chunk, p, state_before, outputs, row, column, vectors);
+/* Some columns of S after the first half, to p->middle, and after the chunk, unless next is NULL. */
+ALWAYS_INLINE void middle_tile(const output_columns *m, size_t row, const float *state_before, float *next,
+                               const int vectors) {
+    const packed_chunk *p = m->p;
+    const size_t first = lilac_size_min(m->chunk->keys, HALF), rest = m->chunk->keys - first;
+    const float *v = p->v + m->column;
+    tile t = zero_tile();
+    multiply_tile(&t, first, (left_factor){p->k, 1, p->Cp}, row, v, p->Mp, vectors, p->ahead, 2);
+#pragma GCC unroll 8
+    for (size_t r = 0; r < TILE_ROWS; r++) {
+#pragma GCC unroll 2
+        for (int i = 0; i < vectors; i++) {
+            const vector before =
+                vector_load(state_before + (row + r) * p->Mp + m->column + i * VECTOR_LANES, VECTOR_LANES);
+            vector_store(p->middle + ((row + r) * TILE_VECTORS + i) * VECTOR_LANES, VECTOR_LANES,
+                         vector_add(before, t.sum[r][i]));
+        }
     }
-    /* The state's columns are at hand now. */
-    const product sum = {p->Cp, p->Mp, chunk->keys, {p->k, 1, p->Cp}, p->v};
-    for (size_t row = 0; next != NULL && row < p->Cp; row += TILE_ROWS) {
-        fetch_some(p->ahead);
-        add_product_tile(&sum, row, column, state_before, next, vectors);
+    if (next == NULL) {
+        return;
+    }
+    multiply_tile(&t, rest, (left_factor){p->k + HALF * p->Cp, 1, p->Cp}, row, v + HALF * p->Mp, p->Mp, vectors,
+                  p->ahead, 2);
+#pragma GCC unroll 8
+    for (size_t r = 0; r < TILE_ROWS; r++) {
+#pragma GCC unroll 2
+        for (int i = 0; i < vectors; i++) {
+            const size_t place = (row + r) * p->Mp + m->column + (size_t)i * VECTOR_LANES;
+            vector_store(next + place, VECTOR_LANES,
+                         vector_add(vector_load(state_before + place, VECTOR_LANES), t.sum[r][i]));
+        }
     }
 }
 
-/* The outputs and, unless next is NULL, S after the chunk. */
-static void multiply_outputs(const lilac_linear_attention_head *head, const lilac_linear_attention_chunk *chunk,
-                             const packed_chunk *p, const float *state_before, float *next,
-                             const lilac_linear_attention_outputs *outputs) {
-    size_t column = 0;
-    for (; column + TILE_VECTORS * VECTOR_LANES <= p->Mp; column += TILE_VECTORS * VECTOR_LANES) {
-        output_columns(head, chunk, p, state_before, next, outputs, column, TILE_VECTORS);
-    }
-    for (; column < p->Mp; column += VECTOR_LANES) {
-        output_columns(head, chunk, p, state_before, next, outputs, column, 1);
+ALWAYS_INLINE void multiply_columns(const output_columns *m, const float *state_before, float *next,
+                                    const int vectors) {
+    const packed_chunk *p = m->p;
+    const size_t queries = m->chunk->queries;
+    const float *state_columns = state_before + m->column;
+    size_t ld = p->Mp;
+    for (size_t begin = 0; begin < CHUNK; begin += HALF) {
+        if (begin > 0 && m->chunk->keys > 0 && (next != NULL || queries > HALF)) {
+            for (size_t row = 0; row < p->Cp; row += TILE_ROWS) {
+                middle_tile(m, row, state_before, next, vectors);
+            }
+            state_columns = p->middle;
+            ld = TILE_VECTORS * VECTOR_LANES;
+        }
+        for (size_t row = begin; row < queries && row < begin + HALF; row += TILE_ROWS) {
+            output_tile(m, begin, row, state_columns, ld, vectors);
+        }
     }
 }
 
 static void forward(const lilac_linear_attention_head *head, const lilac_linear_attention_chunk *chunk,
                     const float *state_before, float *next, const lilac_linear_attention_outputs *outputs,
                     void *scratch) {
-    fetcher ahead = {chunk, 0, 1};
+    fetcher ahead;
+    fetch_rows(&ahead, chunk);
     packed_chunk p = cut_scratch(head, scratch, &ahead);
+    const size_t z = p.Cp * p.Mp;
     pack_queries(head, chunk, &p);
-    multiply_queries(&p, chunk->queries, state_before + p.Cp * p.Mp);
     if (chunk->keys > 0) {
         pack_keys(head, chunk, &p);
         transpose(lilac_round_up(chunk->keys, VECTOR_LANES), p.Cp, p.k, p.Cp, p.kt, CHUNK);
-        const triangle scores = {chunk->queries, chunk->keys, head->features, p.q, p.Cp, p.kt, NULL, p.a, p.sums};
-        multiply_triangle(&scores, &ahead);
+    }
+    make_denominators(head, chunk, &p, state_before + z, outputs->denominator);
+    if (chunk->keys > 0) {
         /* In place of K^T: less to go through the first-level cache. */
         p.v = p.kt;
         pack_values(head, chunk, &p);
     }
-    finish_denominators(&p, chunk->queries, head->epsilon, outputs->denominator);
-    multiply_outputs(head, chunk, &p, state_before, next, outputs);
+    output_columns columns = {head, chunk, &p, outputs, 0};
+    for (; columns.column + TILE_VECTORS * VECTOR_LANES <= p.Mp; columns.column += TILE_VECTORS * VECTOR_LANES) {
+        multiply_columns(&columns, state_before, next, TILE_VECTORS);
+    }
+    for (; columns.column < p.Mp; columns.column += VECTOR_LANES) {
+        multiply_columns(&columns, state_before, next, 1);
+    }
     if (next != NULL) {
-        const size_t z = p.Cp * p.Mp;
+        if (chunk->keys == 0 && next != state_before) {
+            memcpy(next, state_before, z * sizeof *next);
+        }
         add_rows(chunk->keys, p.Cp, p.k, NULL, state_before + z, next + z);
     }
 }

@@ -47,7 +47,8 @@ static void add_packed_queries(const packed_chunk *p, size_t queries, const floa
 static void state_gradient(const lilac_linear_attention_head *head, const lilac_linear_attention_chunk *chunk,
                            const lilac_linear_attention_output_gradients *outputs, const float *from, float *to,
                            void *scratch) {
-    fetcher ahead = {chunk, 0, 1};
+    fetcher ahead;
+    fetch_rows(&ahead, chunk);
     const packed_chunk p = cut_scratch(head, scratch, &ahead);
     pack_queries(head, chunk, &p);
     pack_output_gradients(head, chunk, outputs, &p);
@@ -74,7 +75,7 @@ typedef struct gradient_rows {
     size_t stride;
 } gradient_rows;
 
-ALWAYS_INLINE void gradient_tile(const gradient_rows *m, size_t row, size_t column, const int vectors) {
+ALWAYS_INLINE void gradient_tile(const gradient_rows *m, size_t row, size_t column, const int vectors, fetcher *ahead) {
     tile t = zero_tile();
     if (m->start != NULL) {
 #pragma GCC unroll 8
@@ -86,13 +87,13 @@ ALWAYS_INLINE void gradient_tile(const gradient_rows *m, size_t row, size_t colu
             }
         }
     }
-    multiply_tile(&t, m->depth, (left_factor){m->left1, m->ld1, 1}, row, m->b1 + column, m->ld, vectors);
+    multiply_tile(&t, m->depth, (left_factor){m->left1, m->ld1, 1}, row, m->b1 + column, m->ld, vectors, ahead, 2);
     if (m->causal && m->of_queries) {
         const size_t seen = lilac_size_min(row + TILE_ROWS, m->depth2);
-        multiply_tile(&t, seen, (left_factor){m->left2, CHUNK, 1}, row, m->b2 + column, m->ld, vectors);
+        multiply_tile(&t, seen, (left_factor){m->left2, CHUNK, 1}, row, m->b2 + column, m->ld, vectors, ahead, 2);
     } else if (m->causal) {
         multiply_tile(&t, m->depth2 - row, (left_factor){m->left2 + row * CHUNK, 1, CHUNK}, row,
-                      m->b2 + row * m->ld + column, m->ld, vectors);
+                      m->b2 + row * m->ld + column, m->ld, vectors, ahead, 2);
     }
     if (m->mapped != NULL) {
         /* phi' is 1 above 0, where phi > 1, and phi = exp(x) below. */
@@ -113,14 +114,12 @@ static void multiply_gradients(const gradient_rows *m, fetcher *ahead) {
     size_t column = 0;
     for (; column + TILE_VECTORS * VECTOR_LANES <= m->ld; column += TILE_VECTORS * VECTOR_LANES) {
         for (size_t row = 0; row < m->rows; row += TILE_ROWS) {
-            fetch_some(ahead);
-            gradient_tile(m, row, column, TILE_VECTORS);
+            gradient_tile(m, row, column, TILE_VECTORS, ahead);
         }
     }
     for (; column < m->columns; column += VECTOR_LANES) {
         for (size_t row = 0; row < m->rows; row += TILE_ROWS) {
-            fetch_some(ahead);
-            gradient_tile(m, row, column, 1);
+            gradient_tile(m, row, column, 1, ahead);
         }
     }
 }
@@ -199,7 +198,8 @@ static void backward(const lilac_linear_attention_head *head, const lilac_linear
                      const lilac_linear_attention_output_gradients *outputs, const float *state_before,
                      const float *gradient, float *previous, const lilac_linear_attention_gradients *gradients,
                      void *scratch) {
-    fetcher ahead = {chunk, 0, 1};
+    fetcher ahead;
+    fetch_rows(&ahead, chunk);
     const packed_chunk p = cut_scratch(head, scratch, &ahead);
     if (chunk->keys > 0) {
         pack_keys(head, chunk, &p);

@@ -106,26 +106,93 @@ typedef struct tile {
     vector sum[TILE_ROWS][TILE_VECTORS];
 } tile;
 
+enum { FETCH_BYTES = 256, FETCH_STREAMS = 32, FETCH_EVERY = 16 };
+
+/*
+ * Fetches the rows the next chunk is made of into the second-level cache, a few lines every FETCH_EVERY steps of a
+ * product: many at once would keep the product's own operands waiting. Rows are cut into pieces of FETCH_BYTES; a
+ * stream is one piece of each row.
+ */
+typedef struct fetcher {
+    struct {
+        const char *next;
+        size_t stride;
+    } streams[FETCH_STREAMS];
+    size_t count, stream; /* of streams, and which is next */
+    size_t pieces;        /* still to fetch */
+} fetcher;
+
+static void fetch_rows(fetcher *f, const lilac_linear_attention_chunk *chunk) {
+    f->count = f->stream = 0;
+    for (size_t i = 0; chunk->ahead_rows > 0 && chunk->ahead[i].bytes > 0; i++) {
+        const lilac_linear_attention_ahead *rows = &chunk->ahead[i];
+        for (size_t byte = 0; byte < rows->bytes && f->count < FETCH_STREAMS; byte += FETCH_BYTES) {
+            f->streams[f->count].next = (const char *)rows->data + byte;
+            f->streams[f->count++].stride = rows->stride;
+        }
+    }
+    f->pieces = f->count * chunk->ahead_rows;
+}
+
+ALWAYS_INLINE void fetch_some(fetcher *f, const int pieces) {
+#pragma GCC unroll 2
+    for (int i = 0; i < pieces; i++) {
+        if (f->pieces > 0) {
+            const char *piece = f->streams[f->stream].next;
+            __builtin_prefetch(piece, 0, 2);
+            __builtin_prefetch(piece + LILAC_ALIGNMENT, 0, 2);
+            __builtin_prefetch(piece + 2 * LILAC_ALIGNMENT, 0, 2);
+            __builtin_prefetch(piece + 3 * LILAC_ALIGNMENT, 0, 2);
+            f->streams[f->stream].next = piece + f->streams[f->stream].stride;
+            f->stream = f->stream + 1 == f->count ? 0 : f->stream + 1;
+            f->pieces--;
+        }
+    }
+}
+
 /* sum[r][v] += sum over k < depth of a(row + r, k) * b[k * ldb + lanes of v]. */
 ALWAYS_INLINE void multiply_tile(tile *t, size_t depth, left_factor a, size_t row, const float *b, size_t ldb,
-                                 const int vectors) {
+                                 const int vectors, fetcher *ahead, const int pieces) {
     /* Few pointers reach all rows with the address forms p, p + step and p + 2 step. */
     const float *low = a.data + row * a.row_step;
     const float *high = low + TILE_ROWS / 2 * a.row_step;
-    for (size_t k = 0; k < depth; k++) {
-        vector lanes[TILE_VECTORS];
-#pragma GCC unroll 2
-        for (int v = 0; v < vectors; v++) {
-            lanes[v] = vector_load(b + v * VECTOR_LANES, VECTOR_LANES);
-        }
-#pragma GCC unroll 8
-        for (int r = 0; r < TILE_ROWS; r++) {
-            const float *x = r < TILE_ROWS / 2 ? low + r * a.row_step : high + (r - TILE_ROWS / 2) * a.row_step;
-            const vector factor = vector_set(*x);
+    for (size_t left = depth; left > 0;) {
+        const size_t steps = lilac_size_min(left, FETCH_EVERY);
+        fetch_some(ahead, pieces);
+#pragma GCC unroll 1
+        for (size_t k = 0; k < steps; k++) {
+            vector lanes[TILE_VECTORS];
 #pragma GCC unroll 2
             for (int v = 0; v < vectors; v++) {
-                t->sum[r][v] = vector_multiply_add(factor, lanes[v], t->sum[r][v]);
+                lanes[v] = vector_load(b + v * VECTOR_LANES, VECTOR_LANES);
             }
+#pragma GCC unroll 8
+            for (int r = 0; r < TILE_ROWS; r++) {
+                const float *x = r < TILE_ROWS / 2 ? low + r * a.row_step : high + (r - TILE_ROWS / 2) * a.row_step;
+                const vector factor = vector_set(*x);
+#pragma GCC unroll 2
+                for (int v = 0; v < vectors; v++) {
+                    t->sum[r][v] = vector_multiply_add(factor, lanes[v], t->sum[r][v]);
+                }
+            }
+            low += a.depth_step;
+            high += a.depth_step;
+            b += ldb;
+        }
+        left -= steps;
+    }
+}
+
+/* The same for 2 * TILE_ROWS rows and one vector: sum[r][1] is that of row TILE_ROWS + r. */
+ALWAYS_INLINE void multiply_tall_tile(tile *t, size_t depth, left_factor a, size_t row, const float *b, size_t ldb) {
+    const float *low = a.data + row * a.row_step;
+    const float *high = low + TILE_ROWS * a.row_step;
+    for (size_t k = 0; k < depth; k++) {
+        const vector lanes = vector_load(b, VECTOR_LANES);
+#pragma GCC unroll 8
+        for (int r = 0; r < TILE_ROWS; r++) {
+            t->sum[r][0] = vector_multiply_add(vector_set(low[r * a.row_step]), lanes, t->sum[r][0]);
+            t->sum[r][1] = vector_multiply_add(vector_set(high[r * a.row_step]), lanes, t->sum[r][1]);
         }
         low += a.depth_step;
         high += a.depth_step;
@@ -145,23 +212,32 @@ ALWAYS_INLINE tile zero_tile(void) {
     return t;
 }
 
+/* Copies the first rows and columns of a stored tile. */
+static __attribute__((noinline)) void copy_part(const float *from, float *to, size_t ld, size_t rows, size_t columns) {
+    for (size_t r = 0; r < rows; r++) {
+        memcpy(to + r * ld, from + r * TILE_VECTORS * VECTOR_LANES, columns * sizeof *to);
+    }
+}
+
 /*
  * Stores the first rows and columns of a tile. All indices into the tile are constants once the loops are unrolled:
  * else it would live in memory instead of registers, at less than half the speed.
  */
 ALWAYS_INLINE void store_tile(const tile *t, float *to, size_t ld, size_t rows, size_t columns, const int vectors) {
-#pragma GCC unroll 2
-    for (int v = 0; v < vectors; v++) {
-        const size_t first = (size_t)v * VECTOR_LANES;
-        const bool whole = columns >= first + VECTOR_LANES;
+    float part[TILE_ROWS * TILE_VECTORS * VECTOR_LANES];
+    const bool whole = rows >= TILE_ROWS && columns >= (size_t)vectors * VECTOR_LANES;
+    float *first = whole ? to : part;
+    const size_t step = whole ? ld : TILE_VECTORS * VECTOR_LANES;
 #pragma GCC unroll 8
-        for (size_t r = 0; r < TILE_ROWS; r++) {
-            if (r < rows && whole) {
-                vector_store(to + r * ld + first, VECTOR_LANES, t->sum[r][v]);
-            } else if (r < rows && columns > first) {
-                vector_store(to + r * ld + first, columns - first, t->sum[r][v]);
-            }
+    for (size_t r = 0; r < TILE_ROWS; r++) {
+#pragma GCC unroll 2
+        for (int v = 0; v < vectors; v++) {
+            vector_store(first + r * step + v * VECTOR_LANES, VECTOR_LANES, t->sum[r][v]);
         }
+    }
+    if (!whole) {
+        copy_part(part, to, ld, lilac_size_min(rows, TILE_ROWS),
+                  lilac_size_min(columns, (size_t)vectors * VECTOR_LANES));
     }
 }
 

