@@ -20,6 +20,7 @@
 #include <lilac/dataset.h>
 #include <lilac/lora.h>
 #include <lilac/mlp.h>
+#include <lilac/transformer.h>
 #include <lilac/train.h>
 /* clang-format on */
 

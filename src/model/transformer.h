@@ -1,0 +1,61 @@
+/* SPDX-License-Identifier: MIT */
+/* The inside of a transformer. */
+#ifndef LILAC_MODEL_TRANSFORMER_H
+#define LILAC_MODEL_TRANSFORMER_H
+
+#include "runtime/context.h"
+
+#include <lilac/feature_map.h>
+#include <lilac/transformer.h>
+
+/* The linear layers of a layer, in the order of their names' list; the output layer of the model follows the last. */
+typedef enum lilac_transformer_projection {
+    LILAC_PROJECTION_QUERY,
+    LILAC_PROJECTION_KEY,
+    LILAC_PROJECTION_VALUE,
+    LILAC_PROJECTION_OUTPUT,
+    LILAC_PROJECTION_UP,
+    LILAC_PROJECTION_DOWN,
+    LILAC_PROJECTION_COUNT
+} lilac_transformer_projection;
+
+/*
+ * Where the weights of one layer lie in the block of parameters. Query, key and value are neighbours, so that one
+ * product with a matrix of 3HD x F computes all three.
+ */
+typedef struct lilac_transformer_layer {
+    size_t qkv_weight, qkv_bias;       /* 3HD x F, 3HD */
+    size_t output_weight, output_bias; /* F x HD, F */
+    size_t norm1_weight, norm1_bias;   /* F */
+    size_t up_weight, up_bias;         /* feed_forward x F, feed_forward */
+    size_t down_weight, down_bias;     /* F x feed_forward, F */
+    size_t norm2_weight, norm2_bias;   /* F */
+} lilac_transformer_layer;
+
+typedef char lilac_transformer_name[64];
+
+struct lilac_transformer {
+    lilac_transformer_config config;
+    size_t F, HD, O;
+    size_t parameter_count;
+    float *parameters;
+    size_t norm_weight, norm_bias, output_weight, output_bias; /* offsets; the embedding is at 0 */
+    lilac_transformer_layer *layers;                           /* config.layers */
+    size_t tensor_count;
+    lilac_transformer_tensor *tensors;
+    size_t linear_count; /* LILAC_PROJECTION_COUNT * config.layers + 1 */
+    lilac_linear_layer *linear_layers;
+    lilac_transformer_name *linear_names;
+    const lilac_feature_map *feature_map; /* NULL for softmax attention */
+    lilac_feature_map *random_features;   /* owned; NULL unless feature_map is one of random features */
+};
+
+/* A model with all weights 0. Errors: those of lilac_transformer_create. */
+lilac_status lilac_transformer_create_empty(lilac_context *context, const lilac_transformer_config *config,
+                                            lilac_transformer **out);
+
+/* Allocates the weights of a model whose config is set, and fills in all that says where they lie. On failure what is
+ * allocated is left to lilac_transformer_destroy. Errors: OVERFLOW, MEMORY. */
+lilac_status lilac_transformer_lay_out(lilac_context *context, lilac_transformer *model);
+
+#endif

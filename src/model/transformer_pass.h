@@ -1,0 +1,65 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Forward and backward passes of a transformer over B sequences of N tokens, T = B N.
+ *
+ * A pass object holds the activations of one such pass. With precision BF16 the products of matrices take operands that
+ * are rounded to bf16 and sum in f32; all else (residuals, norms, attention, losses, gradients) stays f32.
+ */
+#ifndef LILAC_MODEL_TRANSFORMER_PASS_H
+#define LILAC_MODEL_TRANSFORMER_PASS_H
+
+#include "core/random.h"
+#include "model/transformer.h"
+
+typedef struct lilac_transformer_pass lilac_transformer_pass;
+
+typedef struct lilac_transformer_pass_config {
+    size_t B, N;
+    lilac_precision precision;
+    const lilac_adapter *adapter; /* NULL: none. With one the model is frozen, and gradients are the adapter's */
+    bool backward;                /* false: no backward pass follows, and the layers share their memory */
+} lilac_transformer_pass_config;
+
+/*
+ * Creates the activations for a model, which must outlive the pass (like the adapter). Errors: ARGUMENT, SHAPE (N above
+ * the model's length), BASE_MISMATCH, UNSUPPORTED (BF16 on a cpu or with a library without it), OVERFLOW, MEMORY.
+ */
+lilac_status lilac_transformer_pass_create(lilac_context *context, const lilac_transformer *model,
+                                           const lilac_transformer_pass_config *config, lilac_transformer_pass **out);
+void lilac_transformer_pass_destroy(lilac_transformer_pass *pass);
+
+/* What it allocated. */
+size_t lilac_transformer_pass_bytes(const lilac_transformer_pass *pass);
+
+/* To be called after each change of the model's weights (and not before the first pass): rounds them again. */
+void lilac_transformer_pass_update(lilac_context *context, lilac_transformer_pass *pass);
+
+/*
+ * Computes the outputs (B x N x O, valid until the next pass) for the first B sequences of the pass, B being at most
+ * that of its config. Row b of tokens starts at tokens + b * stride and has N tokens. dropout NULL: none; else sublayer
+ * i takes its numbers from the stream `dropout` at group i * 2^40.
+ */
+lilac_status lilac_transformer_pass_forward(lilac_context *context, lilac_transformer_pass *pass, size_t B,
+                                            const uint8_t *tokens, size_t stride, const lilac_random *dropout,
+                                            const float **outputs);
+
+/*
+ * The losses (B x N, in nats) of such a forward pass: token t + 1 of each row is the target of output t, so that rows
+ * have N + 1 tokens here. Where a backward pass follows, the outputs are replaced by the gradient of
+ * scale * (sum of the losses).
+ */
+lilac_status lilac_transformer_pass_loss(lilac_context *context, lilac_transformer_pass *pass, size_t B,
+                                         const uint8_t *tokens, size_t stride, float scale, float *losses);
+
+/*
+ * The backward pass after forward (with the same dropout) and loss: adds to gradient, which has the layout of the
+ * model's parameters or, with an adapter, of the adapter's.
+ */
+lilac_status lilac_transformer_pass_backward(lilac_context *context, lilac_transformer_pass *pass, float *gradient);
+
+/* Floating-point operations (multiplications and additions) of a forward, or of a forward and backward pass over one
+ * sequence of N tokens. */
+double lilac_transformer_operations(const lilac_transformer *model, const lilac_adapter *adapter, size_t N,
+                                    bool backward);
+
+#endif
