@@ -187,10 +187,11 @@ lilac_status lilac_mlp_forward(lilac_context *context, const lilac_mlp *mlp, con
         const lilac_linear_layer *layer = &mlp->layers[l];
         const bool last = l + 1 == layer_count;
         float *y = last ? logits : workspace + (l % 2) * hidden;
-        LILAC_TRY(lilac_linear_forward(context, B, layer->in, layer->out, x, layer->weight, y));
+        LILAC_TRY(lilac_linear_forward(context, B, layer->in, layer->out, lilac_operand_of(x),
+                                       lilac_operand_of(layer->weight), y));
         if (adapter != NULL) {
             const lilac_low_rank term = lilac_adapter_term(adapter, l);
-            LILAC_TRY(lilac_low_rank_forward(context, &term, B, x, workspace + 2 * hidden, y));
+            LILAC_TRY(lilac_low_rank_forward(context, &term, B, x, workspace + 2 * hidden, y, layer->out));
         }
         if (last) {
             lilac_add_bias(context, B, layer->out, mlp->biases[l], y);

@@ -85,10 +85,11 @@ lilac_status lilac_mlp_training_forward(lilac_context *context, const lilac_mlp 
     for (size_t l = 0; l < layer_count; l++) {
         const lilac_linear_layer *layer = &mlp->layers[l];
         float *y = activations->outputs[l];
-        LILAC_TRY(lilac_linear_forward(context, B, layer->in, layer->out, x, layer->weight, y));
+        LILAC_TRY(lilac_linear_forward(context, B, layer->in, layer->out, lilac_operand_of(x),
+                                       lilac_operand_of(layer->weight), y));
         if (adapter != NULL) {
             const lilac_low_rank term = lilac_adapter_term(adapter, l);
-            LILAC_TRY(lilac_low_rank_forward(context, &term, B, x, activations->down[l], y));
+            LILAC_TRY(lilac_low_rank_forward(context, &term, B, x, activations->down[l], y, layer->out));
         }
         if (l + 1 == layer_count) {
             lilac_add_bias(context, B, layer->out, mlp->biases[l], y);
@@ -118,18 +119,21 @@ lilac_status lilac_mlp_training_backward(lilac_context *context, const lilac_mlp
         const float *x = l == 0 ? activations->inputs : activations->outputs[l - 1];
         float *dx_wanted = l == 0 ? NULL : dx;
         if (dx_wanted != NULL) {
-            LILAC_TRY(lilac_linear_backward_input(context, B, layer->in, layer->out, layer->weight, dy, dx));
+            LILAC_TRY(lilac_linear_backward_input(context, B, layer->in, layer->out, lilac_operand_of(layer->weight),
+                                                  lilac_operand_of(dy), false, dx));
         }
         if (adapter != NULL) {
             const lilac_low_rank term = lilac_adapter_term(adapter, l);
             const lilac_adapter_entry *entry = &adapter->entries[l];
-            LILAC_TRY(lilac_low_rank_backward(context, &term, B, x, activations->down[l], dy,
+            LILAC_TRY(lilac_low_rank_backward(context, &term, B, x, activations->down[l], dy, layer->out, false,
                                               activations->down_gradient, gradient + entry->A, gradient + entry->Bt,
                                               dx_wanted));
         } else {
             float *dW = gradient + (layer->weight - mlp->parameters);
             float *db = gradient + (mlp->biases[l] - mlp->parameters);
-            LILAC_TRY(lilac_linear_backward_weight(context, B, layer->in, layer->out, x, dy, dW, db));
+            LILAC_TRY(lilac_linear_backward_weight(context, B, layer->in, layer->out, lilac_operand_of(x),
+                                                   lilac_operand_of(dy), false, dW));
+            lilac_linear_backward_bias(context, B, layer->out, dy, false, db);
         }
         if (l > 0) {
             lilac_relu_dropout_backward(context, B, layer->in, x, scale, dx);

@@ -8,18 +8,36 @@
 
 #include "runtime/context.h"
 
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* A matrix as floats or, where `rounded` is not NULL, as bf16. A product of two operands is computed in bf16, with sums
+ * in f32, where both are given so. */
+typedef struct lilac_operand {
+    const float *values;
+    const uint16_t *rounded;
+} lilac_operand;
+
+static inline lilac_operand lilac_operand_of(const float *values) {
+    return (lilac_operand){.values = values};
+}
+
 /* The product alone: y = x W^T. The bias is added by what follows it (lilac_add_bias, lilac_bias_relu_dropout_forward).
  */
-lilac_status lilac_linear_forward(lilac_context *context, size_t B, size_t in, size_t out, const float *x,
-                                  const float *W, float *y);
+lilac_status lilac_linear_forward(lilac_context *context, size_t B, size_t in, size_t out, lilac_operand x,
+                                  lilac_operand W, float *y);
 
-/* dx = dy W (B x in). */
-lilac_status lilac_linear_backward_input(lilac_context *context, size_t B, size_t in, size_t out, const float *W,
-                                         const float *dy, float *dx);
+/* dx = dy W (B x in), or with `add` dx += dy W. */
+lilac_status lilac_linear_backward_input(lilac_context *context, size_t B, size_t in, size_t out, lilac_operand W,
+                                         lilac_operand dy, bool add, float *dx);
 
-/* dW = dy^T x (out x in), db = column sums of dy (out). */
-lilac_status lilac_linear_backward_weight(lilac_context *context, size_t B, size_t in, size_t out, const float *x,
-                                          const float *dy, float *dW, float *db);
+/* dW = dy^T x (out x in), or with `add` dW += dy^T x. */
+lilac_status lilac_linear_backward_weight(lilac_context *context, size_t B, size_t in, size_t out, lilac_operand x,
+                                          lilac_operand dy, bool add, float *dW);
+
+/* db = the column sums of dy (out), or with `add` db += them. */
+void lilac_linear_backward_bias(lilac_context *context, size_t B, size_t out, const float *dy, bool add, float *db);
 
 /* y[i] += b for each of the B rows of y (B x out). */
 void lilac_add_bias(lilac_context *context, size_t B, size_t out, const float *b, float *y);

@@ -92,12 +92,17 @@ static void check_linear(lilac_context *context, size_t B, size_t in, size_t out
     p.b = to_doubles(out, b);
     p.y = to_doubles(B * out, y);
     linear_loss(&p);
-    assert_int_equal(lilac_linear_forward(context, B, in, out, x, W, y), LILAC_OK);
+    assert_int_equal(lilac_linear_forward(context, B, in, out, lilac_operand_of(x), lilac_operand_of(W), y), LILAC_OK);
     lilac_add_bias(context, B, out, b, y);
     lilac_test_expect_close("y", B * out, y, p.y, 1e-5, 0);
-    assert_int_equal(lilac_linear_backward_input(context, B, in, out, W, y, dx), LILAC_OK);
+    assert_int_equal(
+        lilac_linear_backward_input(context, B, in, out, lilac_operand_of(W), lilac_operand_of(y), false, dx),
+        LILAC_OK);
     lilac_test_expect_gradient("dx", linear_loss, &p, B * in, p.x, dx, 1e-5);
-    assert_int_equal(lilac_linear_backward_weight(context, B, in, out, x, y, dW, db), LILAC_OK);
+    assert_int_equal(
+        lilac_linear_backward_weight(context, B, in, out, lilac_operand_of(x), lilac_operand_of(y), false, dW),
+        LILAC_OK);
+    lilac_linear_backward_bias(context, B, out, y, false, db);
     lilac_test_expect_gradient("dW", linear_loss, &p, out * in, p.W, dW, 1e-5);
     lilac_test_expect_gradient("db", linear_loss, &p, out, p.b, db, 1e-5);
     float *const floats[] = {x, W, b, y, dx, dW, db};
@@ -459,13 +464,20 @@ static void run_step(lilac_context *context, const float *x, const float *W, con
     uint8_t labels[STEP_B] = {1, 2, 3};
     lilac_adamw optimiser;
     memcpy(updated, W, STEP_OUT * STEP_IN * sizeof(float));
-    assert_int_equal(lilac_linear_forward(context, STEP_B, STEP_IN, STEP_OUT, x, W, y), LILAC_OK);
+    assert_int_equal(
+        lilac_linear_forward(context, STEP_B, STEP_IN, STEP_OUT, lilac_operand_of(x), lilac_operand_of(W), y),
+        LILAC_OK);
     lilac_add_bias(context, STEP_B, STEP_OUT, b, y);
     lilac_bias_relu_dropout_forward(context, STEP_B, STEP_OUT, b, &dropout, y);
     lilac_cross_entropy(context, STEP_B, STEP_OUT, y, labels, losses, dy);
     lilac_relu_dropout_backward(context, STEP_B, STEP_OUT, y, dropout.scale, dy);
-    assert_int_equal(lilac_linear_backward_input(context, STEP_B, STEP_IN, STEP_OUT, W, dy, dx), LILAC_OK);
-    assert_int_equal(lilac_linear_backward_weight(context, STEP_B, STEP_IN, STEP_OUT, x, dy, dW, db), LILAC_OK);
+    assert_int_equal(lilac_linear_backward_input(context, STEP_B, STEP_IN, STEP_OUT, lilac_operand_of(W),
+                                                 lilac_operand_of(dy), false, dx),
+                     LILAC_OK);
+    assert_int_equal(lilac_linear_backward_weight(context, STEP_B, STEP_IN, STEP_OUT, lilac_operand_of(x),
+                                                  lilac_operand_of(dy), false, dW),
+                     LILAC_OK);
+    lilac_linear_backward_bias(context, STEP_B, STEP_OUT, dy, false, db);
     assert_int_equal(lilac_adamw_create(context, &config, STEP_OUT * STEP_IN, &optimiser), LILAC_OK);
     lilac_adamw_update(context, &optimiser, dW, updated);
     lilac_adamw_update(context, &optimiser, dW, updated);
