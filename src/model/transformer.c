@@ -46,6 +46,7 @@ static lilac_status check_sizes(lilac_context *context, const lilac_transformer_
                  {"feed-forward width", config->feed_forward, 1, limit},
                  {"value width", config->value_width, 1, limit},
                  {"position width", config->position_width, 0, limit},
+                 {"feature size", config->feature_size, 0, (size_t)1 << 16},
                  {"mixtures", config->output == LILAC_TRANSFORMER_CATEGORICAL ? 1 : config->mixtures, 1, 1024},
                  {"heads x head size", config->heads * config->head_size, 1, limit}};
     for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
@@ -61,7 +62,7 @@ static lilac_status check_sizes(lilac_context *context, const lilac_transformer_
     return LILAC_OK;
 }
 
-static lilac_status check_config(lilac_context *context, const lilac_transformer_config *config) {
+lilac_status lilac_transformer_check_config(lilac_context *context, const lilac_transformer_config *config) {
     const struct {
         const char *name;
         int value, most;
@@ -111,7 +112,7 @@ static lilac_status create_feature_map(lilac_context *context, lilac_transformer
 
 lilac_status lilac_transformer_create_empty(lilac_context *context, const lilac_transformer_config *config,
                                             lilac_transformer **out) {
-    LILAC_TRY(check_config(context, config));
+    LILAC_TRY(lilac_transformer_check_config(context, config));
     lilac_transformer *model = lilac_memory_allocate(1, sizeof *model);
     if (model == NULL) {
         return lilac_fail_memory(context, "a model", sizeof *model);
@@ -174,7 +175,7 @@ lilac_status lilac_transformer_clone(lilac_context *context, const lilac_transfo
     if (context == NULL || model == NULL || out == NULL) {
         return lilac_fail(context, LILAC_ERROR_ARGUMENT, "transformer: a null pointer");
     }
-    lilac_transformer *copy;
+    lilac_transformer *copy = NULL;
     LILAC_TRY(lilac_transformer_create_empty(context, &model->config, &copy));
     memcpy(copy->parameters, model->parameters, model->parameter_count * sizeof *copy->parameters);
     *out = copy;

@@ -50,6 +50,19 @@ struct lilac_transformer {
     lilac_feature_map *random_features;   /* owned; NULL unless feature_map is one of random features */
 };
 
+/* What the settings are called in files and on the command line, in the order of their enums; each ends with NULL. */
+extern const char *const lilac_transformer_attention_names[];
+extern const char *const lilac_transformer_feature_names[];
+extern const char *const lilac_transformer_norm_names[];
+extern const char *const lilac_transformer_activation_names[];
+extern const char *const lilac_transformer_output_names[];
+
+/* Errors: ARGUMENT (a setting out of its range). */
+lilac_status lilac_transformer_check_config(lilac_context *context, const lilac_transformer_config *config);
+
+/* How many weights a model with these settings has, which need not be checked yet. Exact up to 2^53. */
+double lilac_transformer_weight_count(const lilac_transformer_config *config);
+
 /* A model with all weights 0. Errors: those of lilac_transformer_create. */
 lilac_status lilac_transformer_create_empty(lilac_context *context, const lilac_transformer_config *config,
                                             lilac_transformer **out);

@@ -57,11 +57,13 @@ static void list_linear_layers(lilac_transformer *model) {
     }
 }
 
-/* Whether the number of weights is far from wrapping: the sizes of a config are at most 2^20, so a matrix is not. */
-static bool fits(const lilac_transformer *model) {
-    const lilac_transformer_config *config = &model->config;
-    const double matrices = (double)model->F * (4.0 * (double)model->HD + 2.0 * (double)config->feed_forward + 13.0);
-    return (double)config->layers * matrices + (double)model->F * (256.0 + (double)model->O) < (double)(SIZE_MAX / 16);
+double lilac_transformer_weight_count(const lilac_transformer_config *config) {
+    const double F = (double)config->value_width + (double)config->position_width;
+    const double HD = (double)config->heads * (double)config->head_size, feed_forward = (double)config->feed_forward;
+    const double O = config->output == LILAC_TRANSFORMER_CATEGORICAL ? 256.0 : 3.0 * (double)config->mixtures;
+    const double attention = (F + 1) * 3 * HD + (HD + 1) * F, network = (F + 1) * feed_forward + (feed_forward + 1) * F;
+    return (double)config->layers * (attention + network + 4 * F) + 256.0 * (double)config->value_width + 2 * F +
+           (F + 1) * O;
 }
 
 lilac_status lilac_transformer_lay_out(lilac_context *context, lilac_transformer *model) {
@@ -71,7 +73,7 @@ lilac_status lilac_transformer_lay_out(lilac_context *context, lilac_transformer
     model->HD = config->heads * config->head_size;
     model->O = lilac_transformer_output_size(config);
     model->linear_count = LILAC_PROJECTION_COUNT * config->layers + 1;
-    if (!fits(model)) {
+    if (lilac_transformer_weight_count(config) >= (double)(SIZE_MAX / 16)) {
         return lilac_fail(context, LILAC_ERROR_OVERFLOW, "transformer: the number of weights cannot be counted");
     }
     model->layers = lilac_memory_allocate(config->layers, sizeof *model->layers);
