@@ -4,6 +4,11 @@
  *
  * Lilac has no global state. Everything a call needs beyond its arguments hangs on a context, which one thread uses at
  * a time; different contexts may be used by different threads at once.
+ *
+ * Signals. While oneDNN multiplies matrices the stack register may point into a buffer on the heap. A program that
+ * installs signal handlers must have them run elsewhere than on a thread that is inside Lilac or one of its OpenMP
+ * threads - block the signals and have a thread of your own wait for them with sigwait - or else on an alternate stack
+ * (sigaltstack, SA_ONSTACK); a handler's frame would overwrite the heap.
  */
 #ifndef LILAC_CONTEXT_H
 #define LILAC_CONTEXT_H
