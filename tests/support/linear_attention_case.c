@@ -4,6 +4,7 @@
 #include "core/bf16.h"
 #include "core/memory.h"
 #include "core/random.h"
+#include "support/double_linear_attention.h"
 
 #include <math.h>
 #include <stdarg.h>
@@ -20,92 +21,6 @@ static void *allocate(size_t count, size_t size) {
     void *memory = calloc(count == 0 ? 1 : count, size);
     assert_non_null(memory);
     return memory;
-}
-
-static double dot(size_t n, const double *x, const double *y) {
-    double sum = 0.0;
-    for (size_t i = 0; i < n; i++) {
-        sum += x[i] * y[i];
-    }
-    return sum;
-}
-
-static void add_scaled(size_t n, double scale, const double *x, double *y) {
-    for (size_t i = 0; i < n; i++) {
-        y[i] += scale * x[i];
-    }
-}
-
-static size_t seen_keys(const double_head *head, size_t i) {
-    return head->causal && i + 1 < head->keys ? i + 1 : head->keys;
-}
-
-void double_head_forward(const double_head *head) {
-    const size_t C = head->C, M = head->M;
-    for (size_t i = 0; i < head->queries; i++) {
-        const double *q = head->q + i * C;
-        double *out = head->out + i * M;
-        double denominator = head->epsilon + dot(C, q, head->state + C * M);
-        for (size_t c = 0; c < C; c++) {
-            add_scaled(M, q[c], head->state + c * M, out);
-        }
-        for (size_t j = 0; j < seen_keys(head, i); j++) {
-            const double weight = dot(C, q, head->k + j * C);
-            denominator += weight;
-            add_scaled(M, weight, head->v + j * M, out);
-        }
-        for (size_t m = 0; m < M; m++) {
-            out[m] /= denominator;
-        }
-        head->denominator[i] = denominator;
-    }
-    add_scaled(C * M + C, 1.0, head->state, head->final_state);
-    for (size_t j = 0; j < head->keys; j++) {
-        for (size_t c = 0; c < C; c++) {
-            add_scaled(M, head->k[j * C + c], head->v + j * M, head->final_state + c * M);
-        }
-        add_scaled(C, 1.0, head->k + j * C, head->final_state + C * M);
-    }
-}
-
-static void backward_query(const double_head *head, size_t i, double *dnumerator) {
-    const size_t C = head->C, M = head->M;
-    const double *q = head->q + i * C, *g = head->gradient + i * M;
-    double *dq = head->dq + i * C;
-    const double denominator = head->denominator[i];
-    const double ddenominator = -dot(M, g, head->out + i * M) / denominator;
-    for (size_t m = 0; m < M; m++) {
-        dnumerator[m] = g[m] / denominator;
-    }
-    for (size_t c = 0; c < C; c++) {
-        dq[c] += dot(M, dnumerator, head->state + c * M) + ddenominator * head->state[C * M + c];
-        add_scaled(M, q[c], dnumerator, head->dstate + c * M);
-    }
-    add_scaled(C, ddenominator, q, head->dstate + C * M);
-    for (size_t j = 0; j < seen_keys(head, i); j++) {
-        const double *k = head->k + j * C, *v = head->v + j * M;
-        const double dweight = dot(M, dnumerator, v) + ddenominator;
-        add_scaled(C, dweight, k, dq);
-        add_scaled(C, dweight, q, head->dk + j * C);
-        add_scaled(M, dot(C, q, k), dnumerator, head->dv + j * M);
-    }
-}
-
-void double_head_backward(const double_head *head) {
-    const size_t C = head->C, M = head->M;
-    double *dnumerator = allocate(M, sizeof(double));
-    for (size_t i = 0; i < head->queries; i++) {
-        backward_query(head, i, dnumerator);
-    }
-    add_scaled(C * M + C, 1.0, head->final_state_gradient, head->dstate);
-    for (size_t j = 0; j < head->keys; j++) {
-        for (size_t c = 0; c < C; c++) {
-            const double *row = head->final_state_gradient + c * M;
-            head->dk[j * C + c] += dot(M, head->v + j * M, row) + head->final_state_gradient[C * M + c];
-            add_scaled(M, head->k[j * C + c], row, head->dv + j * M);
-        }
-    }
-    free(dnumerator);
 }
 
 static unsigned char *element_address(const attention_case *problem, int tensor, size_t b, size_t n, size_t h,
@@ -494,7 +409,7 @@ static void add_backward_errors(const attention_case *problem, double_head *head
     }
 }
 
-static void add_head_errors(const attention_case *problem, size_t b, size_t h, bool with_backward, error_sums *sums) {
+static void add_head_errors(const attention_case *problem, size_t b, size_t h, error_sums *sums) {
     const lilac_attention_shape *shape = &problem->options.shape;
     const size_t C = problem->C, M = shape->value_size, state_size = C * M + C;
     const size_t index = b * shape->heads + h;
@@ -522,20 +437,18 @@ static void add_head_errors(const attention_case *problem, size_t b, size_t h, b
     double_head_forward(&head);
     add_tensor_errors(problem, CASE_OUTPUT, b, h, head.out, &sums->out);
     add_array_errors(state_size, problem->final_state + index * state_size, head.final_state, &sums->final_state);
-    if (with_backward) {
-        add_backward_errors(problem, &head, b, h, state_size, sums);
-    }
+    add_backward_errors(problem, &head, b, h, state_size, sums);
     double *const owned[] = {state, q, k, v, head.out, head.denominator, head.final_state};
     for (size_t i = 0; i < sizeof owned / sizeof owned[0]; i++) {
         free(owned[i]);
     }
 }
 
-case_errors attention_case_errors(const attention_case *problem, bool with_backward) {
+case_errors attention_case_errors(const attention_case *problem) {
     error_sums sums = {.out = {0.0, 0.0}};
     for (size_t b = 0; b < problem->options.shape.batch; b++) {
         for (size_t h = 0; h < problem->options.shape.heads; h++) {
-            add_head_errors(problem, b, h, with_backward, &sums);
+            add_head_errors(problem, b, h, &sums);
         }
     }
     return (case_errors){

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * One problem of linear attention for tests: random inputs in some memory layout, the library's answer, and the answer
- * in double precision from the O(N^2) definition.
+ * One problem of linear attention for tests: random inputs in some memory layout, the library's answer, and how far it
+ * is from the answer in double precision.
  */
 #ifndef LILAC_TESTS_LINEAR_ATTENTION_CASE_H
 #define LILAC_TESTS_LINEAR_ATTENTION_CASE_H
@@ -11,24 +11,6 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
-
-/* One head in double precision. Queries and keys are mapped already: rows of C numbers. Results are added to. */
-typedef struct double_head {
-    size_t queries, keys; /* keys: unmasked ones only */
-    size_t C, M;
-    bool causal;
-    double epsilon;
-    const double *q, *k, *v;
-    const double *state;                           /* S (C x M) and z (C) */
-    double *out, *denominator, *final_state;       /* forward */
-    const double *gradient, *final_state_gradient; /* backward: g (queries x M); laid out as a state */
-    double *dq, *dk, *dv, *dstate;
-} double_head;
-
-void double_head_forward(const double_head *head);
-
-/* Needs out and denominator from the forward pass. */
-void double_head_backward(const double_head *head);
 
 typedef enum case_layout {
     LAYOUT_TOKENS, /* (B, N, H, size) */
@@ -122,8 +104,8 @@ typedef struct case_errors {
     double query_gradient, key_gradient, value_gradient, initial_state_gradient;
 } case_errors;
 
-/* The errors of the library's results against double precision; those of gradients are 0 unless with_backward. */
-case_errors attention_case_errors(const attention_case *problem, bool with_backward);
+/* The errors of the library's results against double precision. */
+case_errors attention_case_errors(const attention_case *problem);
 
 /* Asserts that nothing beside the elements of the tensors was written. */
 void attention_case_check_guards(const attention_case *problem);

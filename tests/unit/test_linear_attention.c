@@ -4,6 +4,7 @@
 
 #include "core/memory.h"
 #include "core/random.h"
+#include "support/double_linear_attention.h"
 #include "support/linear_attention_case.h"
 
 #include <math.h>
@@ -15,8 +16,8 @@
 
 #include <cmocka.h>
 
-static void check_errors(const attention_case *problem, bool with_backward, const char *file, int line) {
-    const case_errors errors = attention_case_errors(problem, with_backward);
+static case_errors check_errors(const attention_case *problem, const char *file, int line) {
+    const case_errors errors = attention_case_errors(problem);
     const double forward = problem->options.bf16 ? CASE_BF16_ERROR : CASE_FORWARD_ERROR;
     const double gradient = problem->options.bf16 ? CASE_BF16_ERROR : CASE_GRADIENT_ERROR;
     const struct {
@@ -47,13 +48,14 @@ static void check_errors(const attention_case *problem, bool with_backward, cons
         }
     }
     attention_case_check_guards(problem);
+    return errors;
 }
 
 static void run_and_check(lilac_context *context, const case_options *options, const char *file, int line) {
     attention_case *problem = attention_case_create(context, options);
     attention_case_forward(context, problem);
     attention_case_backward(context, problem);
-    check_errors(problem, true, file, line);
+    check_errors(problem, file, line);
     attention_case_destroy(problem);
 }
 
@@ -146,7 +148,7 @@ static void lengths(lilac_context *context) {
             attention_case_backward(context, problem);
             if (states) {
                 /* Without a state the gradient of sequence 0, which has no keys, is divided by epsilon. */
-                check_errors(problem, true, __FILE__, __LINE__);
+                check_errors(problem, __FILE__, __LINE__);
             }
             for (size_t b = 0; b < options.shape.batch; b++) {
                 for (size_t n = 0; n < options.shape.keys; n++) {
@@ -243,7 +245,7 @@ static void identity_map(lilac_context *context) {
         }
         attention_case_forward(context, problem);
         attention_case_backward(context, problem);
-        check_errors(problem, true, __FILE__, __LINE__);
+        check_errors(problem, __FILE__, __LINE__);
         attention_case_destroy(problem);
     }
 }
@@ -253,7 +255,51 @@ static void test_identity_map(void **state) {
     case_at_every_level(identity_map);
 }
 
-/* The double-precision gradients the others are measured by, against central differences. */
+/* The errors are printed, for the table in docs/attention.md. */
+static void real_sizes(lilac_context *context) {
+    for (int causal = 0; causal < 2; causal++) {
+        for (int bf16 = 0; bf16 < 2; bf16++) {
+            const case_options options = {
+                .shape = case_shape(1, 8, 4096, 64), .causal = causal, .bf16 = bf16, .layout = LAYOUT_FUSED, .seed = 6};
+            attention_case *problem = attention_case_create(context, &options);
+            attention_case_forward(context, problem);
+            attention_case_backward(context, problem);
+            const case_errors errors = check_errors(problem, __FILE__, __LINE__);
+            print_message("# %s, %s, %s: output %.1e, gradients of queries %.1e, keys %.1e, values %.1e\n",
+                          lilac_cpu_level_name(lilac_context_cpu_level(context)), causal ? "causal" : "full",
+                          bf16 ? "bf16" : "f32", errors.out, errors.query_gradient, errors.key_gradient,
+                          errors.value_gradient);
+            attention_case_destroy(problem);
+        }
+    }
+}
+
+static void test_real_sizes(void **state) {
+    (void)state;
+    case_at_every_level(real_sizes);
+}
+
+/* Features from exp(-80) to 81, and a sequence so long that sums grow large. */
+static void extreme_inputs(lilac_context *context) {
+    static const struct {
+        size_t N;
+        float range;
+    } cases[] = {{500, 10.0f}, {500, 80.0f}, {100000, 1.0f}};
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        for (int causal = 0; causal < 2; causal++) {
+            const case_options options = {
+                .shape = case_shape(1, 1, cases[i].N, 8), .causal = causal, .range = cases[i].range, .seed = i};
+            run_and_check(context, &options, __FILE__, __LINE__);
+        }
+    }
+}
+
+static void test_extreme_inputs(void **state) {
+    (void)state;
+    case_at_every_level(extreme_inputs);
+}
+
+/* The double-precision gradients that the others are measured by are checked with central differences. */
 static double difference_quotient(double_head *head, double *x, double step, const double *gradient,
                                   const double *final_gradient) {
     const size_t outputs = head->queries * head->M, state_size = head->C * head->M + head->C;
@@ -261,8 +307,6 @@ static double difference_quotient(double_head *head, double *x, double step, con
     double values[2];
     for (int side = 0; side < 2; side++) {
         *x = side == 0 ? middle - step : middle + step;
-        memset(head->out, 0, outputs * sizeof(double));
-        memset(head->final_state, 0, state_size * sizeof(double));
         double_head_forward(head);
         values[side] = 0.0;
         for (size_t i = 0; i < outputs; i++) {
@@ -276,11 +320,30 @@ static double difference_quotient(double_head *head, double *x, double step, con
     return (values[1] - values[0]) / (2.0 * step);
 }
 
-static void test_double_gradients(void **state) {
+/* Output m of query i by the definition: a weighted mean of all values it sees, besides what the initial state adds. */
+static double defined_output(const double_head *head, size_t i, size_t m) {
+    const double *q = head->q + i * head->C, *z = head->state + head->C * head->M;
+    double numerator = 0.0, denominator = head->epsilon;
+    for (size_t c = 0; c < head->C; c++) {
+        numerator += q[c] * head->state[c * head->M + m];
+        denominator += q[c] * z[c];
+    }
+    for (size_t j = 0; j < head->keys && (!head->causal || j <= i); j++) {
+        double similarity = 0.0;
+        for (size_t c = 0; c < head->C; c++) {
+            similarity += q[c] * head->k[j * head->C + c];
+        }
+        numerator += similarity * head->v[j * head->M + m];
+        denominator += similarity;
+    }
+    return numerator / denominator;
+}
+
+static void test_double_reference(void **state) {
     (void)state;
     enum { N = 6, C = 4, M = 3, STATE = C * M + C, NUMBERS = N * C * 2 + N * M * 2 + STATE * 2 };
     for (int causal = 0; causal < 2; causal++) {
-        double numbers[NUMBERS], results[NUMBERS + N];
+        double numbers[NUMBERS], results[NUMBERS];
         uint32_t words[LILAC_RANDOM_GROUP];
         for (size_t i = 0; i < NUMBERS; i++) {
             lilac_random random = lilac_random_stream(11, LILAC_RANDOM_TEST, i / LILAC_RANDOM_GROUP);
@@ -291,7 +354,7 @@ static void test_double_gradients(void **state) {
         double *q = numbers, *k = q + N * C, *v = k + N * C, *state0 = v + N * M;
         double *dq = results, *dk = dq + N * C, *dv = dk + N * C, *dstate = dv + N * M;
         double *gradient = state0 + STATE, *final_gradient = gradient + N * M;
-        double out[N * M] = {0.0}, denominator[N], final_state[STATE] = {0.0};
+        double out[N * M], denominator[N], final_state[STATE];
         double_head head = {.queries = N,
                             .keys = N - 1,
                             .C = C,
@@ -312,6 +375,9 @@ static void test_double_gradients(void **state) {
                             .dv = dv,
                             .dstate = dstate};
         double_head_forward(&head);
+        for (size_t i = 0; i < N * M; i++) {
+            assert_true(fabs(out[i] - defined_output(&head, i / M, i % M)) <= 1e-14);
+        }
         double_head_backward(&head);
         for (size_t i = 0; i < N * C * 2 + N * M + STATE; i++) {
             const double expected = difference_quotient(&head, numbers + i, 1e-5, gradient, final_gradient);
@@ -322,11 +388,12 @@ static void test_double_gradients(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_double_gradients), cmocka_unit_test(test_head_sizes),
+        cmocka_unit_test(test_double_reference), cmocka_unit_test(test_head_sizes),
         cmocka_unit_test(test_sequence_lengths), cmocka_unit_test(test_layouts),
         cmocka_unit_test(test_cross_attention),  cmocka_unit_test(test_lengths),
         cmocka_unit_test(test_bf16_inputs),      cmocka_unit_test(test_feature_maps),
-        cmocka_unit_test(test_identity_map),
+        cmocka_unit_test(test_identity_map),     cmocka_unit_test(test_real_sizes),
+        cmocka_unit_test(test_extreme_inputs),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
