@@ -13,6 +13,7 @@ static pthread_once_t tables_filled = PTHREAD_ONCE_INIT;
 static void fill_table(lilac_kernel_table *table, lilac_cpu_level level) {
     lilac_elementwise_kernels_reference(&table->elementwise);
     lilac_linear_attention_kernels_reference(&table->linear_attention);
+    lilac_packed_product_kernels_reference(&table->packed_product);
     lilac_softmax_attention_kernels_reference(&table->softmax_attention);
 #if defined(__x86_64__)
     if (level < LILAC_CPU_AVX2) {
@@ -20,12 +21,14 @@ static void fill_table(lilac_kernel_table *table, lilac_cpu_level level) {
     }
     lilac_elementwise_kernels_avx2(&table->elementwise);
     lilac_linear_attention_kernels_avx2(&table->linear_attention);
+    lilac_packed_product_kernels_avx2(&table->packed_product);
     lilac_softmax_attention_kernels_avx2(&table->softmax_attention);
     if (level < LILAC_CPU_AVX512) {
         return;
     }
     lilac_elementwise_kernels_avx512(&table->elementwise);
     lilac_linear_attention_kernels_avx512(&table->linear_attention);
+    lilac_packed_product_kernels_avx512(&table->packed_product);
     lilac_softmax_attention_kernels_avx512(&table->softmax_attention);
     if (lilac_cpu_has_bf16_dot_product()) {
         lilac_softmax_attention_kernels_avx512_bf16(&table->softmax_attention);

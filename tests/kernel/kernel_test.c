@@ -19,6 +19,7 @@
 
 static const kernel_family *const families[] = {
     &kernel_family_elementwise,
+    &kernel_family_packed_product,
     &kernel_family_softmax_attention,
 #if defined(__x86_64__)
     &kernel_family_exp,

@@ -63,6 +63,7 @@ typedef struct kernel_family {
 
 extern const kernel_family kernel_family_elementwise;
 extern const kernel_family kernel_family_exp;
+extern const kernel_family kernel_family_packed_product;
 extern const kernel_family kernel_family_softmax_attention;
 
 /* Says what is being tested; printed with the seed if the test fails. */

@@ -1,0 +1,9 @@
+/* SPDX-License-Identifier: MIT */
+#include "kernels/x86/vector_avx2.h"
+
+#define TILE_ROWS 2
+#include "kernels/x86/packed_product_body.h"
+
+void lilac_packed_product_kernels_avx2(lilac_packed_product_kernels *kernels) {
+    *kernels = packed_product_kernels;
+}

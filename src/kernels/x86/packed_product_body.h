@@ -1,0 +1,96 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The products by packed weights, written over the vector type that the including file has included before. It has
+ * defined TILE_ROWS too: the rows whose sums fit in the registers at once, beside one input and a panel's weights.
+ */
+#ifndef LILAC_KERNELS_X86_PACKED_PRODUCT_BODY_H
+#define LILAC_KERNELS_X86_PACKED_PRODUCT_BODY_H
+
+#include "kernels/packed_product.h"
+
+#define ALWAYS_INLINE static inline __attribute__((always_inline))
+
+enum { PANEL_VECTORS = LILAC_PANEL / VECTOR_LANES };
+
+ALWAYS_INLINE vector panel_vector(const void *panel, size_t index, const bool bf16) {
+    return bf16 ? vector_load_bf16((const uint16_t *)panel + index, VECTOR_LANES)
+                : vector_load((const float *)panel + index, VECTOR_LANES);
+}
+
+ALWAYS_INLINE void store_tile(const lilac_packed_product *p, const size_t rows, vector sums[][PANEL_VECTORS],
+                              float *y) {
+#pragma GCC unroll 12
+    for (size_t i = 0; i < rows; i++) {
+#pragma GCC unroll 4
+        for (size_t v = 0; v < PANEL_VECTORS; v++) {
+            const size_t first = v * VECTOR_LANES;
+            if (first < p->cols) {
+                const size_t lanes = p->cols - first < VECTOR_LANES ? p->cols - first : VECTOR_LANES;
+                float *to = y + i * p->ldy + first;
+                vector_store(to, lanes, p->add ? vector_add(vector_load(to, lanes), sums[i][v]) : sums[i][v]);
+            }
+        }
+    }
+}
+
+/* rows and bf16 are constants once this is inlined: the sums stay in registers. */
+ALWAYS_INLINE void multiply_tile(const lilac_packed_product *p, const size_t rows, const float *x, const void *panel,
+                                 float *y, const bool bf16) {
+    vector sums[TILE_ROWS][PANEL_VECTORS];
+#pragma GCC unroll 12
+    for (size_t i = 0; i < rows; i++) {
+#pragma GCC unroll 4
+        for (size_t v = 0; v < PANEL_VECTORS; v++) {
+            sums[i][v] = vector_zero();
+        }
+    }
+    for (size_t k = 0; k < p->depth; k++) {
+        vector weights[PANEL_VECTORS];
+#pragma GCC unroll 4
+        for (size_t v = 0; v < PANEL_VECTORS; v++) {
+            weights[v] = panel_vector(panel, k * LILAC_PANEL + v * VECTOR_LANES, bf16);
+        }
+#pragma GCC unroll 12
+        for (size_t i = 0; i < rows; i++) {
+            const vector input = vector_set(x[i * p->ldx + k]);
+#pragma GCC unroll 4
+            for (size_t v = 0; v < PANEL_VECTORS; v++) {
+                sums[i][v] = vector_multiply_add(input, weights[v], sums[i][v]);
+            }
+        }
+    }
+    store_tile(p, rows, sums, y);
+}
+
+ALWAYS_INLINE void multiply_rows(const lilac_packed_product *p, const float *x, const void *panel, float *y,
+                                 const bool bf16) {
+    size_t row = 0;
+    for (; row + TILE_ROWS <= p->rows; row += TILE_ROWS) {
+        multiply_tile(p, TILE_ROWS, x + row * p->ldx, panel, y + row * p->ldy, bf16);
+    }
+#if TILE_ROWS > 4
+    for (; row + 4 <= p->rows; row += 4) {
+        multiply_tile(p, 4, x + row * p->ldx, panel, y + row * p->ldy, bf16);
+    }
+    if (row + 2 <= p->rows) {
+        multiply_tile(p, 2, x + row * p->ldx, panel, y + row * p->ldy, bf16);
+        row += 2;
+    }
+#endif
+    for (; row < p->rows; row++) {
+        multiply_tile(p, 1, x + row * p->ldx, panel, y + row * p->ldy, bf16);
+    }
+}
+
+static void multiply(const lilac_packed_product *p, const float *x, const float *panel, float *y) {
+    multiply_rows(p, x, panel, y, false);
+}
+
+static void multiply_bf16(const lilac_packed_product *p, const float *x, const uint16_t *panel, float *y) {
+    multiply_rows(p, x, panel, y, true);
+}
+
+static const lilac_packed_product_kernels packed_product_kernels = {.multiply = multiply,
+                                                                    .multiply_bf16 = multiply_bf16};
+
+#endif

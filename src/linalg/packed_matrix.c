@@ -1,0 +1,114 @@
+/* SPDX-License-Identifier: MIT */
+#include "linalg/packed_matrix.h"
+
+#include "core/bf16.h"
+#include "core/memory.h"
+#include "kernels/kernel_table.h"
+#include "runtime/parallel.h"
+
+enum {
+    /* Rows that go through all panels before the next: x stays in the cache. */
+    ROW_BLOCK = 384,
+    /* Multiplications below which a thread more would cost more than it saves. */
+    SMALL_BLOCK = 1 << 15
+};
+
+static size_t panel_count(const lilac_packed_matrix *packed) {
+    return (packed->out + LILAC_PANEL - 1) / LILAC_PANEL;
+}
+
+static size_t element_size(const lilac_packed_matrix *packed) {
+    return packed->bf16 ? sizeof(uint16_t) : sizeof(float);
+}
+
+size_t lilac_packed_matrix_bytes(const lilac_packed_matrix *packed) {
+    return panel_count(packed) * LILAC_PANEL * packed->in * element_size(packed);
+}
+
+typedef struct {
+    const lilac_packed_matrix *packed;
+    lilac_unpacked_matrix W;
+} pack_loop;
+
+static void pack_panels(void *argument, size_t begin, size_t end) {
+    const pack_loop *loop = argument;
+    const size_t in = loop->packed->in;
+    for (size_t j = begin * LILAC_PANEL; j < lilac_size_min(end * LILAC_PANEL, loop->packed->out); j++) {
+        const size_t first = j / LILAC_PANEL * LILAC_PANEL * in + j % LILAC_PANEL;
+        for (size_t k = 0; k < in; k++) {
+            const float value = loop->W.scale * loop->W.data[j * loop->W.row_step + k * loop->W.column_step];
+            const size_t index = first + k * LILAC_PANEL;
+            if (loop->packed->bf16) {
+                ((uint16_t *)loop->packed->panels)[index] = lilac_bf16_from_float(value);
+            } else {
+                ((float *)loop->packed->panels)[index] = value;
+            }
+        }
+    }
+}
+
+lilac_status lilac_packed_matrix_pack(lilac_context *context, size_t out, size_t in, lilac_unpacked_matrix W, bool bf16,
+                                      lilac_packed_matrix *packed) {
+    lilac_packed_matrix matrix = {.out = out, .in = in, .bf16 = bf16};
+    matrix.panels = lilac_memory_allocate(panel_count(&matrix) * LILAC_PANEL * in, element_size(&matrix));
+    if (matrix.panels == NULL) {
+        return lilac_fail_memory(context, "packed weights", lilac_packed_matrix_bytes(&matrix));
+    }
+    pack_loop loop = {.packed = &matrix, .W = W};
+    lilac_parallel_for(context, panel_count(&matrix), 1, pack_panels, &loop);
+    *packed = matrix;
+    return LILAC_OK;
+}
+
+void lilac_packed_matrix_free(lilac_packed_matrix *packed) {
+    lilac_memory_free(packed->panels);
+    packed->panels = NULL;
+}
+
+typedef struct {
+    const lilac_packed_product_kernels *kernels;
+    const lilac_packed_matrix *packed;
+    size_t rows, panels;
+    const float *x;
+    bool add;
+    float *y;
+    size_t ldy;
+} multiply_loop;
+
+static void multiply_blocks(void *argument, size_t begin, size_t end) {
+    const multiply_loop *loop = argument;
+    const lilac_packed_matrix *packed = loop->packed;
+    for (size_t block = begin; block < end; block++) {
+        const size_t row = block / loop->panels * ROW_BLOCK, panel = block % loop->panels;
+        const size_t column = panel * LILAC_PANEL, first = column * packed->in;
+        const lilac_packed_product product = {.rows = lilac_size_min(ROW_BLOCK, loop->rows - row),
+                                              .depth = packed->in,
+                                              .cols = lilac_size_min(LILAC_PANEL, packed->out - column),
+                                              .ldx = packed->in,
+                                              .ldy = loop->ldy,
+                                              .add = loop->add};
+        const float *x = loop->x + row * packed->in;
+        float *y = loop->y + row * loop->ldy + column;
+        if (packed->bf16) {
+            loop->kernels->multiply_bf16(&product, x, (const uint16_t *)packed->panels + first, y);
+        } else {
+            loop->kernels->multiply(&product, x, (const float *)packed->panels + first, y);
+        }
+    }
+}
+
+void lilac_packed_matrix_multiply(const lilac_context *context, const lilac_packed_matrix *packed, size_t rows,
+                                  const float *x, bool add, float *y, size_t ldy) {
+    multiply_loop loop = {.kernels = &context->kernels->packed_product,
+                          .packed = packed,
+                          .rows = rows,
+                          .panels = panel_count(packed),
+                          .x = x,
+                          .add = add,
+                          .y = y,
+                          .ldy = ldy};
+    const size_t row_blocks = (rows + ROW_BLOCK - 1) / ROW_BLOCK;
+    const size_t work = lilac_size_min(rows, ROW_BLOCK) * packed->in * LILAC_PANEL;
+    const size_t grain = work == 0 ? 1 : SMALL_BLOCK / work + 1;
+    lilac_parallel_for(context, row_blocks * loop.panels, grain, multiply_blocks, &loop);
+}
