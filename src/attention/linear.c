@@ -155,7 +155,7 @@ lilac_linear_attention_rows lilac_linear_attention_float_rows(lilac_linear_atten
     const uint16_t *from = rows.data;
     for (size_t i = 0; i < count; i++) {
         for (size_t d = 0; d < size; d++) {
-            to[i * size + d] = lilac_bf16_to_float(from[i * rows.stride + d]);
+            to[i * size + d] = lilac_float_from_bf16(from[i * rows.stride + d]);
         }
     }
     return (lilac_linear_attention_rows){.data = to, .stride = size};

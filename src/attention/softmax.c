@@ -116,7 +116,7 @@ static void load_row(const void *row, lilac_attention_dtype dtype, size_t size, 
     }
     const uint16_t *halves = row;
     for (size_t i = 0; i < size; i++) {
-        y[i] = lilac_bf16_to_float(halves[i]);
+        y[i] = lilac_float_from_bf16(halves[i]);
     }
 }
 

@@ -6,7 +6,7 @@
 #include <stdint.h>
 #include <string.h>
 
-static inline float lilac_bf16_to_float(uint16_t bits) {
+static inline float lilac_float_from_bf16(uint16_t bits) {
     const uint32_t wide = (uint32_t)bits << 16;
     float value;
     memcpy(&value, &wide, sizeof value);

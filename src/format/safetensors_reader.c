@@ -419,7 +419,7 @@ static void convert(const lilac_safetensors_tensor *tensor, float *out) {
         } else {
             uint16_t bits;
             memcpy(&bits, tensor->data + i * sizeof bits, sizeof bits);
-            out[i] = tensor->dtype == LILAC_SAFETENSORS_BF16 ? lilac_bf16_to_float(bits) : half_to_float(bits);
+            out[i] = tensor->dtype == LILAC_SAFETENSORS_BF16 ? lilac_float_from_bf16(bits) : half_to_float(bits);
         }
     }
 }

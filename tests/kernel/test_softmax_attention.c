@@ -394,7 +394,7 @@ static halves random_halves(kernel_test *test, const sizes *s, size_t rows, size
             const float value = i < s->size ? (float)kernel_random_between(test, -1.0, 1.0) : 0.0f;
             x.data[r * ld + i] = lilac_bf16_from_float(value);
             if (i < s->size) {
-                x.floats[r * s->stride + i] = lilac_bf16_to_float(x.data[r * ld + i]);
+                x.floats[r * s->stride + i] = lilac_float_from_bf16(x.data[r * ld + i]);
             }
         }
     }

@@ -35,7 +35,7 @@ double case_element(const attention_case *problem, int tensor, size_t b, size_t 
     if (problem->tensors[tensor].item_size == sizeof(uint16_t)) {
         uint16_t bits;
         memcpy(&bits, address, sizeof bits);
-        return lilac_bf16_to_float(bits);
+        return lilac_float_from_bf16(bits);
     }
     float value;
     memcpy(&value, address, sizeof value);

@@ -206,7 +206,7 @@ void softmax_problem_run(softmax_problem *problem, lilac_cpu_level level, int th
 
 float softmax_problem_input(const softmax_problem *problem, size_t i) {
     return problem->dtype == LILAC_ATTENTION_F32 ? ((float *)problem->inputs)[i]
-                                                 : lilac_bf16_to_float(((uint16_t *)problem->inputs)[i]);
+                                                 : lilac_float_from_bf16(((uint16_t *)problem->inputs)[i]);
 }
 
 void softmax_problem_set_input(softmax_problem *problem, size_t i, float value) {
@@ -228,7 +228,7 @@ static double *to_doubles(const lilac_attention_input *x, const lilac_attention_
                 for (size_t i = 0; i < size; i++) {
                     *next++ = x->dtype == LILAC_ATTENTION_F32
                                   ? ((const float *)x->data)[at + i]
-                                  : lilac_bf16_to_float(((const uint16_t *)x->data)[at + i]);
+                                  : lilac_float_from_bf16(((const uint16_t *)x->data)[at + i]);
                 }
             }
         }

@@ -45,7 +45,7 @@ static void test_rounding(void **state) {
 static void test_every_value(void **state) {
     (void)state;
     for (uint32_t bits = 0; bits <= 0xffff; bits++) {
-        const float value = lilac_bf16_to_float((uint16_t)bits);
+        const float value = lilac_float_from_bf16((uint16_t)bits);
         assert_int_equal(to_bits(value), bits << 16);
         assert_int_equal(lilac_bf16_from_float(value), isnan(value) ? bits | 0x40 : bits);
     }

@@ -265,7 +265,7 @@ static uint16_t *round_to_bf16(matrix *m) {
     assert_non_null(rounded);
     for (size_t i = 0; i < m->size; i++) {
         rounded[i] = lilac_bf16_from_float(m->block[i]);
-        m->block[i] = lilac_bf16_to_float(rounded[i]);
+        m->block[i] = lilac_float_from_bf16(rounded[i]);
     }
     return rounded;
 }

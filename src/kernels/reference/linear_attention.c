@@ -43,7 +43,8 @@ static unpacked_chunk cut_scratch(const lilac_linear_attention_head *head, void 
 
 static float element(const lilac_linear_attention_rows *rows, size_t row, size_t column) {
     const size_t index = row * rows->stride + column;
-    return rows->bf16 ? lilac_bf16_to_float(((const uint16_t *)rows->data)[index]) : ((const float *)rows->data)[index];
+    return rows->bf16 ? lilac_float_from_bf16(((const uint16_t *)rows->data)[index])
+                      : ((const float *)rows->data)[index];
 }
 
 static void unpack(const lilac_linear_attention_rows *rows, size_t count, size_t columns, bool elu_plus_one,

@@ -111,7 +111,7 @@ static void scores_bf16(const lilac_softmax_block *block, size_t size, const uin
             const uint16_t *panel = panels + k / PANEL * PANEL * padded + k % PANEL * 2;
             float sum = 0.0f;
             for (size_t i = 0; i < size; i++) {
-                sum += lilac_bf16_to_float(q[r * ldq + i]) * lilac_bf16_to_float(panel[i / 2 * 2 * PANEL + i % 2]);
+                sum += lilac_float_from_bf16(q[r * ldq + i]) * lilac_float_from_bf16(panel[i / 2 * 2 * PANEL + i % 2]);
             }
             s[r * STRIDE + k] = sum * scale;
         }
@@ -126,10 +126,10 @@ static void accumulate_bf16(const lilac_softmax_block *block, float *s, size_t v
         float *out = state->out + r * state->ld;
         for (size_t k = 0; k < visible; k++) {
             const float p = exp2f(s[r * STRIDE + k] - offset);
-            const float rounded = lilac_bf16_to_float(lilac_bf16_from_float(p));
+            const float rounded = lilac_float_from_bf16(lilac_bf16_from_float(p));
             state->sums[r * LANES] += p;
             for (size_t i = 0; i < value_size; i++) {
-                out[i] += rounded * lilac_bf16_to_float(v[k / 2 * 2 * ldv + 2 * i + k % 2]);
+                out[i] += rounded * lilac_float_from_bf16(v[k / 2 * 2 * ldv + 2 * i + k % 2]);
             }
         }
     }
