@@ -22,16 +22,20 @@ void lilac_random_philox(const uint32_t counter[4], const uint32_t key[2], uint3
     out[3] = c3;
 }
 
-void lilac_random_group(const lilac_random *random, uint32_t words[LILAC_RANDOM_GROUP]) {
+void lilac_random_block(const lilac_random *random, uint32_t block, uint32_t words[4]) {
     const uint32_t key[2] = {(uint32_t)random->seed, (uint32_t)(random->seed >> 32)};
+    const uint64_t number = random->group * LILAC_RANDOM_GROUP_BLOCKS + block;
+    const uint32_t counter[4] = {(uint32_t)number, (uint32_t)(number >> 32), (uint32_t)random->stream,
+                                 (uint32_t)(random->stream >> 32)};
+    lilac_random_philox(counter, key, words);
+}
+
+void lilac_random_group(const lilac_random *random, uint32_t words[LILAC_RANDOM_GROUP]) {
     for (uint32_t b = 0; b < LILAC_RANDOM_GROUP_BLOCKS; b++) {
-        const uint64_t block = random->group * LILAC_RANDOM_GROUP_BLOCKS + b;
-        const uint32_t counter[4] = {(uint32_t)block, (uint32_t)(block >> 32), (uint32_t)random->stream,
-                                     (uint32_t)(random->stream >> 32)};
-        uint32_t out[4];
-        lilac_random_philox(counter, key, out);
+        uint32_t block[4];
+        lilac_random_block(random, b, block);
         for (int w = 0; w < 4; w++) {
-            words[LILAC_RANDOM_GROUP_BLOCKS * w + b] = out[w];
+            words[LILAC_RANDOM_GROUP_BLOCKS * w + b] = block[w];
         }
     }
 }

@@ -45,6 +45,14 @@ static inline lilac_random lilac_random_stream(uint64_t seed, lilac_random_purpo
 /* One Philox4x32-10 block: counter and key as in the paper, least significant word first. */
 void lilac_random_philox(const uint32_t counter[4], const uint32_t key[2], uint32_t out[4]);
 
+/* The four words of block number `block` (0 .. 15) of the group that `random` stands at: elements 16 * w + block. */
+void lilac_random_block(const lilac_random *random, uint32_t block, uint32_t words[4]);
+
+/* A number strictly between 0 and 1 from a word. */
+static inline double lilac_random_open_uniform(uint32_t word) {
+    return (word + 0.5) * 0x1p-32;
+}
+
 /* The 64 words of the group that `random` stands at. */
 void lilac_random_group(const lilac_random *random, uint32_t words[LILAC_RANDOM_GROUP]);
 
