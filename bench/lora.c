@@ -5,7 +5,7 @@
 #include "core/memory.h"
 #include "data/batches.h"
 #include "model/mlp.h"
-#include "nn/adamw.h"
+#include "nn/optimiser.h"
 #include "runtime/context.h"
 
 #include <stdlib.h>
@@ -22,7 +22,7 @@ typedef struct {
     lilac_mlp *mlp;
     lilac_adapter *adapter;
     lilac_mlp_activations activations;
-    lilac_adamw optimiser;
+    lilac_optimiser optimiser;
     float *gradient, *parameters;
     double *times;
 } step_bench;
@@ -30,7 +30,7 @@ typedef struct {
 static void end_bench(step_bench *bench) {
     lilac_memory_free(bench->times);
     lilac_memory_free(bench->gradient);
-    lilac_adamw_destroy(&bench->optimiser);
+    lilac_optimiser_destroy(&bench->optimiser);
     lilac_mlp_activations_destroy(&bench->activations);
     lilac_adapter_destroy(bench->adapter);
     lilac_mlp_destroy(bench->mlp);
@@ -78,11 +78,11 @@ static lilac_status begin_bench(step_bench *bench, const lilac_lora_step_config 
         trained = lilac_adapter_parameter_count(bench->adapter);
         bench->parameters = lilac_adapter_parameters(bench->adapter);
     }
-    const lilac_adamw_config adamw = {
-        .learning_rate = 2e-4, .weight_decay = 0.01, .beta1 = 0.9, .beta2 = 0.999, .epsilon = 1e-8};
+    const lilac_optimiser_config adamw = {
+        .kind = LILAC_OPTIMISER_ADAMW, .weight_decay = 0.01, .beta1 = 0.9, .beta2 = 0.999, .epsilon = 1e-8};
     LILAC_TRY(
         lilac_mlp_activations_create(bench->context, bench->mlp, bench->adapter, bench->batch, &bench->activations));
-    LILAC_TRY(lilac_adamw_create(bench->context, &adamw, trained, &bench->optimiser));
+    LILAC_TRY(lilac_optimiser_create(bench->context, &adamw, trained, &bench->optimiser));
     bench->gradient = lilac_memory_allocate(trained, sizeof(float));
     bench->times = lilac_memory_allocate(MAX_STEPS, sizeof(double));
     if (bench->gradient == NULL || bench->times == NULL) {
@@ -105,7 +105,7 @@ static lilac_status time_step(step_bench *bench, lilac_lora_step_figures *out, d
     LILAC_TRY(lilac_mlp_training_backward(bench->context, bench->mlp, bench->adapter, bench->batch, true,
                                           &bench->activations, bench->gradient));
     const double backward = lilac_clock_seconds();
-    lilac_adamw_update(bench->context, &bench->optimiser, bench->gradient, bench->parameters);
+    lilac_optimiser_update(bench->context, &bench->optimiser, 2e-4, 1.0, bench->gradient, bench->parameters);
     const double end = lilac_clock_seconds();
     *seconds = end - gathered;
     if (out->step_seconds == 0.0 || *seconds < out->step_seconds) {

@@ -10,6 +10,7 @@
 #ifndef LILAC_KERNELS_ELEMENTWISE_H
 #define LILAC_KERNELS_ELEMENTWISE_H
 
+#include "core/memory.h"
 #include "core/random.h"
 
 #include <math.h>
@@ -36,12 +37,25 @@ typedef struct lilac_dropout {
     lilac_random random;
 } lilac_dropout;
 
+/* How many groups of words a row of dropout takes: a row starts with a group of its own. */
+static inline size_t lilac_dropout_row_groups(size_t cols) {
+    return lilac_round_up(cols, LILAC_RANDOM_GROUP) / LILAC_RANDOM_GROUP;
+}
+
+/* The dropout of the rows from number `row` on. */
+static inline lilac_dropout lilac_dropout_from_row(const lilac_dropout *dropout, size_t cols, size_t row) {
+    lilac_dropout rest = *dropout;
+    rest.random.group += row * lilac_dropout_row_groups(cols);
+    return rest;
+}
+
 /* One AdamW step's numbers (Loshchilov and Hutter, "Decoupled Weight Decay Regularization", 2019), t counted from 1. */
 typedef struct lilac_adamw_step {
     float beta1, beta2, epsilon;
     float decay;              /* 1 - learning rate * weight decay */
     float step_size;          /* learning rate / (1 - beta1^t) */
     float inverse_root_bias2; /* 1 / sqrt(1 - beta2^t) */
+    float gradient_scale;     /* what the gradient is multiplied by first */
 } lilac_adamw_step;
 
 typedef struct lilac_elementwise_kernels {
@@ -69,6 +83,25 @@ typedef struct lilac_elementwise_kernels {
      * and scale its dropout scale (1 without dropout). dx may be dy. */
     void (*relu_dropout_backward)(size_t n, const float *y, float scale, const float *dy, float *dx);
 
+    /*
+     * dx[i][c] = dy[i][c] * scale, or +0 where dropped: the words are those of bias_relu_dropout_forward. dx and dy are
+     * rows x cols, contiguous; dx may be dy.
+     */
+    void (*dropout_backward)(size_t rows, size_t cols, const lilac_dropout *dropout, const float *dy, float *dx);
+
+    /*
+     * pre[i][c] += bias[c]; y[i][c] = dropout(gelu(pre[i][c])), where gelu(x) = x / (1 + exp(-x (a + b x^2))) with
+     * a = 2 sqrt(2 / pi), b = 0.044715 a (Hendrycks and Gimpel, "Gaussian Error Linear Units", 2016, the tanh form).
+     * pre and y are rows x cols, contiguous; the words are those of bias_relu_dropout_forward; dropout NULL: none.
+     * Levels differ by rounding in y.
+     */
+    void (*bias_gelu_dropout_forward)(size_t rows, size_t cols, const float *bias, const lilac_dropout *dropout,
+                                      float *pre, float *y);
+
+    /* dy[i][c] becomes gelu'(pre[i][c]) * dropout(dy[i][c]), in place, with the pre and the dropout of the forward.
+     * Levels differ by rounding. */
+    void (*gelu_dropout_backward)(size_t rows, size_t cols, const float *pre, const lilac_dropout *dropout, float *dy);
+
     /* y[c] = sum over i of x[i][c], rows added in order; x is rows x cols. */
     void (*column_sum)(size_t rows, size_t cols, const float *x, size_t ldx, float *y);
 
@@ -83,12 +116,16 @@ typedef struct lilac_elementwise_kernels {
                                   float scale, float *losses, float *gradient);
 
     /*
-     * p *= decay;  m = beta1 m + (1 - beta1) g;  v = beta2 v + (1 - beta2) g^2;
+     * g *= gradient_scale;  p *= decay;  m = beta1 m + (1 - beta1) g;  v = beta2 v + (1 - beta2) g^2;
      * p -= step_size * m / (sqrt(v) * inverse_root_bias2 + epsilon)
      * Levels differ by rounding.
      */
     void (*adamw)(size_t n, const lilac_adamw_step *step, const float *gradient, float *parameter, float *moment1,
                   float *moment2);
+
+    /* y[i][c] = x[i][c] rounded to nearest, ties to even, as bf16 (a NaN stays one), and back. rows x cols. */
+    void (*float_to_bf16)(size_t rows, size_t cols, const float *x, size_t ldx, uint16_t *y, size_t ldy);
+    void (*bf16_to_float)(size_t rows, size_t cols, const uint16_t *x, size_t ldx, float *y, size_t ldy);
 } lilac_elementwise_kernels;
 
 /* Fill in the kernels of one level; the SIMD levels override what a lower level filled in. */

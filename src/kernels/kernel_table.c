@@ -12,6 +12,7 @@ static pthread_once_t tables_filled = PTHREAD_ONCE_INIT;
 
 static void fill_table(lilac_kernel_table *table, lilac_cpu_level level) {
     lilac_elementwise_kernels_reference(&table->elementwise);
+    lilac_layer_norm_kernels_reference(&table->layer_norm);
     lilac_linear_attention_kernels_reference(&table->linear_attention);
     lilac_packed_product_kernels_reference(&table->packed_product);
     lilac_softmax_attention_kernels_reference(&table->softmax_attention);

@@ -9,12 +9,14 @@
 #include <lilac/context.h>
 
 #include "kernels/elementwise.h"
+#include "kernels/layer_norm.h"
 #include "kernels/linear_attention.h"
 #include "kernels/packed_product.h"
 #include "kernels/softmax_attention.h"
 
 typedef struct lilac_kernel_table {
     lilac_elementwise_kernels elementwise;
+    lilac_layer_norm_kernels layer_norm;
     lilac_linear_attention_kernels linear_attention;
     lilac_packed_product_kernels packed_product;
     lilac_softmax_attention_kernels softmax_attention;

@@ -113,7 +113,7 @@ lilac_status lilac_mlp_training_backward(lilac_context *context, const lilac_mlp
     const float scale = with_dropout ? (float)(1.0 / (1.0 - mlp->config.dropout)) : 1.0f;
     float *dy = activations->gradients[0], *dx = activations->gradients[1];
     lilac_cross_entropy(context, B, mlp->config.sizes[layer_count], activations->outputs[layer_count - 1],
-                        activations->labels, activations->losses, dy);
+                        activations->labels, 1.0f / (float)B, activations->losses, dy);
     for (size_t l = layer_count; l-- > 0;) {
         const lilac_linear_layer *layer = &mlp->layers[l];
         const float *x = l == 0 ? activations->inputs : activations->outputs[l - 1];

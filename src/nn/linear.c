@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 #include "nn/linear.h"
 
+#include "core/memory.h"
 #include "kernels/kernel_table.h"
 #include "linalg/matmul.h"
 #include "runtime/parallel.h"
 
-/* Rows, or columns of a sum, that one thread takes at a time. */
-enum { ROW_BLOCK = 64, COLUMN_BLOCK = 128 };
+/* Rows, or columns of a sum, that one thread takes at a time; columns of a sum in parts, and how many parts. */
+enum { ROW_BLOCK = 64, COLUMN_BLOCK = 128, STRIP_COLUMNS = 512, STRIP_PARTS = 16 };
 
 static lilac_status multiply(lilac_context *context, const lilac_matmul_shape *shape, lilac_operand a, lilac_operand b,
                              float *c) {
@@ -55,19 +56,45 @@ static void sum_columns(void *argument, size_t begin, size_t end) {
                                                    loop->output + begin);
 }
 
-static void add_column_sums(void *argument, size_t begin, size_t end) {
-    const matrix_loop *loop = argument;
-    float sums[COLUMN_BLOCK];
-    const size_t count = end - begin;
-    loop->context->kernels->elementwise.column_sum(loop->rows, count, loop->input + begin, loop->cols, sums);
-    for (size_t c = 0; c < count; c++) {
-        loop->output[begin + c] += sums[c];
+void lilac_linear_backward_bias(lilac_context *context, size_t B, size_t out, const float *dy, bool add, float *db) {
+    if (add) {
+        lilac_column_sum(context, B, out, dy, out, db);
+        return;
     }
+    matrix_loop loop = {.context = context, .rows = B, .cols = out, .input = dy, .output = db};
+    lilac_parallel_for(context, out, COLUMN_BLOCK, sum_columns, &loop);
 }
 
-void lilac_linear_backward_bias(lilac_context *context, size_t B, size_t out, const float *dy, bool add, float *db) {
-    matrix_loop loop = {.context = context, .rows = B, .cols = out, .input = dy, .output = db};
-    lilac_parallel_for(context, out, COLUMN_BLOCK, add ? add_column_sums : sum_columns, &loop);
+typedef struct {
+    const lilac_context *context;
+    size_t cols, stride, block; /* rows of a part */
+    const float *x;
+    float *sums; /* STRIP_COLUMNS for each part */
+} strip_loop;
+
+static void sum_strip_rows(void *argument, size_t begin, size_t end) {
+    const strip_loop *loop = argument;
+    loop->context->kernels->elementwise.column_sum(end - begin, loop->cols, loop->x + begin * loop->stride,
+                                                   loop->stride, loop->sums + begin / loop->block * STRIP_COLUMNS);
+}
+
+/* Strips of columns in turn, each in parts of its rows side by side: there are often more threads than columns to give
+ * them. */
+void lilac_column_sum(lilac_context *context, size_t T, size_t cols, const float *x, size_t ldx, float *sums) {
+    float part_sums[STRIP_PARTS * STRIP_COLUMNS];
+    strip_loop loop = {.context = context, .stride = ldx, .sums = part_sums};
+    loop.block = lilac_size_max(ROW_BLOCK, (T + STRIP_PARTS - 1) / STRIP_PARTS);
+    const size_t parts = (T + loop.block - 1) / loop.block;
+    for (size_t first = 0; first < cols; first += STRIP_COLUMNS) {
+        loop.cols = lilac_size_min(STRIP_COLUMNS, cols - first);
+        loop.x = x + first;
+        lilac_parallel_for(context, T, loop.block, sum_strip_rows, &loop);
+        for (size_t part = 0; part < parts; part++) {
+            for (size_t c = 0; c < loop.cols; c++) {
+                sums[first + c] += part_sums[part * STRIP_COLUMNS + c];
+            }
+        }
+    }
 }
 
 static void add_bias_rows(void *argument, size_t begin, size_t end) {

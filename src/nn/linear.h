@@ -39,6 +39,9 @@ lilac_status lilac_linear_backward_weight(lilac_context *context, size_t B, size
 /* db = the column sums of dy (out), or with `add` db += them. */
 void lilac_linear_backward_bias(lilac_context *context, size_t B, size_t out, const float *dy, bool add, float *db);
 
+/* sums[c] += the sum of column c of x (T x cols, rows ldx floats apart). */
+void lilac_column_sum(lilac_context *context, size_t T, size_t cols, const float *x, size_t ldx, float *sums);
+
 /* y[i] += b for each of the B rows of y (B x out). */
 void lilac_add_bias(lilac_context *context, size_t B, size_t out, const float *b, float *y);
 

@@ -6,8 +6,8 @@
 #include "core/memory.h"
 #include "data/batches.h"
 #include "model/mlp.h"
-#include "nn/adamw.h"
 #include "nn/cross_entropy.h"
+#include "nn/optimiser.h"
 
 #include <math.h>
 
@@ -92,7 +92,7 @@ typedef struct {
     lilac_adapter *adapter;
     const lilac_data_view *training, *validation;
     lilac_mlp_activations activations;
-    lilac_adamw optimiser;
+    lilac_optimiser optimiser;
     float *gradient;
     uint32_t *order; /* the epoch's order of the training set */
     float *parameters;
@@ -101,7 +101,7 @@ typedef struct {
 
 static void end_run(training_run *run) {
     lilac_mlp_activations_destroy(&run->activations);
-    lilac_adamw_destroy(&run->optimiser);
+    lilac_optimiser_destroy(&run->optimiser);
     lilac_memory_free(run->gradient);
     lilac_memory_free(run->order);
 }
@@ -110,15 +110,15 @@ static lilac_status begin_run(training_run *run) {
     const lilac_training_config *config = run->config;
     const size_t batch = lilac_size_min(config->batch, run->training->count);
     const size_t trained = run->adapter != NULL ? run->adapter->parameter_count : run->mlp->parameter_count;
-    const lilac_adamw_config adamw = {.learning_rate = config->learning_rate,
-                                      .weight_decay = config->weight_decay,
-                                      .beta1 = config->beta1,
-                                      .beta2 = config->beta2,
-                                      .epsilon = config->epsilon};
+    const lilac_optimiser_config adamw = {.kind = LILAC_OPTIMISER_ADAMW,
+                                          .weight_decay = config->weight_decay,
+                                          .beta1 = config->beta1,
+                                          .beta2 = config->beta2,
+                                          .epsilon = config->epsilon};
     run->parameters = run->adapter != NULL ? run->adapter->parameters : run->mlp->parameters;
     run->steps_an_epoch = (run->training->count + batch - 1) / batch;
     LILAC_TRY(lilac_mlp_activations_create(run->context, run->mlp, run->adapter, batch, &run->activations));
-    LILAC_TRY(lilac_adamw_create(run->context, &adamw, trained, &run->optimiser));
+    LILAC_TRY(lilac_optimiser_create(run->context, &adamw, trained, &run->optimiser));
     run->gradient = lilac_memory_allocate(trained, sizeof(float));
     run->order = lilac_memory_allocate(run->training->count, sizeof(uint32_t));
     if (run->gradient == NULL || run->order == NULL) {
@@ -137,7 +137,8 @@ static lilac_status train_step(training_run *run, const lilac_data_view *view, s
     LILAC_TRY(lilac_mlp_training_forward(run->context, run->mlp, run->adapter, rows, &dropout, activations));
     LILAC_TRY(
         lilac_mlp_training_backward(run->context, run->mlp, run->adapter, rows, true, activations, run->gradient));
-    lilac_adamw_update(run->context, &run->optimiser, run->gradient, run->parameters);
+    lilac_optimiser_update(run->context, &run->optimiser, run->config->learning_rate, 1.0, run->gradient,
+                           run->parameters);
     for (size_t i = 0; i < rows; i++) {
         *loss_sum += (double)activations->losses[i];
     }
@@ -257,7 +258,7 @@ static lilac_status evaluate_batches(lilac_context *context, const lilac_mlp *ml
         LILAC_TRY(lilac_batch_fill(context, view, first, rows, buffers->inputs, buffers->labels));
         LILAC_TRY(lilac_mlp_forward(context, mlp, adapter, rows, buffers->inputs, buffers->logits, buffers->workspace));
         correct += lilac_count_correct(rows, classes, buffers->logits, buffers->labels);
-        lilac_cross_entropy(context, rows, classes, buffers->logits, buffers->labels, buffers->losses, NULL);
+        lilac_cross_entropy(context, rows, classes, buffers->logits, buffers->labels, 1.0f, buffers->losses, NULL);
         for (size_t i = 0; i < rows; i++) {
             sum += (double)buffers->losses[i];
         }

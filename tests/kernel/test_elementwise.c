@@ -18,7 +18,7 @@ static const struct {
     double uniform;          /* the range, its product with u, the sum */
     double bias_dropout;     /* a sum and a product */
     double product;
-    double moments; /* two or three products and a sum */
+    double moments; /* two to five products, the scaled gradient counted where it enters, and a sum */
     double update;  /* the moments, root, two products and a sum below the fraction, product and quotient */
     double
         exp_and_sum; /* exp and its argument's rounding 4, quotient, product, difference, logarithm; one more a class */
@@ -26,8 +26,8 @@ static const struct {
                .uniform = 3,
                .bias_dropout = 2,
                .product = 1,
-               .moments = 4,
-               .update = 14,
+               .moments = 6,
+               .update = 16,
                .exp_and_sum = 10};
 
 static lilac_random random_place(kernel_test *test) {
@@ -447,7 +447,8 @@ static lilac_adamw_step random_adamw_step(kernel_test *test) {
                               .epsilon = 1e-8f,
                               .decay = (float)(1.0 - rate * 0.01),
                               .step_size = (float)(rate / (1.0 - pow(beta1, t))),
-                              .inverse_root_bias2 = (float)(1.0 / sqrt(1.0 - pow(beta2, t)))};
+                              .inverse_root_bias2 = (float)(1.0 / sqrt(1.0 - pow(beta2, t))),
+                              .gradient_scale = (float)kernel_random_between(test, 0.01, 2.0)};
 }
 
 /* Element i, whose state before the step was p, m, v. */
@@ -485,7 +486,8 @@ static void check_adamw_once(kernel_test *test, size_t n, kernel_input input) {
     kernel_arm(test);
     test->kernels->elementwise.adamw(n, &step, gradient, state[0], state[1], state[2]);
     for (size_t i = 0; i < n; i++) {
-        expect_adamw(&step, i, (double)gradient[i], (const double[]){before[0][i], before[1][i], before[2][i]},
+        expect_adamw(&step, i, (double)gradient[i] * (double)step.gradient_scale,
+                     (const double[]){before[0][i], before[1][i], before[2][i]},
                      (const float[]){state[0][i], state[1][i], state[2][i]});
     }
     kernel_verify(test);
@@ -502,7 +504,7 @@ static void check_adamw(kernel_test *test) {
 }
 
 static void bench_adamw(kernel_test *test, size_t n) {
-    const lilac_adamw_step step = {0.9f, 0.999f, 1e-8f, 1.0f, 1e-6f, 1.0f};
+    const lilac_adamw_step step = {0.9f, 0.999f, 1e-8f, 1.0f, 1e-6f, 1.0f, 1.0f};
     const float *gradient = kernel_bench_floats(test, n);
     float *parameter = kernel_bench_floats(test, n), *moment1 = kernel_bench_floats(test, n);
     float *moment2 = kernel_bench_floats(test, n);

@@ -23,6 +23,22 @@ void lilac_test_uniform(uint64_t stream, size_t count, float low, float high, fl
     }
 }
 
+float *lilac_test_floats(size_t count, uint64_t stream) {
+    float *values = malloc(count * sizeof *values);
+    assert_non_null(values);
+    lilac_test_uniform(stream, count, -1, 1, values);
+    return values;
+}
+
+double *lilac_test_doubles(size_t count, const float *values) {
+    double *doubles = malloc(count * sizeof *doubles);
+    assert_non_null(doubles);
+    for (size_t i = 0; i < count; i++) {
+        doubles[i] = (double)values[i];
+    }
+    return doubles;
+}
+
 static void expect_close(const char *what, size_t index, double found, double expected, double tolerance) {
     /* Written so that a NaN fails. */
     if (!(fabs(found - expected) <= tolerance)) {

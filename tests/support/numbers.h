@@ -9,6 +9,10 @@
 /* Uniform in [low, high); another stream gives other numbers. */
 void lilac_test_uniform(uint64_t stream, size_t count, float low, float high, float *values);
 
+/* count such numbers from -1 to 1, and their copies in double: to be freed with free. */
+float *lilac_test_floats(size_t count, uint64_t stream);
+double *lilac_test_doubles(size_t count, const float *values);
+
 /* Fails the test unless |found - expected| <= absolute + relative * |expected| for every element. */
 void lilac_test_expect_close(const char *what, size_t count, const float *found, const double *expected,
                              double absolute, double relative);

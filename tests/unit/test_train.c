@@ -7,7 +7,7 @@
 
 #include "data/batches.h"
 #include "model/mlp.h"
-#include "nn/adamw.h"
+#include "nn/optimiser.h"
 #include "support/failing_allocator.h"
 #include "support/mlp_reference.h"
 #include "support/numbers.h"
@@ -223,19 +223,19 @@ static void test_steps(void **state) {
     config.batch = 800;
     config.epochs = 2;
     config.seed = 77;
-    const lilac_adamw_config adamw = {.learning_rate = config.learning_rate,
-                                      .weight_decay = config.weight_decay,
-                                      .beta1 = config.beta1,
-                                      .beta2 = config.beta2,
-                                      .epsilon = config.epsilon};
+    const lilac_optimiser_config adamw = {.kind = LILAC_OPTIMISER_ADAMW,
+                                          .weight_decay = config.weight_decay,
+                                          .beta1 = config.beta1,
+                                          .beta2 = config.beta2,
+                                          .epsilon = config.epsilon};
     const lilac_data_view training = training_view();
     lilac_mlp *mlp = create_mlp(0.2);
     lilac_mlp_activations a;
-    lilac_adamw optimiser;
+    lilac_optimiser optimiser;
     uint32_t order[TRAINING];
     float *gradient = copy_weights(mlp);
     assert_int_equal(lilac_mlp_activations_create(context, mlp, NULL, config.batch, &a), LILAC_OK);
-    assert_int_equal(lilac_adamw_create(context, &adamw, lilac_mlp_parameter_count(mlp), &optimiser), LILAC_OK);
+    assert_int_equal(lilac_optimiser_create(context, &adamw, lilac_mlp_parameter_count(mlp), &optimiser), LILAC_OK);
     for (size_t step = 0; step < 4; step++) {
         const lilac_data_view shuffled = lilac_data_view_shuffle(&training, config.seed, step / 2, order);
         const size_t rows = step % 2 == 0 ? 800 : TRAINING - 800;
@@ -243,13 +243,13 @@ static void test_steps(void **state) {
         assert_int_equal(lilac_batch_fill(context, &shuffled, step % 2 * 800, rows, a.inputs, a.labels), LILAC_OK);
         assert_int_equal(lilac_mlp_training_forward(context, mlp, NULL, rows, &dropout, &a), LILAC_OK);
         assert_int_equal(lilac_mlp_training_backward(context, mlp, NULL, rows, true, &a, gradient), LILAC_OK);
-        lilac_adamw_update(context, &optimiser, gradient, lilac_mlp_parameters(mlp));
+        lilac_optimiser_update(context, &optimiser, config.learning_rate, 1.0, gradient, lilac_mlp_parameters(mlp));
     }
     float *trained = train_weights(context, &config, false, &training);
     expect_weights(mlp, trained);
     free(trained);
     free(gradient);
-    lilac_adamw_destroy(&optimiser);
+    lilac_optimiser_destroy(&optimiser);
     lilac_mlp_activations_destroy(&a);
     lilac_mlp_destroy(mlp);
 }

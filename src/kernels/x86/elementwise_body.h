@@ -306,7 +306,7 @@ static void softmax_cross_entropy(size_t rows, size_t classes, const float *logi
 
 static inline void adamw_step(const lilac_adamw_step *step, const float *gradient, float *parameter, float *moment1,
                               float *moment2, size_t lanes) {
-    const vector g = vector_load(gradient, lanes);
+    const vector g = vector_multiply(vector_load(gradient, lanes), vector_set(step->gradient_scale));
     const vector m = vector_multiply_add(vector_set(step->beta1), vector_load(moment1, lanes),
                                          vector_multiply(vector_set(1.0f - step->beta1), g));
     const vector v = vector_multiply_add(vector_set(step->beta2), vector_load(moment2, lanes),
@@ -332,13 +332,13 @@ static void adamw(size_t n, const lilac_adamw_step *step, const float *gradient,
     }
 }
 
-static const lilac_elementwise_kernels elementwise_kernels = {
-    .bytes_to_float = bytes_to_float,
-    .random_uniform = random_uniform,
-    .add_bias = add_bias,
-    .bias_relu_dropout_forward = bias_relu_dropout_forward,
-    .relu_dropout_backward = relu_dropout_backward,
-    .column_sum = column_sum,
-    .softmax_cross_entropy = softmax_cross_entropy,
-    .adamw = adamw,
-};
+static void fill_in(lilac_elementwise_kernels *kernels) {
+    kernels->bytes_to_float = bytes_to_float;
+    kernels->random_uniform = random_uniform;
+    kernels->add_bias = add_bias;
+    kernels->bias_relu_dropout_forward = bias_relu_dropout_forward;
+    kernels->relu_dropout_backward = relu_dropout_backward;
+    kernels->column_sum = column_sum;
+    kernels->softmax_cross_entropy = softmax_cross_entropy;
+    kernels->adamw = adamw;
+}
