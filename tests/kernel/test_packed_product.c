@@ -72,7 +72,7 @@ static void check_once(kernel_test *test, size_t rows, kernel_input input, bool 
             double sum = (double)before[i][j], magnitude = fabs(sum);
             for (size_t k = 0; k < product->depth; k++) {
                 const size_t index = k * LILAC_PANEL + j;
-                const float weight = bf16 ? lilac_bf16_to_float(p.rounded[index]) : p.panel[index];
+                const float weight = bf16 ? lilac_float_from_bf16(p.rounded[index]) : p.panel[index];
                 const double term = (double)p.x[i * product->ldx + k] * (double)weight;
                 sum += term;
                 magnitude += fabs(term);

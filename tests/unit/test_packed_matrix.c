@@ -52,7 +52,8 @@ static void expect_product(lilac_context *context, const problem *p) {
             double sum = p->add || j >= p->out ? (double)y[i * ldy + j] : 0.0;
             for (size_t k = 0; j < p->out && k < p->in; k++) {
                 const float w = 0.5f * W[j * unpacked.row_step + k * unpacked.column_step];
-                sum += (double)x[i * p->in + k] * (double)(p->bf16 ? lilac_bf16_to_float(lilac_bf16_from_float(w)) : w);
+                sum +=
+                    (double)x[i * p->in + k] * (double)(p->bf16 ? lilac_float_from_bf16(lilac_bf16_from_float(w)) : w);
             }
             expected[i * ldy + j] = sum;
         }

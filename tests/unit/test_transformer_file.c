@@ -95,7 +95,7 @@ static void expect_loads(const lilac_transformer *expected, lilac_precision prec
     for (size_t i = 0; i < count; i++) {
         const float value = expected->parameters[i];
         const float rounded =
-            precision == LILAC_PRECISION_BF16 ? lilac_bf16_to_float(lilac_bf16_from_float(value)) : value;
+            precision == LILAC_PRECISION_BF16 ? lilac_float_from_bf16(lilac_bf16_from_float(value)) : value;
         assert_memory_equal(&loaded->parameters[i], &rounded, sizeof rounded);
     }
     lilac_transformer_destroy(loaded);

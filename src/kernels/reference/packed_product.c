@@ -27,7 +27,7 @@ static void multiply_bf16(const lilac_packed_product *p, const float *x, const u
         float sums[LILAC_PANEL] = {0.0f};
         for (size_t k = 0; k < p->depth; k++) {
             for (size_t j = 0; j < LILAC_PANEL; j++) {
-                sums[j] += x[i * p->ldx + k] * lilac_bf16_to_float(panel[k * LILAC_PANEL + j]);
+                sums[j] += x[i * p->ldx + k] * lilac_float_from_bf16(panel[k * LILAC_PANEL + j]);
             }
         }
         finish(p, i, sums, y);
