@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Tests of linear layers, ReLU, dropout and the cross-entropy: values and gradients against double precision, dropout's
- * statistics, and the same bytes at any number of threads; at every cpu level the machine has.
+ * Tests of linear layers, the cross-entropy and the initial weights: values and gradients against double precision, and
+ * the same bytes at any number of threads; at every cpu level the machine has.
  */
-#include "core/memory.h"
 #include "core/random.h"
 #include "nn/activation.h"
 #include "nn/cross_entropy.h"
@@ -82,150 +81,6 @@ static void test_linear(void **state) {
         check_linear(lilac_test_context(level, 2), 3, 17, 19);
         check_linear(lilac_test_context(level, 2), 2, 3, 131);
     }
-}
-
-/* The sum of weights * mask * relu(x + b). */
-typedef struct {
-    size_t B, out;
-    const double *weights, *mask;
-    double *x, *b, *y;
-} activation_problem;
-
-static double activation_loss(void *argument) {
-    const activation_problem *p = argument;
-    double loss = 0;
-    for (size_t i = 0; i < p->B * p->out; i++) {
-        const double sum = p->x[i] + p->b[i % p->out];
-        p->y[i] = sum > 0 ? p->mask[i] * sum : 0;
-        loss += p->weights[i] * p->y[i];
-    }
-    return loss;
-}
-
-/* What dropout multiplies each element by. */
-static double *create_mask(size_t B, size_t out, double probability, lilac_random random) {
-    double *mask = malloc(B * out * sizeof *mask);
-    assert_non_null(mask);
-    const size_t groups = (out + LILAC_RANDOM_GROUP - 1) / LILAC_RANDOM_GROUP;
-    for (size_t i = 0; i < B * out; i++) {
-        uint32_t words[LILAC_RANDOM_GROUP];
-        lilac_random place = random;
-        place.group += i / out * groups + i % out / LILAC_RANDOM_GROUP;
-        lilac_random_group(&place, words);
-        const bool dropped = (double)words[i % out % LILAC_RANDOM_GROUP] < probability * 0x1p32;
-        mask[i] = dropped ? 0 : 1 / (1 - probability);
-    }
-    return mask;
-}
-
-static void check_activation(lilac_context *context, size_t B, size_t out, double probability) {
-    const lilac_dropout dropout =
-        lilac_dropout_create(probability, lilac_random_stream(3, LILAC_RANDOM_TEST, UINT64_C(1) << 40));
-    float *y = lilac_test_floats(B * out, 0), *b = lilac_test_floats(out, 1), *dy = lilac_test_floats(B * out, 2);
-    double *weights = lilac_test_doubles(B * out, dy), *mask = create_mask(B, out, probability, dropout.random);
-    activation_problem p = {.B = B, .out = out, .weights = weights, .mask = mask, .x = lilac_test_doubles(B * out, y)};
-    p.b = lilac_test_doubles(out, b);
-    p.y = lilac_test_doubles(B * out, y);
-    activation_loss(&p);
-    lilac_bias_relu_dropout_forward(context, B, out, b, probability > 0 ? &dropout : NULL, y);
-    lilac_test_expect_close("y", B * out, y, p.y, 1e-6, 0);
-    lilac_relu_dropout_backward(context, B, out, y, probability > 0 ? dropout.scale : 1.0f, dy);
-    lilac_test_expect_gradient("dx", activation_loss, &p, B * out, p.x, dy, 1e-5);
-    free(y);
-    free(b);
-    free(dy);
-    free(weights);
-    free(mask);
-    free(p.x);
-    free(p.b);
-    free(p.y);
-}
-
-static void test_activation(void **state) {
-    (void)state;
-    for (int level = 0; level < lilac_test_levels(); level++) {
-        check_activation(lilac_test_context(level, 2), 5, 7, 0);
-        check_activation(lilac_test_context(level, 2), 5, 7, 0.25);
-        check_activation(lilac_test_context(level, 2), 3, 131, 0.5);
-        check_activation(lilac_test_context(level, 2), 131, 3, 0.1);
-        check_activation(lilac_test_context(level, 2), 67, 66, 0.3);
-    }
-}
-
-/* A sum that is not above 0 gives +0, a NaN too. */
-static void test_activation_of_special_values(void **state) {
-    (void)state;
-    const float zero[4] = {0};
-    for (int level = 0; level < lilac_test_levels(); level++) {
-        float y[4] = {-0.0f, NAN, -INFINITY, INFINITY};
-        lilac_bias_relu_dropout_forward(lilac_test_context(level, 1), 1, 4, zero, NULL, y);
-        assert_memory_equal(y, ((float[4]){0, 0, 0, INFINITY}), sizeof y);
-    }
-}
-
-/* How many of B x out ones dropout drops; the others must be exactly its scale. */
-static size_t count_dropped(lilac_context *context, size_t B, size_t out, const lilac_dropout *dropout, float *y) {
-    float *zeros = calloc(out, sizeof *zeros);
-    assert_non_null(zeros);
-    for (size_t i = 0; i < B * out; i++) {
-        y[i] = 1.0f;
-    }
-    lilac_bias_relu_dropout_forward(context, B, out, zeros, dropout, y);
-    free(zeros);
-    size_t dropped = 0;
-    for (size_t i = 0; i < B * out; i++) {
-        assert_true(y[i] == 0.0f || y[i] == dropout->scale);
-        dropped += y[i] == 0.0f;
-    }
-    return dropped;
-}
-
-static void test_dropout_rate_and_scale(void **state) {
-    (void)state;
-    enum { B = 1000, OUT = 100 };
-    static const double probabilities[] = {0.01, 0.1, 0.5, 0.9};
-    float *y = lilac_test_floats((size_t)B * OUT, 0);
-    for (int level = 0; level < lilac_test_levels(); level++) {
-        for (int i = 0; i < 4; i++) {
-            const double p = probabilities[i];
-            const lilac_dropout dropout = lilac_dropout_create(p, lilac_random_stream(0, LILAC_RANDOM_TEST, 0));
-            assert_true(fabs((double)dropout.scale * (1 - p) - 1) < 1e-6);
-            const double dropped = (double)count_dropped(lilac_test_context(level, 1), B, OUT, &dropout, y);
-            /* Five standard deviations */
-            assert_true(fabs(dropped - p * B * OUT) < 5 * sqrt(p * (1 - p) * B * OUT));
-        }
-    }
-    free(y);
-}
-
-/* Probabilities that no 32-bit threshold holds: almost nothing, and all but almost nothing, is dropped. */
-static void test_extreme_dropout(void **state) {
-    (void)state;
-    enum { B = 10, OUT = 100 };
-    float y[B * OUT];
-    const lilac_random random = lilac_random_stream(0, LILAC_RANDOM_TEST, 0);
-    const lilac_dropout least = lilac_dropout_create(1e-12, random), most = lilac_dropout_create(1 - 1e-12, random);
-    assert_int_equal(count_dropped(lilac_test_context(0, 1), B, OUT, &least, y), 0);
-    assert_int_equal(count_dropped(lilac_test_context(0, 1), B, OUT, &most, y), B * OUT);
-}
-
-/* Neighbouring rows and streams have masks of their own: as many elements agree as chance has it. */
-static void test_dropout_masks_are_independent(void **state) {
-    (void)state;
-    enum { B = 50, OUT = 200 };
-    float y[B * OUT], other[B * OUT];
-    const lilac_dropout dropout = lilac_dropout_create(0.5, lilac_random_stream(0, LILAC_RANDOM_TEST, 0));
-    const lilac_dropout next_stream = lilac_dropout_create(0.5, lilac_random_stream(0, LILAC_RANDOM_TEST, 1));
-    count_dropped(lilac_test_context(0, 1), B, OUT, &dropout, y);
-    count_dropped(lilac_test_context(0, 1), B, OUT, &next_stream, other);
-    double same_streams = 0, same_rows = 0;
-    for (size_t i = 0; i < (B - 1) * OUT; i++) {
-        same_streams += y[i] == other[i];
-        same_rows += y[i] == y[i + OUT];
-    }
-    const double half = (B - 1) * OUT / 2.0;
-    assert_true(fabs(same_streams - half) < 5 * sqrt(half / 2));
-    assert_true(fabs(same_rows - half) < 5 * sqrt(half / 2));
 }
 
 typedef struct {
@@ -312,6 +167,31 @@ static void test_count_correct(void **state) {
     assert_int_equal(lilac_count_correct(0, 3, logits, NULL), 0);
 }
 
+static void check_column_sum(lilac_context *context, size_t T, size_t cols, size_t ldx) {
+    float *x = lilac_test_floats(T * ldx, 0), *sums = lilac_test_floats(cols, 1);
+    double *expected = lilac_test_doubles(cols, sums);
+    for (size_t i = 0; i < T * cols; i++) {
+        expected[i % cols] += (double)x[i / cols * ldx + i % cols];
+    }
+    lilac_column_sum(context, T, cols, x, ldx, sums);
+    lilac_test_expect_close("sums", cols, sums, expected, 1e-6 * (1 + sqrt((double)T)), 0);
+    free(x);
+    free(sums);
+    free(expected);
+}
+
+static void test_column_sum(void **state) {
+    (void)state;
+    for (int level = 0; level < lilac_test_levels(); level++) {
+        for (int threads = 1; threads <= LILAC_TEST_MAX_THREADS; threads++) {
+            check_column_sum(lilac_test_context(level, threads), 0, 3, 3);
+            check_column_sum(lilac_test_context(level, threads), 1, 1, 1);
+            check_column_sum(lilac_test_context(level, threads), 130, 600, 601);
+            check_column_sum(lilac_test_context(level, threads), 2000, 30, 35);
+        }
+    }
+}
+
 static void test_initialise(void **state) {
     (void)state;
     enum { COUNT = 20000, FAN = 25 };
@@ -342,7 +222,7 @@ enum {
     STEP_B = 1100,
     STEP_IN = 67,
     STEP_OUT = 250,
-    STEP_SIZE = STEP_B * (STEP_IN + 2 * STEP_OUT + 1) + 2 * STEP_OUT * STEP_IN + STEP_OUT
+    STEP_SIZE = STEP_B * (STEP_IN + 2 * STEP_OUT + 1) + 2 * STEP_OUT * STEP_IN + 2 * STEP_OUT
 };
 
 static void run_step(lilac_context *context, const float *x, const float *W, const float *b, float *block) {
@@ -350,6 +230,7 @@ static void run_step(lilac_context *context, const float *x, const float *W, con
     const lilac_optimiser_config config = {.beta1 = 0.9, .beta2 = 0.999, .epsilon = 1e-8};
     float *y = block, *dy = y + STEP_B * STEP_OUT, *losses = dy + STEP_B * STEP_OUT, *dx = losses + STEP_B;
     float *dW = dx + STEP_B * STEP_IN, *updated = dW + STEP_OUT * STEP_IN, *db = updated + STEP_OUT * STEP_IN;
+    float *sums = db + STEP_OUT;
     uint8_t labels[STEP_B] = {1, 2, 3};
     lilac_optimiser optimiser;
     memcpy(updated, W, STEP_OUT * STEP_IN * sizeof(float));
@@ -367,6 +248,8 @@ static void run_step(lilac_context *context, const float *x, const float *W, con
                                                   lilac_operand_of(dy), false, dW),
                      LILAC_OK);
     lilac_linear_backward_bias(context, STEP_B, STEP_OUT, dy, false, db);
+    memset(sums, 0, STEP_OUT * sizeof(float));
+    lilac_linear_backward_bias(context, STEP_B, STEP_OUT, dy, true, sums);
     assert_int_equal(lilac_optimiser_create(context, &config, STEP_OUT * STEP_IN, &optimiser), LILAC_OK);
     lilac_optimiser_update(context, &optimiser, 0.1, 1.0, dW, updated);
     lilac_optimiser_update(context, &optimiser, 0.1, 1.0, dW, updated);
@@ -395,14 +278,10 @@ static void test_same_bytes_at_any_thread_count(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_linear),
-        cmocka_unit_test(test_activation),
-        cmocka_unit_test(test_activation_of_special_values),
-        cmocka_unit_test(test_dropout_rate_and_scale),
-        cmocka_unit_test(test_extreme_dropout),
-        cmocka_unit_test(test_dropout_masks_are_independent),
         cmocka_unit_test(test_cross_entropy),
         cmocka_unit_test(test_cross_entropy_of_large_logits),
         cmocka_unit_test(test_count_correct),
+        cmocka_unit_test(test_column_sum),
         cmocka_unit_test(test_initialise),
         cmocka_unit_test(test_same_bytes_at_any_thread_count),
     };
