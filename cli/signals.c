@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A thread of its own waits for the signals, which all others block. A handler would not do: while it multiplies
- * matrices oneDNN points the stack register into a buffer on the heap, and the kernel would write a handler's frame over
- * what lies in front of it.
+ * The threads that compute block the signals, and one that does nothing else takes them. While it multiplies matrices
+ * oneDNN points the stack register into a buffer on the heap: the frame of a handler that ran there would overwrite
+ * what lies in front of it. A thread that a library started before main may take them too; it runs on its own stack.
  */
 #include "signals.h"
 
@@ -10,27 +10,27 @@
 #include <signal.h>
 #include <stdatomic.h>
 #include <stddef.h>
+#include <string.h>
 #include <unistd.h>
 
+/* A handler can reach nothing but a static variable. */
 static atomic_int caught;
 
-static sigset_t stopping_signals(void) {
+static void remember(int signal_number) {
+    atomic_store(&caught, signal_number);
+}
+
+static void block(int how) {
     sigset_t set;
     sigemptyset(&set);
     sigaddset(&set, SIGINT);
     sigaddset(&set, SIGTERM);
-    return set;
+    pthread_sigmask(how, &set, NULL);
 }
 
-static void *wait_for_signal(void *unused) {
+static void *take_signals(void *unused) {
     (void)unused;
-    const sigset_t set = stopping_signals();
-    int signal_number;
-    if (sigwait(&set, &signal_number) == 0) {
-        atomic_store(&caught, signal_number);
-    }
-    /* The next one finds this thread open to it and ends the program. */
-    pthread_sigmask(SIG_UNBLOCK, &set, NULL);
+    block(SIG_UNBLOCK);
     for (;;) {
         pause();
     }
@@ -38,19 +38,27 @@ static void *wait_for_signal(void *unused) {
 }
 
 void lilac_signals_catch(void) {
-    signal(SIGPIPE, SIG_IGN);
-    /* A shell starts what runs in the background with SIGINT ignored. */
-    signal(SIGINT, SIG_DFL);
-    signal(SIGTERM, SIG_DFL);
-    const sigset_t set = stopping_signals();
+    struct sigaction action;
+    memset(&action, 0, sizeof action);
+    sigemptyset(&action.sa_mask);
+    action.sa_handler = SIG_IGN;
+    sigaction(SIGPIPE, &action, NULL);
+    /* The default: the signals end the program at once. So it stays if there can be no thread for them. */
+    action.sa_handler = SIG_DFL;
+    sigaction(SIGINT, &action, NULL);
+    sigaction(SIGTERM, &action, NULL);
+    block(SIG_BLOCK);
     pthread_t thread;
-    /* Threads that start later inherit what is blocked. Without the thread the signals end the program at once. */
-    pthread_sigmask(SIG_BLOCK, &set, NULL);
-    if (pthread_create(&thread, NULL, wait_for_signal, NULL) == 0) {
-        pthread_detach(thread);
-    } else {
-        pthread_sigmask(SIG_UNBLOCK, &set, NULL);
+    if (pthread_create(&thread, NULL, take_signals, NULL) != 0) {
+        block(SIG_UNBLOCK);
+        return;
     }
+    pthread_detach(thread);
+    action.sa_handler = remember;
+    /* Back to the default after the first: the second ends the program. */
+    action.sa_flags = (int)SA_RESETHAND | SA_RESTART;
+    sigaction(SIGINT, &action, NULL);
+    sigaction(SIGTERM, &action, NULL);
 }
 
 int lilac_signals_caught(void) {

@@ -71,4 +71,9 @@ lilac_status lilac_transformer_create_empty(lilac_context *context, const lilac_
  * allocated is left to lilac_transformer_destroy. Errors: OVERFLOW, MEMORY. */
 lilac_status lilac_transformer_lay_out(lilac_context *context, lilac_transformer *model);
 
+/* entries[l] = the adapter's entry for linear layer l of the model, or -1. Errors: BASE_MISMATCH unless all entries are
+ * layers of the model by name and shape; hashes are not compared. */
+lilac_status lilac_transformer_match_adapter(lilac_context *context, const lilac_transformer *model,
+                                             const lilac_adapter *adapter, int *entries);
+
 #endif

@@ -36,20 +36,20 @@ void lilac_transformer_pass_update(lilac_context *context, lilac_transformer_pas
 
 /*
  * Computes the outputs (B x N x O, valid until the next pass) for the first B sequences of the pass, B being at most
- * that of its config. Row b of tokens starts at tokens + b * stride and has N tokens. dropout NULL: none; else sublayer
- * i takes its numbers from the stream `dropout` at group i * 2^40.
+ * that of its config. Row b of tokens starts at tokens + b * stride and has N tokens. dropout NULL: none; else the
+ * model's, layer l taking its numbers from the stream `dropout` from group 3 l * 2^40 on.
  */
 lilac_status lilac_transformer_pass_forward(lilac_context *context, lilac_transformer_pass *pass, size_t B,
                                             const uint8_t *tokens, size_t stride, const lilac_random *dropout,
                                             const float **outputs);
 
 /*
- * The losses (B x N, in nats) of such a forward pass: token t + 1 of each row is the target of output t, so that rows
+ * The losses (B x N, in nats) of such a forward pass: the target of output t is token t + 1 of its row, so that rows
  * have N + 1 tokens here. Where a backward pass follows, the outputs are replaced by the gradient of
  * scale * (sum of the losses).
  */
-lilac_status lilac_transformer_pass_loss(lilac_context *context, lilac_transformer_pass *pass, size_t B,
-                                         const uint8_t *tokens, size_t stride, float scale, float *losses);
+void lilac_transformer_pass_loss(lilac_context *context, lilac_transformer_pass *pass, const uint8_t *tokens,
+                                 size_t stride, float scale, float *losses);
 
 /*
  * The backward pass after forward (with the same dropout) and loss: adds to gradient, which has the layout of the
