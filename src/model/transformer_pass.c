@@ -1,0 +1,391 @@
+/* SPDX-License-Identifier: MIT */
+/* The memory of a transformer's pass, and what its forward and backward halves share. */
+#include "model/transformer_pass.h"
+
+#include "adapt/adapter.h"
+#include "core/memory.h"
+#include "linalg/matmul.h"
+#include "model/transformer_activations.h"
+#include "nn/activation.h"
+#include "nn/convert.h"
+#include "nn/embedding.h"
+#include "nn/layer_norm.h"
+
+#include <string.h>
+
+/* Each place of dropout has room for this many groups in the stream: far more than any batch takes. */
+static const uint64_t dropout_groups_per_place = UINT64_C(1) << 40;
+
+/* ---- Cutting a block of memory into the parts of a pass ---- */
+
+typedef struct {
+    char *block; /* NULL: only count */
+    size_t used;
+    bool fits;
+} cutter;
+
+static void *cut(cutter *c, size_t count, size_t size) {
+    size_t bytes;
+    if (!lilac_size_multiply(count, size, &bytes) || bytes > SIZE_MAX / 2 - c->used) {
+        c->fits = false;
+        return NULL;
+    }
+    void *part = c->block == NULL ? NULL : c->block + c->used;
+    c->used = lilac_round_up(c->used + bytes, LILAC_ALIGNMENT);
+    return part;
+}
+
+static lilac_pass_matrix cut_matrix(cutter *c, const lilac_transformer_pass *pass, size_t cols) {
+    lilac_pass_matrix matrix = {0};
+    matrix.values = cut(c, pass->rows * cols, sizeof(float));
+    matrix.rounded = pass->config.precision == LILAC_PRECISION_F32 ? NULL : cut(c, pass->rows * cols, sizeof(uint16_t));
+    return matrix;
+}
+
+/* What the sublayers share: an input's floats with precision BF16, all of it without backward pass. Two of each by
+ * turns, since a sublayer's input and sum are read while the next one's are written. */
+typedef struct {
+    lilac_pass_sublayer sublayers[2];
+} shared_parts;
+
+static lilac_pass_sublayer cut_sublayer(cutter *c, const lilac_transformer_pass *pass, const shared_parts *shared,
+                                        size_t turn) {
+    const size_t F = pass->model->F;
+    lilac_pass_sublayer sublayer = shared->sublayers[turn];
+    if (!pass->config.backward) {
+        return sublayer;
+    }
+    if (pass->config.precision == LILAC_PRECISION_F32) {
+        sublayer.input.values = cut(c, pass->rows * F, sizeof(float));
+    } else {
+        sublayer.input.rounded = cut(c, pass->rows * F, sizeof(uint16_t));
+        sublayer.input.shared = true;
+    }
+    sublayer.sum = cut(c, pass->rows * F, sizeof(float));
+    sublayer.mean = cut(c, pass->rows, sizeof(float));
+    sublayer.rstd = cut(c, pass->rows, sizeof(float));
+    return sublayer;
+}
+
+static void cut_shared(cutter *c, const lilac_transformer_pass *pass, shared_parts *shared) {
+    const size_t F = pass->model->F;
+    const bool rounds = pass->config.precision != LILAC_PRECISION_F32, backward = pass->config.backward;
+    *shared = (shared_parts){0};
+    for (int i = 0; i < 2; i++) {
+        lilac_pass_sublayer *sublayer = &shared->sublayers[i];
+        if (rounds || !backward) {
+            sublayer->input.values = cut(c, pass->rows * F, sizeof(float));
+        }
+        if (!backward) {
+            sublayer->input.rounded = rounds ? cut(c, pass->rows * F, sizeof(uint16_t)) : NULL;
+            sublayer->sum = cut(c, pass->rows * F, sizeof(float));
+            sublayer->mean = cut(c, pass->rows, sizeof(float));
+            sublayer->rstd = cut(c, pass->rows, sizeof(float));
+        }
+    }
+}
+
+static lilac_pass_layer cut_layer(cutter *c, const lilac_transformer_pass *pass, size_t saved) {
+    const lilac_transformer_config *config = &pass->model->config;
+    lilac_pass_layer layer = {0};
+    layer.qkv = cut(c, pass->rows * 3 * pass->model->HD, sizeof(float));
+    layer.context = cut_matrix(c, pass, pass->model->HD);
+    layer.saved = pass->config.backward ? cut(c, saved, sizeof(float)) : NULL;
+    if (config->activation == LILAC_TRANSFORMER_GELU) {
+        layer.pre_activation = cut(c, pass->rows * config->feed_forward, sizeof(float));
+    }
+    return layer;
+}
+
+static void cut_layers(cutter *c, lilac_transformer_pass *pass, size_t saved) {
+    const size_t feed_forward = pass->model->config.feed_forward;
+    const bool rounds = pass->config.precision != LILAC_PRECISION_F32, backward = pass->config.backward;
+    shared_parts shared;
+    cut_shared(c, pass, &shared);
+    lilac_pass_matrix hidden = cut_matrix(c, pass, feed_forward);
+    hidden.shared = rounds;
+    const lilac_pass_layer common = cut_layer(c, pass, saved);
+    pass->layers = cut(c, pass->model->config.layers, sizeof *pass->layers);
+    if (pass->model->config.norm == LILAC_TRANSFORMER_PRE_NORM) {
+        pass->first = cut_sublayer(c, pass, &shared, 1);
+    }
+    for (size_t l = 0; l < pass->model->config.layers; l++) {
+        lilac_pass_layer layer = l == 0 || !backward ? common : cut_layer(c, pass, saved);
+        layer.hidden = hidden;
+        if (backward && l > 0) {
+            layer.hidden.rounded = rounds ? cut(c, pass->rows * feed_forward, sizeof(uint16_t)) : NULL;
+            layer.hidden.values = rounds ? hidden.values : cut(c, pass->rows * feed_forward, sizeof(float));
+        }
+        layer.attention = cut_sublayer(c, pass, &shared, 0);
+        layer.feed_forward = cut_sublayer(c, pass, &shared, 1);
+        if (pass->layers != NULL) {
+            pass->layers[l] = layer;
+        }
+    }
+    pass->last = cut_sublayer(c, pass, &shared, 0);
+}
+
+static void cut_gradients(cutter *c, lilac_transformer_pass *pass) {
+    const lilac_transformer *model = pass->model;
+    pass->gradients.stream = cut(c, pass->rows * model->F, sizeof(float));
+    pass->gradients.branch = cut_matrix(c, pass, lilac_size_max(model->F, model->O));
+    pass->gradients.wide = cut_matrix(c, pass, lilac_size_max(model->config.feed_forward, 3 * model->HD));
+    pass->gradients.context = cut(c, pass->rows * model->HD, sizeof(float));
+    if (model->config.norm == LILAC_TRANSFORMER_PRE_NORM) {
+        pass->gradients.input = cut(c, pass->rows * model->F, sizeof(float));
+    }
+    pass->gradients.norm_scratch = cut(c, lilac_layer_norm_scratch_size(pass->rows, model->F), sizeof(float));
+    if (pass->config.adapter != NULL) {
+        pass->gradients.down = cut(c, pass->rows * pass->config.adapter->config.rank, sizeof(float));
+    }
+}
+
+static void cut_adapter(cutter *c, lilac_transformer_pass *pass) {
+    const lilac_adapter *adapter = pass->config.adapter;
+    pass->entries = cut(c, pass->model->linear_count, sizeof *pass->entries);
+    pass->down = cut(c, adapter->entry_count, sizeof *pass->down);
+    float *shared = cut(c, pass->rows * adapter->config.rank, sizeof(float));
+    for (size_t e = 0; e < adapter->entry_count; e++) {
+        float *own = pass->config.backward && e > 0 ? cut(c, pass->rows * adapter->config.rank, sizeof(float)) : shared;
+        if (pass->down != NULL) {
+            pass->down[e] = own;
+        }
+    }
+}
+
+static void cut_all(cutter *c, lilac_transformer_pass *pass, size_t saved) {
+    const lilac_transformer *model = pass->model;
+    cut_layers(c, pass, saved);
+    pass->weights =
+        pass->config.precision == LILAC_PRECISION_F32 ? NULL : cut(c, model->parameter_count, sizeof *pass->weights);
+    pass->positions = cut(c, pass->config.N * model->config.position_width, sizeof(float));
+    pass->tokens = cut(c, pass->rows, 1);
+    pass->targets = cut(c, pass->rows, 1);
+    pass->outputs = cut(c, pass->rows * model->O, sizeof(float));
+    pass->attention_workspace = cut(c, pass->attention_bytes, 1);
+    if (pass->config.adapter != NULL) {
+        cut_adapter(c, pass);
+    }
+    if (pass->config.backward) {
+        cut_gradients(c, pass);
+    }
+}
+
+/* ---- Attention ---- */
+
+lilac_attention_shape lilac_pass_attention_shape(const lilac_transformer_pass *pass, size_t B) {
+    const lilac_transformer_config *config = &pass->model->config;
+    return (lilac_attention_shape){.batch = B,
+                                   .heads = config->heads,
+                                   .queries = pass->config.N,
+                                   .keys = pass->config.N,
+                                   .key_size = config->head_size,
+                                   .value_size = config->head_size};
+}
+
+lilac_attention_input lilac_pass_qkv_input(const lilac_transformer_pass *pass, const float *qkv, size_t part) {
+    const size_t HD = pass->model->HD;
+    return (lilac_attention_input){.data = qkv + part * HD,
+                                   .batch_stride = pass->config.N * 3 * HD,
+                                   .token_stride = 3 * HD,
+                                   .head_stride = pass->model->config.head_size};
+}
+
+lilac_attention_output lilac_pass_qkv_output(const lilac_transformer_pass *pass, float *qkv, size_t part) {
+    const size_t HD = pass->model->HD;
+    return (lilac_attention_output){.data = qkv + part * HD,
+                                    .batch_stride = pass->config.N * 3 * HD,
+                                    .token_stride = 3 * HD,
+                                    .head_stride = pass->model->config.head_size};
+}
+
+static lilac_status size_linear_attention(lilac_context *context, lilac_transformer_pass *pass, size_t *saved) {
+    const lilac_attention_shape shape = lilac_pass_attention_shape(pass, pass->config.B);
+    lilac_linear_attention_config config;
+    lilac_linear_attention_config_default(&shape, &config);
+    config.causal = true;
+    config.feature_map = pass->model->feature_map;
+    size_t backward = 0;
+    LILAC_TRY(lilac_linear_attention_forward_workspace_size(context, &config, &pass->attention_bytes));
+    if (pass->config.backward) {
+        LILAC_TRY(lilac_linear_attention_backward_workspace_size(context, &config, &backward));
+        LILAC_TRY(lilac_linear_attention_saved_size(context, &config, saved));
+    }
+    pass->attention_bytes = lilac_size_max(pass->attention_bytes, backward);
+    return LILAC_OK;
+}
+
+static lilac_status size_softmax_attention(lilac_context *context, lilac_transformer_pass *pass, size_t *saved) {
+    const lilac_attention_shape shape = lilac_pass_attention_shape(pass, pass->config.B);
+    lilac_softmax_attention_config config;
+    lilac_softmax_attention_config_default(&shape, &config);
+    config.causal = true;
+    size_t backward = 0;
+    LILAC_TRY(lilac_softmax_attention_forward_workspace_size(context, &config, &pass->attention_bytes));
+    if (pass->config.backward) {
+        LILAC_TRY(lilac_softmax_attention_backward_workspace_size(context, &config, &backward));
+    }
+    *saved = pass->rows * pass->model->config.heads;
+    pass->attention_bytes = lilac_size_max(pass->attention_bytes, backward);
+    return LILAC_OK;
+}
+
+/* ---- Creating a pass ---- */
+
+static lilac_status check(lilac_context *context, const lilac_transformer *model,
+                          const lilac_transformer_pass_config *config) {
+    if (config->N > model->config.length) {
+        return lilac_fail(context, LILAC_ERROR_SHAPE, "transformer: %zu tokens, expected at most %zu", config->N,
+                          model->config.length);
+    }
+    if (config->precision == LILAC_PRECISION_BF16) {
+        const lilac_matmul_shape probe = {.m = 1, .n = 1, .k = 1, .lda = 1, .ldb = 1, .ldc = 1, .alpha = 1.0f};
+        const uint16_t one = 0x3f80;
+        float product;
+        LILAC_TRY(lilac_matmul_bf16(context, &probe, &one, &one, &product));
+    }
+    size_t rows, widest = lilac_size_max(model->config.feed_forward, 3 * model->HD);
+    if (!lilac_size_multiply(config->B, config->N, &rows) || !lilac_size_multiply(rows, widest, &widest)) {
+        return lilac_fail(context, LILAC_ERROR_OVERFLOW, "transformer: %zu sequences of %zu tokens are too many",
+                          config->B, config->N);
+    }
+    return LILAC_OK;
+}
+
+lilac_status lilac_transformer_pass_place(lilac_context *context, const lilac_transformer *model,
+                                          const lilac_transformer_pass_config *config, void *memory,
+                                          lilac_transformer_pass *pass) {
+    LILAC_TRY(check(context, model, config));
+    *pass = (lilac_transformer_pass){.model = model, .config = *config, .rows = config->B * config->N};
+    size_t saved = 0;
+    LILAC_TRY(model->config.attention == LILAC_TRANSFORMER_LINEAR ? size_linear_attention(context, pass, &saved)
+                                                                  : size_softmax_attention(context, pass, &saved));
+    /* The first bytes are lost to the alignment of what follows. */
+    const size_t lost = memory == NULL ? LILAC_ALIGNMENT : (size_t)(-(uintptr_t)memory % LILAC_ALIGNMENT);
+    cutter c = {.block = memory == NULL ? NULL : (char *)memory + lost, .fits = true};
+    cut_all(&c, pass, saved);
+    if (!c.fits) {
+        return lilac_fail(context, LILAC_ERROR_OVERFLOW, "transformer: %zu sequences of %zu tokens are too many",
+                          config->B, config->N);
+    }
+    pass->bytes = c.used + lost;
+    if (memory == NULL) {
+        return LILAC_OK;
+    }
+    if (config->adapter != NULL) {
+        LILAC_TRY(lilac_transformer_match_adapter(context, model, config->adapter, pass->entries));
+    }
+    lilac_sinusoidal_positions(0, config->N, model->config.position_width, pass->positions,
+                               model->config.position_width);
+    lilac_transformer_pass_update(context, pass);
+    return LILAC_OK;
+}
+
+lilac_status lilac_transformer_pass_create(lilac_context *context, const lilac_transformer *model,
+                                           const lilac_transformer_pass_config *config, lilac_transformer_pass **out) {
+    lilac_transformer_pass counted;
+    LILAC_TRY(lilac_transformer_pass_place(context, model, config, NULL, &counted));
+    lilac_transformer_pass *pass = lilac_memory_allocate(1, sizeof *pass);
+    void *block = lilac_memory_allocate(counted.bytes, 1);
+    if (pass == NULL || block == NULL) {
+        lilac_memory_free(pass);
+        lilac_memory_free(block);
+        return lilac_fail_memory(context, "the activations of a transformer", counted.bytes);
+    }
+    const lilac_status status = lilac_transformer_pass_place(context, model, config, block, pass);
+    pass->block = block;
+    if (status != LILAC_OK) {
+        lilac_transformer_pass_destroy(pass);
+        return status;
+    }
+    *out = pass;
+    return LILAC_OK;
+}
+
+void lilac_transformer_pass_destroy(lilac_transformer_pass *pass) {
+    if (pass != NULL) {
+        lilac_memory_free(pass->block);
+        lilac_memory_free(pass);
+    }
+}
+
+size_t lilac_transformer_pass_bytes(const lilac_transformer_pass *pass) {
+    return pass->bytes;
+}
+
+void lilac_transformer_pass_update(lilac_context *context, lilac_transformer_pass *pass) {
+    if (pass->weights != NULL) {
+        /* In rows, for the threads to share. */
+        const size_t count = pass->model->parameter_count, cols = 4096, rows = count / cols, rest = count % cols;
+        const float *values = pass->model->parameters;
+        lilac_float_to_bf16(context, rows, cols, values, cols, pass->weights, cols);
+        lilac_float_to_bf16(context, 1, rest, values + rows * cols, rest, pass->weights + rows * cols, rest);
+    }
+}
+
+/* ---- What forward and backward share ---- */
+
+lilac_pass_norm lilac_pass_norm_at(const lilac_transformer *model, size_t index) {
+    if (index == 2 * model->config.layers) {
+        return (lilac_pass_norm){.weight = model->norm_weight, .bias = model->norm_bias};
+    }
+    const lilac_transformer_layer *layer = &model->layers[index / 2];
+    return index % 2 == 0 ? (lilac_pass_norm){.weight = layer->norm1_weight, .bias = layer->norm1_bias}
+                          : (lilac_pass_norm){.weight = layer->norm2_weight, .bias = layer->norm2_bias};
+}
+
+lilac_operand lilac_pass_weight(const lilac_transformer_pass *pass, size_t offset) {
+    return (lilac_operand){.values = pass->model->parameters + offset,
+                           .rounded = pass->weights == NULL ? NULL : pass->weights + offset};
+}
+
+lilac_operand lilac_pass_operand(lilac_pass_matrix matrix) {
+    return (lilac_operand){.values = matrix.values, .rounded = matrix.rounded};
+}
+
+void lilac_pass_round(lilac_context *context, lilac_pass_matrix matrix, size_t rows, size_t cols) {
+    if (matrix.rounded != NULL) {
+        lilac_float_to_bf16(context, rows, cols, matrix.values, cols, matrix.rounded, cols);
+    }
+}
+
+const lilac_dropout *lilac_pass_dropout(const lilac_transformer_pass *pass, size_t place, lilac_dropout *dropout) {
+    if (!pass->has_dropout) {
+        return NULL;
+    }
+    lilac_random random = pass->dropout;
+    random.group += place * dropout_groups_per_place;
+    *dropout = lilac_dropout_create(pass->model->config.dropout, random);
+    return dropout;
+}
+
+bool lilac_pass_low_rank(const lilac_transformer_pass *pass, size_t linear_layer, lilac_low_rank *term, size_t *entry) {
+    if (pass->config.adapter == NULL || pass->entries[linear_layer] < 0) {
+        return false;
+    }
+    *entry = (size_t)pass->entries[linear_layer];
+    *term = lilac_adapter_term(pass->config.adapter, *entry);
+    return true;
+}
+
+lilac_status lilac_transformer_match_adapter(lilac_context *context, const lilac_transformer *model,
+                                             const lilac_adapter *adapter, int *entries) {
+    size_t matched = 0;
+    for (size_t l = 0; l < model->linear_count; l++) {
+        const lilac_linear_layer *layer = &model->linear_layers[l];
+        entries[l] = -1;
+        for (size_t e = 0; e < adapter->entry_count; e++) {
+            const lilac_adapter_entry *entry = &adapter->entries[e];
+            if (strcmp(entry->name, layer->name) == 0 && entry->in == layer->in && entry->out == layer->out) {
+                entries[l] = (int)e;
+                matched++;
+            }
+        }
+    }
+    if (matched != adapter->entry_count) {
+        return lilac_fail(context, LILAC_ERROR_BASE_MISMATCH,
+                          "the adapter has %zu layers of which the transformer has %zu of the same name and shape",
+                          adapter->entry_count, matched);
+    }
+    return LILAC_OK;
+}
