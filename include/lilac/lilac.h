@@ -21,6 +21,7 @@
 #include <lilac/lora.h>
 #include <lilac/mlp.h>
 #include <lilac/transformer.h>
+#include <lilac/generation.h>
 #include <lilac/train.h>
 /* clang-format on */
 

@@ -34,7 +34,8 @@ typedef enum lilac_random_purpose {
     LILAC_RANDOM_DROPOUT = 4,    /* dropout masks */
     LILAC_RANDOM_ADAPTER = 5,    /* initial adapter weights */
     LILAC_RANDOM_FEATURES = 6,   /* random feature maps */
-    LILAC_RANDOM_TEST = 8        /* test inputs */
+    LILAC_RANDOM_TEST = 8,       /* test inputs */
+    LILAC_RANDOM_GENERATE = 9    /* generated sequences */
 } lilac_random_purpose;
 
 /* The start of stream number index of that purpose. */
