@@ -41,7 +41,9 @@ typedef struct lilac_command {
 extern const lilac_command lilac_command_bench_attention;
 extern const lilac_command lilac_command_bench_lora;
 extern const lilac_command lilac_command_bench_peak;
+extern const lilac_command lilac_command_complete;
 extern const lilac_command lilac_command_data_variants;
+extern const lilac_command lilac_command_generate;
 extern const lilac_command lilac_command_info;
 extern const lilac_command lilac_command_lora_eval;
 extern const lilac_command lilac_command_lora_info;

@@ -82,7 +82,7 @@ lilac_status lilac_session_check_keeps(lilac_session *session, const char *outpu
     struct stat written, read;
     if (stat(output, &written) == 0 && stat(input, &read) == 0 && written.st_dev == read.st_dev &&
         written.st_ino == read.st_ino) {
-        return lilac_session_usage_error(session, "--output: %s would replace %s, which is read", output, input);
+        return lilac_session_usage_error(session, "%s would replace %s, which is read", output, input);
     }
     return LILAC_OK;
 }

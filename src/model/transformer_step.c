@@ -213,6 +213,12 @@ static lilac_status through_layers(lilac_context *context, const part *p, lilac_
     return LILAC_OK;
 }
 
+/* The positions of the next n tokens, which are the same for all sequences. */
+static void set_positions(const lilac_transformer_state *state, size_t n, const lilac_state_activations *a) {
+    const size_t P = state->model->config.position_width;
+    lilac_sinusoidal_positions(state->position, n, P, a->positions, P);
+}
+
 /* a->stream = the embedded tokens, whose rows begin at tokens + (the caller's row) * stride. */
 static void embed(lilac_context *context, const part *p, const uint8_t *tokens, size_t stride) {
     const lilac_transformer_state *state = p->state;
@@ -222,7 +228,6 @@ static void embed(lilac_context *context, const part *p, const uint8_t *tokens, 
         memcpy(a->tokens + i * p->n, tokens + state->order[p->first + i] * stride, p->n);
     }
     lilac_embedding_forward(context, p->T, E, a->tokens, state->model->parameters, a->stream, F);
-    lilac_sinusoidal_positions(state->position, p->n, P, a->positions, P);
     for (size_t t = 0; t < p->T && P > 0; t++) {
         memcpy(a->stream + t * F + E, a->positions + t % p->n * P, P * sizeof(float));
     }
@@ -276,6 +281,7 @@ static lilac_status check_room(lilac_context *context, const lilac_transformer_s
 static lilac_status take_in_one(lilac_context *context, lilac_transformer_state *state, const uint8_t *tokens,
                                 size_t stride, float *outputs) {
     part all = {.state = state, .count = state->B, .n = 1};
+    set_positions(state, 1, &state->step);
     LILAC_TRY(take_in(context, &all, &state->step, tokens, stride, outputs));
     state->position++;
     return LILAC_OK;
@@ -312,6 +318,7 @@ static lilac_status take_in_parallel(lilac_context *context, lilac_transformer_s
     LILAC_TRY(attention_workspace(context, state->model, most, n, &bytes));
     lilac_state_activations a;
     LILAC_TRY(lilac_state_activations_create(context, state, most, n, bytes, &a));
+    set_positions(state, n, &a);
     lilac_status status = LILAC_OK;
     for (size_t first = 0; status == LILAC_OK && first < state->B; first += most) {
         part p = {.state = state, .first = first, .count = lilac_size_min(most, state->B - first), .n = n};

@@ -1,0 +1,246 @@
+/* SPDX-License-Identifier: MIT */
+/* lilac complete: a transformer fills in the lower part of images. */
+#include "files.h"
+#include "generation.h"
+
+#include "core/memory.h"
+#include "data/idx.h"
+#include "runtime/context.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum {
+    PICTURE_ROWS = 20, /* images below each other in the picture; more go to its right */
+    OCCLUDED_GREY = 128
+};
+
+typedef struct complete_settings {
+    const char *model, *images, *png;
+    int count, first, keep_rows, batch, precision, zoom;
+    double temperature;
+    bool no_cache;
+} complete_settings;
+
+static const lilac_option options[] = {
+    {.name = "model",
+     .letter = 'm',
+     .type = LILAC_OPTION_TEXT,
+     .offset = offsetof(complete_settings, model),
+     .value = "FILE",
+     .help = "the transformer",
+     .required = true},
+    {.name = "images",
+     .letter = 'i',
+     .type = LILAC_OPTION_TEXT,
+     .offset = offsetof(complete_settings, images),
+     .value = "FILE",
+     .help = "the images, in the IDX format, plain or .gz",
+     .initial_note = "MNIST's test images"},
+    {.name = "count",
+     .letter = 'n',
+     .type = LILAC_OPTION_INTEGER,
+     .offset = offsetof(complete_settings, count),
+     .value = "N",
+     .help = "how many images",
+     .initial = "20",
+     .minimum = 1,
+     .maximum = 1000000},
+    {.name = "first",
+     .type = LILAC_OPTION_INTEGER,
+     .offset = offsetof(complete_settings, first),
+     .value = "N",
+     .help = "the number of the first image, counted from 0",
+     .initial = "0",
+     .minimum = 0,
+     .maximum = 1e9},
+    {.name = "keep-rows",
+     .letter = 'k',
+     .type = LILAC_OPTION_INTEGER,
+     .offset = offsetof(complete_settings, keep_rows),
+     .value = "N",
+     .help = "rows of an image that the model sees",
+     .initial = "14",
+     .minimum = 1,
+     .maximum = 1e9},
+    {.name = "png",
+     .letter = 'p',
+     .type = LILAC_OPTION_TEXT,
+     .offset = offsetof(complete_settings, png),
+     .value = "FILE",
+     .help = "save a picture: original, what the model sees, completed"},
+    {.name = "temperature",
+     .letter = 't',
+     .type = LILAC_OPTION_NUMBER,
+     .offset = offsetof(complete_settings, temperature),
+     .value = "X",
+     .help = "1: as trained, less: more likely",
+     .initial = "1",
+     .minimum = 0,
+     .maximum = 100},
+    {.name = "batch",
+     .type = LILAC_OPTION_INTEGER,
+     .offset = offsetof(complete_settings, batch),
+     .value = "N",
+     .help = "images at a time; the result does not depend on it",
+     .initial_note = "as many as are fast",
+     .minimum = 1,
+     .maximum = 1000000},
+    {.name = "precision",
+     .type = LILAC_OPTION_CHOICE,
+     .offset = offsetof(complete_settings, precision),
+     .help = "of the weights while they are used",
+     .initial = "f32",
+     .choices = lilac_precision_choices},
+    {.name = "no-cache",
+     .type = LILAC_OPTION_FLAG,
+     .offset = offsetof(complete_settings, no_cache),
+     .help = "read the whole image again for each pixel, to compare times"},
+    {.name = "zoom",
+     .type = LILAC_OPTION_INTEGER,
+     .offset = offsetof(complete_settings, zoom),
+     .value = "N",
+     .help = "draw each pixel of an image N pixels wide",
+     .initial = "2",
+     .minimum = 1,
+     .maximum = 32},
+};
+
+/* The images to be completed; pixels points into whichever owns them. */
+typedef struct source {
+    lilac_dataset *dataset;
+    lilac_idx idx;
+    size_t count, rows, cols;
+    const uint8_t *pixels;
+} source;
+
+static lilac_status load(lilac_session *session, const complete_settings *settings, source *out) {
+    if (settings->images != NULL) {
+        LILAC_TRY(lilac_idx_read(session->context, settings->images, 3, &out->idx));
+        out->count = out->idx.dimensions[0];
+        out->rows = out->idx.dimensions[1];
+        out->cols = out->idx.dimensions[2];
+        out->pixels = out->idx.data;
+        return LILAC_OK;
+    }
+    LILAC_TRY(lilac_session_load_mnist(session, LILAC_MNIST_TEST, &out->dataset));
+    const lilac_dataset_shape shape = lilac_dataset_get_shape(out->dataset);
+    out->count = shape.count;
+    out->rows = shape.rows;
+    out->cols = shape.cols;
+    out->pixels = lilac_dataset_image(out->dataset, 0);
+    return LILAC_OK;
+}
+
+static lilac_status check(lilac_session *session, const complete_settings *settings, const source *images,
+                          size_t length) {
+    const size_t pixels = images->rows * images->cols;
+    if (pixels != length + 1) {
+        return lilac_fail(session->context, LILAC_ERROR_SHAPE,
+                          "%s: the model is for %zu pixels, the images have %zu x %zu", settings->model, length + 1,
+                          images->rows, images->cols);
+    }
+    if ((size_t)settings->keep_rows >= images->rows) {
+        return lilac_session_usage_error(session, "--keep-rows: the images have %zu rows, %d leave nothing to complete",
+                                         images->rows, settings->keep_rows);
+    }
+    if ((size_t)settings->first + (size_t)settings->count > images->count) {
+        return lilac_session_usage_error(
+            session, "--count: there are only %zu images from number %d on",
+            images->count > (size_t)settings->first ? images->count - (size_t)settings->first : 0, settings->first);
+    }
+    return LILAC_OK;
+}
+
+/* Each image as it is, as the model sees it, and completed. */
+static lilac_status save_picture(lilac_session *session, const complete_settings *settings, const source *images,
+                                 const uint8_t *completed) {
+    const size_t count = (size_t)settings->count, size = images->rows * images->cols;
+    const size_t down = lilac_size_min(count, PICTURE_ROWS), groups = (count + down - 1) / down;
+    const size_t kept = (size_t)settings->keep_rows * images->cols, cells = 3 * groups * down;
+    const lilac_image_grid grid = {
+        .across = 3 * groups, .down = down, .rows = images->rows, .cols = images->cols, .zoom = (size_t)settings->zoom};
+    uint8_t *cell_pixels = malloc(cells * size);
+    if (cell_pixels == NULL) {
+        return lilac_fail_memory(session->context, "the picture's images", cells * size);
+    }
+    memset(cell_pixels, OCCLUDED_GREY, cells * size);
+    for (size_t i = 0; i < count; i++) {
+        uint8_t *cell = cell_pixels + (i % down * grid.across + i / down * 3) * size;
+        const uint8_t *original = images->pixels + ((size_t)settings->first + i) * size;
+        memcpy(cell, original, size);
+        memcpy(cell + size, original, kept);
+        memcpy(cell + 2 * size, completed + i * size, size);
+    }
+    const lilac_status status = lilac_save_image_grid(session, settings->png, &grid, cells, cell_pixels);
+    free(cell_pixels);
+    return status;
+}
+
+static lilac_status complete(lilac_session *session, const complete_settings *settings, const lilac_transformer *model,
+                             const source *images) {
+    const size_t size = images->rows * images->cols, count = (size_t)settings->count;
+    LILAC_TRY(check(session, settings, images, lilac_transformer_get_config(model)->length));
+    uint8_t *completed = malloc(count * size);
+    if (completed == NULL) {
+        return lilac_fail_memory(session->context, "the images", count * size);
+    }
+    memcpy(completed, images->pixels + (size_t)settings->first * size, count * size);
+    lilac_generation_config config;
+    lilac_generation_config_default(&config);
+    config.count = count;
+    config.prompt = (size_t)settings->keep_rows * images->cols;
+    config.length = size;
+    config.batch = (size_t)settings->batch;
+    config.precision = (lilac_precision)settings->precision;
+    config.temperature = settings->temperature;
+    config.seed = session->common.seed;
+    config.first_index = (uint64_t)settings->first;
+    config.no_cache = settings->no_cache;
+    lilac_generation_times times;
+    lilac_status status = lilac_generate(session->context, model, &config, completed, &times);
+    if (status == LILAC_OK && settings->png != NULL) {
+        status = save_picture(session, settings, images, completed);
+    }
+    if (status == LILAC_OK) {
+        status = lilac_print_generation_times(session, &config, &times);
+    }
+    free(completed);
+    return status;
+}
+
+static lilac_status run(lilac_session *session, const void *values) {
+    const complete_settings *settings = values;
+    if (settings->png != NULL) {
+        LILAC_TRY(lilac_session_check_keeps(session, settings->png, settings->model));
+        LILAC_TRY(lilac_session_check_keeps(session, settings->png,
+                                            settings->images != NULL ? settings->images : settings->model));
+        LILAC_TRY(lilac_session_check_output(session, settings->png));
+    }
+    lilac_transformer *model;
+    LILAC_TRY(lilac_transformer_load(session->context, settings->model, &model));
+    source images = {.dataset = NULL};
+    lilac_status status = load(session, settings, &images);
+    if (status == LILAC_OK) {
+        status = complete(session, settings, model, &images);
+    }
+    lilac_memory_free(images.idx.data);
+    lilac_dataset_destroy(images.dataset);
+    lilac_transformer_destroy(model);
+    return status;
+}
+
+const lilac_command lilac_command_complete = {
+    .name = "complete",
+    .summary = "let a transformer fill in the lower part of images",
+    .description = "Gives a transformer the first rows of images, lets it draw the rest pixel by pixel, and says how "
+                   "long that took. An image is completed in the same way whatever others are asked for.",
+    .example = "lilac complete --model linear.safetensors --count 100 --png completed.png\n"
+               "lilac complete --model softmax.safetensors --count 2 --no-cache\n",
+    .options = options,
+    .option_count = LILAC_COUNT(options),
+    .settings_size = sizeof(complete_settings),
+    .takes = LILAC_TAKES_DATA | LILAC_TAKES_SEED | LILAC_TAKES_COMPUTE,
+    .run = run,
+};

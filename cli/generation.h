@@ -1,0 +1,21 @@
+/* SPDX-License-Identifier: MIT */
+/* What the commands that let a transformer write sequences have in common. */
+#ifndef LILAC_CLI_GENERATION_H
+#define LILAC_CLI_GENERATION_H
+
+#include "session.h"
+
+#include "data/image_grid.h"
+
+/* Choices for --precision, in the order of lilac_precision. */
+extern const char *const lilac_precision_choices[];
+
+/* "f32, 300 sequences, 391 tokens each": prints a table of where the seconds went. */
+LILAC_MUST_USE lilac_status lilac_print_generation_times(lilac_session *session, const lilac_generation_config *config,
+                                                         const lilac_generation_times *times);
+
+/* Saves a grid of count images (count x rows x cols) as a PNG file and says so. */
+LILAC_MUST_USE lilac_status lilac_save_image_grid(lilac_session *session, const char *path,
+                                                  const lilac_image_grid *grid, size_t count, const uint8_t *images);
+
+#endif
