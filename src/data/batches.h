@@ -8,6 +8,15 @@
 #include <lilac/dataset.h>
 
 /*
+ * Whether the view has images, all of which exist: training must not find out after some steps that one does not.
+ * Errors: ARGUMENT, OVERFLOW (2^32 items or more).
+ */
+lilac_status lilac_data_view_check(lilac_context *context, const lilac_data_view *view);
+
+/* The image that is the view's item number item, which must be below its count. */
+size_t lilac_data_view_image(const lilac_data_view *view, size_t item);
+
+/*
  * Gathers the view's items first .. first+count-1: inputs (count x pixels) and labels (count). Either may be NULL where
  * it is not wanted. The rows are shared out among the context's threads; the bytes do not depend on their number.
  * Errors: ARGUMENT (items beyond the view's, images beyond the data set's).

@@ -46,33 +46,8 @@ static lilac_status check_config(lilac_context *context, const lilac_training_co
     return LILAC_OK;
 }
 
-/* Whether all images of the view exist: training must not find out after some steps that one does not. */
-static lilac_status check_images(lilac_context *context, const lilac_data_view *view, size_t images) {
-    if (lilac_variant_name(view->variant) == NULL) {
-        return lilac_fail(context, LILAC_ERROR_ARGUMENT, "the view of the data set has no variant %d",
-                          (int)view->variant);
-    }
-    if (view->count > UINT32_MAX) {
-        return lilac_fail(context, LILAC_ERROR_OVERFLOW, "the view has %zu items, expected less than 2^32",
-                          view->count);
-    }
-    if (view->indices == NULL && (view->first > images || view->count > images - view->first)) {
-        return lilac_fail(context, LILAC_ERROR_ARGUMENT, "the view ends at image %zu of a data set of %zu",
-                          view->first + view->count - 1, images);
-    }
-    for (size_t i = 0; view->indices != NULL && i < view->count; i++) {
-        if (view->indices[i] >= images) {
-            return lilac_fail(context, LILAC_ERROR_ARGUMENT, "item %zu of the view is image %zu of a data set of %zu",
-                              i, (size_t)view->indices[i], images);
-        }
-    }
-    return LILAC_OK;
-}
-
 static lilac_status check_view(lilac_context *context, const lilac_mlp *mlp, const lilac_data_view *view) {
-    if (view->dataset == NULL || view->count == 0) {
-        return lilac_fail(context, LILAC_ERROR_ARGUMENT, "the data set is missing or empty");
-    }
+    LILAC_TRY(lilac_data_view_check(context, view));
     const lilac_dataset_shape shape = lilac_dataset_get_shape(view->dataset);
     const lilac_mlp_config *config = &mlp->config;
     const size_t classes = config->sizes[config->layer_count];
@@ -81,7 +56,7 @@ static lilac_status check_view(lilac_context *context, const lilac_mlp *mlp, con
                           "the data set has %zu x %zu pixels and %zu classes, the model %zu inputs and %zu classes",
                           shape.rows, shape.cols, shape.classes, config->sizes[0], classes);
     }
-    return check_images(context, view, shape.count);
+    return LILAC_OK;
 }
 
 /* All that a training run holds. */
