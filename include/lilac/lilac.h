@@ -23,6 +23,7 @@
 #include <lilac/transformer.h>
 #include <lilac/generation.h>
 #include <lilac/train.h>
+#include <lilac/train_transformer.h>
 /* clang-format on */
 
 #endif
