@@ -110,8 +110,7 @@ static lilac_status measure_all(lilac_context *context, const void *memory, lila
     return lilac_report_progress(context, stage, MEASUREMENTS, MEASUREMENTS);
 }
 
-lilac_peak_rate lilac_bench_peak_f32(lilac_context *context) {
-    const lilac_peak_loop loop = loops_for(lilac_context_cpu_level(context)).f32;
+static lilac_peak_rate best_arithmetic(lilac_context *context, lilac_peak_loop loop) {
     lilac_peak_rate best = {0.0, 0.0};
     /* A busy machine may not leave all processors free at once for a while; shares of too low a peak mean nothing. */
     for (int attempt = 0; attempt < 4; attempt++) {
@@ -120,6 +119,14 @@ lilac_peak_rate lilac_bench_peak_f32(lilac_context *context) {
         best.all = fmax(best.all, rate.all);
     }
     return best;
+}
+
+lilac_peak_rate lilac_bench_peak_f32(lilac_context *context) {
+    return best_arithmetic(context, loops_for(lilac_context_cpu_level(context)).f32);
+}
+
+lilac_peak_rate lilac_bench_peak_bf16(lilac_context *context) {
+    return best_arithmetic(context, loops_for(lilac_context_cpu_level(context)).bf16);
 }
 
 lilac_status lilac_bench_peak(lilac_context *context, lilac_peak_figures *out) {

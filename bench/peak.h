@@ -27,6 +27,9 @@ typedef struct lilac_peak_figures {
 /* Measures f32 alone, in two seconds: what shares of the peak are taken of. */
 lilac_peak_rate lilac_bench_peak_f32(lilac_context *context);
 
+/* The same for bf16 dot products; 0 where the level has none. */
+lilac_peak_rate lilac_bench_peak_bf16(lilac_context *context);
+
 /* Measures for some seconds; the best of several runs counts. Errors: MEMORY (512 MiB are needed), CANCELLED. */
 LILAC_MUST_USE lilac_status lilac_bench_peak(lilac_context *context, lilac_peak_figures *out);
 
