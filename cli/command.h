@@ -43,6 +43,7 @@ extern const lilac_command lilac_command_bench_lora;
 extern const lilac_command lilac_command_bench_peak;
 extern const lilac_command lilac_command_complete;
 extern const lilac_command lilac_command_data_variants;
+extern const lilac_command lilac_command_eval_bits;
 extern const lilac_command lilac_command_generate;
 extern const lilac_command lilac_command_info;
 extern const lilac_command lilac_command_lora_eval;
@@ -52,5 +53,6 @@ extern const lilac_command lilac_command_lora_train;
 extern const lilac_command lilac_command_mlp_eval;
 extern const lilac_command lilac_command_mlp_train;
 extern const lilac_command lilac_command_reproduce_lora;
+extern const lilac_command lilac_command_train;
 
 #endif

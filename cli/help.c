@@ -93,6 +93,9 @@ static void option_help(const lilac_option *option, char *text, size_t size) {
 static void print_options(const lilac_option_group *group, size_t column, FILE *file) {
     for (size_t i = 0; i < group->count; i++) {
         char label[300], text[1024];
+        if (group->options[i].heading != NULL) {
+            fprintf(file, "\n%s:\n", group->options[i].heading);
+        }
         option_label(&group->options[i], label, sizeof label);
         option_help(&group->options[i], text, sizeof text);
         fprintf(file, "  %-*s", (int)column - 2, label);

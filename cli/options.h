@@ -45,6 +45,7 @@ typedef struct lilac_option {
     lilac_option_type type;
     size_t offset;              /* of the field within the settings struct */
     const char *value;          /* what help calls the value: "N", "FILE"; unused for flags and choices */
+    const char *heading;        /* a title above it in help, for it and those that follow; NULL: none */
     const char *help;           /* in one phrase; range and default are added to it */
     const char *initial;        /* the default, as it would be written; NULL: the field stays as it was */
     const char *initial_note;   /* what help says of the default instead, where initial is not the whole truth */

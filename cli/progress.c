@@ -82,9 +82,11 @@ void lilac_progress_bar_update(lilac_progress_bar *bar, const lilac_progress *pr
     bar->drawn = true;
     char text[LINE_MAX_BYTES];
     /* One column is left free: some terminals begin a new line once the last is written to. */
-    lilac_progress_bar_text(progress, bar->first_done, time - bar->stage_start, terminal_width() - 1, text,
+    const size_t width = terminal_width() - 1, detail = strlen(bar->detail) + 2;
+    const bool detailed = detail > 2 && detail < width / 2;
+    lilac_progress_bar_text(progress, bar->first_done, time - bar->stage_start, detailed ? width - detail : width, text,
                             sizeof text);
-    fprintf(stderr, "\r%s\033[K", text);
+    fprintf(stderr, "\r%s%s%s\033[K", text, detailed ? "  " : "", detailed ? bar->detail : "");
     fflush(stderr);
 }
 

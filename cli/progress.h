@@ -15,6 +15,7 @@ typedef struct lilac_progress_bar {
     uint64_t first_done; /* what was done then: a stage may begin with a part done */
     uint64_t last_done;
     double last_draw;
+    char detail[64]; /* what to show behind the line, if there is room; "": nothing */
 } lilac_progress_bar;
 
 /* Draws on standard error if that is a terminal and the user did not ask for quiet. */

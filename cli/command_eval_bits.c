@@ -1,0 +1,107 @@
+/* SPDX-License-Identifier: MIT */
+/* lilac eval bits: how well a transformer predicts. */
+#include "files.h"
+
+#include "core/memory.h"
+#include "runtime/context.h"
+#include "runtime/file.h"
+
+#include <stdio.h>
+
+typedef struct eval_settings {
+    const char *model, *bytes;
+    int images, precision;
+} eval_settings;
+
+static const char *const precisions[] = {"f32", "bf16", NULL};
+
+static const lilac_option options[] = {
+    {.name = "model",
+     .letter = 'm',
+     .type = LILAC_OPTION_TEXT,
+     .offset = offsetof(eval_settings, model),
+     .value = "FILE",
+     .help = "the model",
+     .required = true},
+    {.name = "images",
+     .type = LILAC_OPTION_INTEGER,
+     .offset = offsetof(eval_settings, images),
+     .value = "N",
+     .help = "evaluate the first N test images",
+     .initial = "0",
+     .initial_note = "all",
+     .minimum = 0,
+     .maximum = 1000000000},
+    {.name = "bytes",
+     .type = LILAC_OPTION_TEXT,
+     .offset = offsetof(eval_settings, bytes),
+     .value = "FILE",
+     .help = "evaluate the bytes of this file instead"},
+    {.name = "precision",
+     .type = LILAC_OPTION_CHOICE,
+     .offset = offsetof(eval_settings, precision),
+     .help = "precision of matrix products; bf16 is f32 where the processor lacks it",
+     .initial = "f32",
+     .choices = precisions},
+};
+
+static lilac_status evaluate(lilac_session *session, const eval_settings *settings, const lilac_transformer *model,
+                             const lilac_token_source *source) {
+    lilac_token_evaluation evaluation;
+    LILAC_TRY(lilac_evaluate_transformer(session->context, model, NULL, source, (lilac_precision)settings->precision,
+                                         &evaluation));
+    lilac_progress_bar_clear(&session->bar);
+    printf("%.4f bits a token (%.4f nats) over %llu tokens in %s\n", evaluation.bits, evaluation.loss,
+           (unsigned long long)evaluation.tokens, lilac_precision_name(evaluation.precision));
+    return LILAC_OK;
+}
+
+static lilac_status evaluate_bytes(lilac_session *session, const eval_settings *settings,
+                                   const lilac_transformer *model) {
+    lilac_token_source source = {0};
+    unsigned char *bytes;
+    LILAC_TRY(lilac_file_read(session->context, settings->bytes, UINT32_MAX, &bytes, &source.byte_count));
+    source.bytes = bytes;
+    const lilac_status status = evaluate(session, settings, model, &source);
+    lilac_memory_free(bytes);
+    return status;
+}
+
+static lilac_status evaluate_images(lilac_session *session, const eval_settings *settings,
+                                    const lilac_transformer *model) {
+    lilac_dataset *images;
+    LILAC_TRY(lilac_session_load_mnist(session, LILAC_MNIST_TEST, &images));
+    lilac_data_view view = lilac_data_view_all(images, LILAC_VARIANT_ORIGINAL);
+    if (settings->images > 0) {
+        view.count = lilac_size_min(view.count, (size_t)settings->images);
+    }
+    const lilac_token_source source = {.images = &view};
+    const lilac_status status = evaluate(session, settings, model, &source);
+    lilac_dataset_destroy(images);
+    return status;
+}
+
+static lilac_status run(lilac_session *session, const void *values) {
+    const eval_settings *settings = values;
+    lilac_transformer *model;
+    LILAC_TRY(lilac_transformer_load(session->context, settings->model, &model));
+    const lilac_status status =
+        settings->bytes != NULL ? evaluate_bytes(session, settings, model) : evaluate_images(session, settings, model);
+    lilac_transformer_destroy(model);
+    return status;
+}
+
+const lilac_command lilac_command_eval_bits = {
+    .name = "eval bits",
+    .summary = "measure how well a transformer predicts images or the bytes of a file",
+    .description = "Prints the mean of -log2 p over all pixels but the first of the test images, p being the "
+                   "probability that the model gave to the value that the pixel has: bits a dimension. With --bytes "
+                   "the same over the bytes of a file, in windows of the model's length.",
+    .example = "lilac eval bits --model linear.safetensors --images 1000\n"
+               "lilac eval bits --model book.safetensors --bytes another-book.txt\n",
+    .options = options,
+    .option_count = LILAC_COUNT(options),
+    .settings_size = sizeof(eval_settings),
+    .takes = LILAC_TAKES_DATA | LILAC_TAKES_COMPUTE,
+    .run = run,
+};

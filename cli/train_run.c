@@ -1,0 +1,248 @@
+/* SPDX-License-Identifier: MIT */
+#include "train_run.h"
+
+#include "files.h"
+#include "train_data.h"
+
+#include "bench/peak.h"
+#include "runtime/context.h"
+
+#include <errno.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <unistd.h>
+
+/* What the reports need to know. */
+typedef struct train_reports {
+    lilac_session *session;
+    const lilac_train_settings *settings;
+    double peak;   /* operations a second; 0: not known */
+    FILE *metrics; /* NULL: none */
+} train_reports;
+
+static double bits(double nats) {
+    return nats / log(2.0);
+}
+
+static void write_field(FILE *file, const char *name, double value) {
+    /* JSON has no NaN. */
+    if (isfinite(value)) {
+        fprintf(file, ", \"%s\": %.7g", name, value);
+    }
+}
+
+static lilac_status write_metrics(const train_reports *reports, const lilac_transformer_metrics *metrics) {
+    FILE *file = reports->metrics;
+    fprintf(file, "{\"step\": %llu, \"tokens\": %llu", (unsigned long long)metrics->step,
+            (unsigned long long)metrics->tokens);
+    write_field(file, "seconds", metrics->seconds);
+    write_field(file, "loss", metrics->loss);
+    write_field(file, "bits", bits(metrics->loss));
+    write_field(file, "learning_rate", metrics->learning_rate);
+    write_field(file, "gradient_norm", metrics->gradient_norm);
+    write_field(file, "tokens_per_second", metrics->tokens_per_second);
+    if (reports->peak > 0.0) {
+        write_field(file, "share_of_peak", metrics->operations_per_second / reports->peak);
+    }
+    write_field(file, "validation_loss", metrics->validation);
+    write_field(file, "validation_bits", bits(metrics->validation));
+    if (fputs("}\n", file) == EOF || fflush(file) != 0) {
+        return lilac_fail(reports->session->context, LILAC_ERROR_IO, "%s: cannot write: %s", reports->settings->metrics,
+                          strerror(errno));
+    }
+    return LILAC_OK;
+}
+
+/* "12.3k tokens/s, 61% of peak" */
+static void speed_text(const train_reports *reports, const lilac_transformer_metrics *metrics, char *text,
+                       size_t size) {
+    const double rate = metrics->tokens_per_second;
+    const int used =
+        snprintf(text, size, rate < 10000 ? "%.0f tokens/s" : "%.1fk tokens/s", rate < 10000 ? rate : rate * 1e-3);
+    if (reports->peak > 0.0 && used > 0 && (size_t)used < size) {
+        snprintf(text + used, size - (size_t)used, ", %.0f%% of peak",
+                 100 * metrics->operations_per_second / reports->peak);
+    }
+}
+
+static lilac_status on_report(void *user, const lilac_transformer_metrics *metrics) {
+    train_reports *reports = user;
+    lilac_session *session = reports->session;
+    char speed[48];
+    speed_text(reports, metrics, speed, sizeof speed);
+    snprintf(session->bar.detail, sizeof session->bar.detail, "%.3f bits, %s", bits(metrics->loss), speed);
+    if (isfinite(metrics->validation)) {
+        lilac_session_note(session, "Step %llu: training %.4f, validation %.4f bits a token; %s.",
+                           (unsigned long long)metrics->step, bits(metrics->loss), bits(metrics->validation), speed);
+    }
+    return reports->metrics != NULL ? write_metrics(reports, metrics) : LILAC_OK;
+}
+
+static lilac_status create_model(lilac_session *session, const lilac_train_settings *settings, size_t pixels,
+                                 lilac_transformer **out) {
+    if (settings->from != NULL) {
+        return lilac_transformer_load(session->context, settings->from, out);
+    }
+    const bool bytes = settings->bytes != NULL;
+    const size_t usual_length = bytes ? 256 : pixels - 1;
+    const lilac_transformer_output usual_output =
+        bytes ? LILAC_TRANSFORMER_CATEGORICAL : LILAC_TRANSFORMER_LOGISTIC_MIXTURE;
+    const lilac_transformer_config config = {
+        .length = settings->length > 0 ? (size_t)settings->length : usual_length,
+        .layers = (size_t)settings->layers,
+        .heads = (size_t)settings->heads,
+        .head_size = (size_t)settings->head_size,
+        .feed_forward = (size_t)settings->feed_forward,
+        .value_width = (size_t)settings->value_width,
+        .position_width = (size_t)settings->position_width,
+        .attention = (lilac_transformer_attention)settings->attention,
+        .features = (lilac_transformer_features)settings->features,
+        .feature_size = (size_t)settings->feature_size,
+        .norm = (lilac_transformer_norm)settings->norm,
+        .activation = (lilac_transformer_activation)settings->activation,
+        .output = settings->distribution > 0 ? (lilac_transformer_output)(settings->distribution - 1) : usual_output,
+        .mixtures = (size_t)settings->mixtures,
+        .dropout = settings->dropout,
+        .seed = session->common.seed};
+    return lilac_transformer_create(session->context, &config, out);
+}
+
+static lilac_transformer_training training_config(const lilac_session *session, const lilac_train_settings *settings,
+                                                  const lilac_train_data *data, train_reports *reports) {
+    const double epoch = (double)data->sequences / (double)settings->batch;
+    const double steps = settings->steps > 0 ? settings->steps : fmax(1.0, ceil(settings->epochs * epoch));
+    return (lilac_transformer_training){.optimiser = (lilac_training_optimiser)settings->optimiser,
+                                        .learning_rate = settings->learning_rate,
+                                        .final_fraction = settings->final_fraction,
+                                        .warm_up = (uint64_t)settings->warm_up,
+                                        .steps = (uint64_t)fmin(steps, UINT32_MAX),
+                                        .batch = (size_t)settings->batch,
+                                        .micro_batch = (size_t)settings->micro_batch,
+                                        .clip_norm = settings->clip,
+                                        .weight_decay = settings->weight_decay,
+                                        .beta1 = settings->beta1,
+                                        .beta2 = settings->beta2,
+                                        .epsilon = settings->epsilon,
+                                        .precision = (lilac_precision)settings->precision,
+                                        .seed = session->common.seed,
+                                        .validation_interval = (uint64_t)settings->validation_interval,
+                                        .report_interval = (uint64_t)settings->report_interval,
+                                        .report = on_report,
+                                        .report_user = reports,
+                                        .checkpoint = settings->checkpoint,
+                                        .checkpoint_interval = (uint64_t)settings->checkpoint_interval,
+                                        .resume = settings->resume,
+                                        .seconds = 60 * settings->minutes};
+}
+
+static void measure_peak(lilac_session *session, const lilac_train_settings *settings, train_reports *reports) {
+    if (!settings->no_peak) {
+        lilac_peak_rate peak = {0.0, 0.0};
+        if (settings->precision == LILAC_PRECISION_BF16) {
+            peak = lilac_bench_peak_bf16(session->context);
+        }
+        if (peak.all <= 0.0) {
+            peak = lilac_bench_peak_f32(session->context);
+        }
+        reports->peak = peak.all * 1e9;
+    }
+}
+
+static void print_outcome(lilac_session *session, const lilac_train_settings *settings, uint64_t steps,
+                          const lilac_transformer_outcome *outcome) {
+    const lilac_transformer_metrics *metrics = &outcome->metrics;
+    char duration[32];
+    lilac_duration_text(metrics->seconds, duration, sizeof duration);
+    lilac_progress_bar_clear(&session->bar);
+    printf("Step %llu of %llu after %s", (unsigned long long)metrics->step, (unsigned long long)steps, duration);
+    if (isfinite(metrics->loss)) {
+        printf("; training %.4f bits a token", bits(metrics->loss));
+    }
+    if (isfinite(metrics->validation)) {
+        printf("; validation %.4f", bits(metrics->validation));
+    }
+    putchar('\n');
+    if (!outcome->finished && settings->checkpoint != NULL) {
+        printf("Not finished: the same command with --resume goes on from %s\n", settings->checkpoint);
+    }
+}
+
+static lilac_status train(lilac_session *session, const lilac_train_settings *settings, const lilac_train_data *data,
+                          lilac_transformer *model, train_reports *reports) {
+    measure_peak(session, settings, reports);
+    const lilac_transformer_training config = training_config(session, settings, data, reports);
+    lilac_transformer_outcome outcome;
+    const lilac_status status = lilac_train_transformer(session->context, &config, model, NULL, &data->training,
+                                                        data->has_validation ? &data->validation : NULL, &outcome);
+    if (status == LILAC_CANCELLED && settings->checkpoint != NULL) {
+        lilac_session_note(session, "Saved the checkpoint %s: the same command with --resume goes on from it.",
+                           settings->checkpoint);
+    }
+    LILAC_TRY(status);
+    if (outcome.precision != config.precision) {
+        lilac_session_note(session, "This processor cannot multiply bf16 matrices: f32 was used.");
+    }
+    print_outcome(session, settings, config.steps, &outcome);
+    LILAC_TRY(lilac_transformer_save(session->context, model, (lilac_precision)settings->store, settings->output));
+    printf("Saved %s: %zu weights\n", settings->output, lilac_transformer_parameter_count(model));
+    return LILAC_OK;
+}
+
+static lilac_status train_new_model(lilac_session *session, const lilac_train_settings *settings,
+                                    train_reports *reports) {
+    lilac_train_data data;
+    LILAC_TRY(lilac_train_data_load(session, settings, &data));
+    lilac_transformer *model = NULL;
+    lilac_status status = create_model(session, settings, data.pixels, &model);
+    if (status == LILAC_OK) {
+        status = lilac_train_data_split(session, settings, lilac_transformer_get_config(model)->length, &data);
+    }
+    if (status == LILAC_OK) {
+        status = train(session, settings, &data, model, reports);
+    }
+    lilac_transformer_destroy(model);
+    lilac_train_data_free(&data);
+    return status;
+}
+
+static lilac_status check_files(lilac_session *session, const lilac_train_settings *settings) {
+    LILAC_TRY(lilac_session_check_output(session, settings->output));
+    if (settings->from != NULL) {
+        LILAC_TRY(lilac_session_check_keeps(session, settings->output, settings->from));
+    }
+    if (settings->checkpoint == NULL) {
+        return settings->resume ? lilac_session_usage_error(session, "--resume: from which --checkpoint FILE?")
+                                : LILAC_OK;
+    }
+    LILAC_TRY(lilac_session_check_output(session, settings->checkpoint));
+    if (strcmp(settings->checkpoint, settings->output) == 0) {
+        return lilac_session_usage_error(session, "--checkpoint: expected another file than --output");
+    }
+    if (!settings->resume && access(settings->checkpoint, F_OK) == 0) {
+        return lilac_session_usage_error(session,
+                                         "--checkpoint: %s exists; --resume goes on from it, to begin anew remove it",
+                                         settings->checkpoint);
+    }
+    return LILAC_OK;
+}
+
+lilac_status lilac_train_run(lilac_session *session, const void *values) {
+    const lilac_train_settings *settings = values;
+    LILAC_TRY(check_files(session, settings));
+    train_reports reports = {.session = session, .settings = settings};
+    if (settings->metrics != NULL) {
+        reports.metrics = fopen(settings->metrics, "a");
+        if (reports.metrics == NULL) {
+            return lilac_fail(session->context, LILAC_ERROR_IO, "%s: cannot open: %s", settings->metrics,
+                              strerror(errno));
+        }
+    }
+    const lilac_status status = train_new_model(session, settings, &reports);
+    if (reports.metrics != NULL) {
+        fclose(reports.metrics);
+    }
+    return status;
+}

@@ -1,0 +1,117 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: MIT
+# Tests training and evaluating a transformer with the program: options, slices, crashes, interrupts.
+# Usage: test_train.sh PROGRAM
+set -u
+
+lilac=$(realpath "$1")
+tests=$(realpath "$(dirname "$0")")
+. "$tests/check.sh"
+. "$tests/sample_data.sh"
+mkdir data
+sample_part data train 60
+sample_part data t10k 20
+seq 1 3000 >numbers.txt
+small=(--layers 1 --heads 2 --head-size 4 --feed-forward 8 --value-width 4 --position-width 4 --no-peak)
+text=(--bytes numbers.txt --length 24 "${small[@]}")
+
+# Training on images and on a file
+expect 0 'out=Step 5 of 5' 'out=validation' 'out=Saved images.st' -- train --data data --output images.st --steps 5 \
+    --batch 3 --validation 4 "${small[@]}" --metrics images.jsonl --report-every 2 --validate-every 2
+problem=
+[ "$(wc -l <images.jsonl)" = 3 ] || problem='not three reports'
+for text_of_line in '"step": 4, "tokens": 9396, "seconds": ' '"loss": ' '"bits": ' '"learning_rate": ' '"gradient_norm": ' \
+    '"tokens_per_second": ' '"validation_bits": '; do
+    [ "$(sed -n 2p images.jsonl | grep -c "$text_of_line")" = 1 ] || problem="missing in the metrics: $text_of_line"
+done
+grep -q share_of_peak images.jsonl && problem='a share of a peak that was not measured'
+report 'the metrics are lines of JSON' "$problem"
+grep -q 'Step 2: training' errors
+report 'validations are told' "$([ $? = 0 ] || echo 'nothing is said of step 2')"
+expect 0 'out=over 15660 tokens in f32' -- eval bits --model images.st --data data
+expect 0 'out=over 2349 tokens in f32' -- eval bits --model images.st --data data --images 3
+expect 0 'out=bits a token' -- eval bits --model images.st --data data --images 3 --precision bf16
+expect 1 'err=nothing.st: cannot open' -- eval bits --model nothing.st --data data
+expect 0 'out=Step 50 of 50' 'out=Saved text.st' -- train --output text.st --steps 50 --learning-rate 0.02 --warm-up 5 \
+    --batch 8 --validation 5 --store bf16 "${text[@]}"
+expect 0 'out=over 13892 tokens' -- eval bits --model text.st --bytes numbers.txt
+expect 0 'out=Saved second.st' -- train --from text.st --bytes numbers.txt --steps 2 --output second.st --no-peak
+expect 0 'out=of 15 after' -- train --output short.st --epochs 0.1 --batch 4 --validation 0 "${text[@]}"
+
+# Slices: each of the first ones ends after a step
+train=(train --steps 12 --batch 3 --micro-batch 2 --dropout 0.1 --validation 2 "${text[@]}")
+expect 0 -- "${train[@]}" --output whole.st
+for slice in 1 2 3; do
+    expect 0 "out=Step $slice of 12" 'out=the same command with --resume' -- "${train[@]}" --output sliced.st \
+        --checkpoint sliced.checkpoint --resume --minutes 1e-9 --threads $((slice % 2 + 1))
+done
+expect 0 'out=Step 12 of 12' -- "${train[@]}" --output sliced.st --checkpoint sliced.checkpoint --resume
+report 'a training in slices ends with the same bytes' "$(cmp whole.st sliced.st 2>&1)"
+expect 0 'out=Step 12 of 12' -- "${train[@]}" --output again.st --checkpoint sliced.checkpoint --resume
+report 'and can be asked for them again' "$(cmp whole.st again.st 2>&1)"
+
+# Refusals
+expect 2 'err=sliced.checkpoint exists; --resume goes on from it' -- "${train[@]}" --output x.st \
+    --checkpoint sliced.checkpoint
+expect 1 'err=sliced.checkpoint is of a training with another batch: 3, here it is 4' -- "${train[@]}" --batch 4 \
+    --output x.st --checkpoint sliced.checkpoint --resume
+expect 1 'err=another attention: linear, here it is softmax' -- "${train[@]}" --attention softmax --output x.st \
+    --checkpoint sliced.checkpoint --resume
+head -c 5000 sliced.checkpoint >cut.checkpoint
+expect 1 'err=cut.checkpoint' -- "${train[@]}" --output x.st --checkpoint cut.checkpoint --resume
+expect 1 'err=not a checkpoint file' -- "${train[@]}" --output x.st --checkpoint whole.st --resume
+expect 2 'err=--resume' -- "${train[@]}" --output x.st --resume
+expect 2 'err=another file than --output' -- "${train[@]}" --output x.st --checkpoint x.st
+expect 2 'err=numbers.txt has 13893 bytes, expected at least' -- train --bytes numbers.txt --length 10000 --output x.st
+expect 2 'err=text.st would replace text.st' -- train --from text.st --bytes numbers.txt --output text.st
+expect 1 'err=no/such/file' -- "${train[@]}" --output no/such/file
+expect 1 'err=no/such/metrics' -- "${train[@]}" --output x.st --metrics no/such/metrics
+expect 1 'err=position width is 5, expected an even number' -- "${train[@]}" --position-width 5 --output x.st
+report 'no refused training leaves a model' "$([ ! -e x.st ] || echo 'x.st is there')"
+
+# Killed at any moment, a training goes on from its last checkpoint
+long=(train --steps 400 --batch 2 --dropout 0.1 --validation 0 --checkpoint-every 3 "${text[@]}")
+expect 0 -- "${long[@]}" --output whole.st
+kills=0
+for delay in 0.05 0.12 0.2 0.3 0.07 0.45 0.6 0.16; do
+    "$lilac" "${long[@]}" --output killed.st --checkpoint killed.checkpoint --resume --metrics killed.jsonl \
+        --report-every 1 >output 2>errors &
+    process=$!
+    sleep $delay
+    kill -KILL $process 2>/dev/null && kills=$((kills + 1))
+    wait $process 2>/dev/null
+done
+problem=
+[ $kills -gt 0 ] || problem='nothing was killed'
+report 'trainings are killed' "$problem"
+"$lilac" "${long[@]}" --output killed.st --checkpoint killed.checkpoint --resume --metrics killed.jsonl \
+    --report-every 1 >output 2>errors
+report 'a killed training ends with the same bytes' "$(cmp whole.st killed.st 2>&1)"
+problem=$(sed 's/{"step": \([0-9]*\),.*/\1/' killed.jsonl |
+    awk 'NR > 1 && $1 <= last && last - $1 >= 3 { print "from step " last " back to " $1 } { last = $1 }')
+report 'at most the steps since the last checkpoint are done again' "$problem"
+rm -f .lilac-*.tmp
+
+# Interrupted, it saves a checkpoint first
+interrupt() { # interrupt SIGNAL CODE
+    "$lilac" "${long[@]}" --steps 1000000 --checkpoint-every 0 --output stopped.st --checkpoint stopped.checkpoint \
+        --resume >output 2>errors &
+    local process=$! problem=
+    # The work has begun once the program has spent some time on it.
+    while [ "$(awk '{ print $14 + $15 }' /proc/$process/stat)" -lt 20 ]; do
+        sleep 0.05
+    done
+    kill -s "$1" $process
+    wait $process
+    local code=$?
+    [ $code = "$2" ] || problem="exit code $code instead of $2"
+    grep -q 'Saved the checkpoint stopped.checkpoint' errors || problem='no message'
+    [ -e stopped.checkpoint ] || problem='no checkpoint'
+    [ ! -e stopped.st ] || problem='a model was saved'
+    report "SIG$1 stops with a checkpoint" "$problem"
+}
+interrupt INT 130
+interrupt TERM 143
+report 'no other file is left' "$(ls -A | grep lilac)"
+
+finish
