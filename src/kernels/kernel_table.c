@@ -21,6 +21,7 @@ static void fill_table(lilac_kernel_table *table, lilac_cpu_level level) {
         return;
     }
     lilac_elementwise_kernels_avx2(&table->elementwise);
+    lilac_layer_norm_kernels_avx2(&table->layer_norm);
     lilac_linear_attention_kernels_avx2(&table->linear_attention);
     lilac_packed_product_kernels_avx2(&table->packed_product);
     lilac_softmax_attention_kernels_avx2(&table->softmax_attention);
@@ -28,6 +29,7 @@ static void fill_table(lilac_kernel_table *table, lilac_cpu_level level) {
         return;
     }
     lilac_elementwise_kernels_avx512(&table->elementwise);
+    lilac_layer_norm_kernels_avx512(&table->layer_norm);
     lilac_linear_attention_kernels_avx512(&table->linear_attention);
     lilac_packed_product_kernels_avx512(&table->packed_product);
     lilac_softmax_attention_kernels_avx512(&table->softmax_attention);

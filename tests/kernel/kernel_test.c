@@ -19,6 +19,8 @@
 
 static const kernel_family *const families[] = {
     &kernel_family_elementwise,
+    &kernel_family_activation,
+    &kernel_family_layer_norm,
     &kernel_family_packed_product,
     &kernel_family_softmax_attention,
 #if defined(__x86_64__)
@@ -88,6 +90,15 @@ size_t kernel_random_below(kernel_test *test, size_t bound) {
 
 double kernel_random_between(kernel_test *test, double low, double high) {
     return low + (high - low) * (kernel_random_word(test) * 0x1p-32);
+}
+
+lilac_random kernel_random_place(kernel_test *test) {
+    /* The last: the block number's low half overflows within the sequence. */
+    const uint64_t groups[] = {0, kernel_random_word(test), UINT64_MAX / LILAC_RANDOM_GROUP_BLOCKS - 8,
+                               (uint64_t)UINT32_MAX / LILAC_RANDOM_GROUP_BLOCKS};
+    return (lilac_random){.seed = (uint64_t)kernel_random_word(test) << 32 | kernel_random_word(test),
+                          .stream = (uint64_t)kernel_random_word(test) << 32 | kernel_random_word(test),
+                          .group = groups[kernel_random_below(test, sizeof groups / sizeof groups[0])]};
 }
 
 /* Buffers */

@@ -61,8 +61,10 @@ typedef struct kernel_family {
     size_t count;
 } kernel_family;
 
+extern const kernel_family kernel_family_activation;
 extern const kernel_family kernel_family_elementwise;
 extern const kernel_family kernel_family_exp;
+extern const kernel_family kernel_family_layer_norm;
 extern const kernel_family kernel_family_packed_product;
 extern const kernel_family kernel_family_softmax_attention;
 
@@ -73,6 +75,9 @@ void kernel_note(kernel_test *test, const char *format, ...) __attribute__((form
 uint32_t kernel_random_word(kernel_test *test);
 size_t kernel_random_below(kernel_test *test, size_t bound);
 double kernel_random_between(kernel_test *test, double low, double high);
+
+/* A place in some stream, also one where the block number's low half overflows within the sequence. */
+lilac_random kernel_random_place(kernel_test *test);
 
 /* A buffer for rows x cols elements of size bytes, rows stride elements apart. It may start or end at memory that must
  * not be touched, or lie at an odd address. Valid until kernel_verify. */

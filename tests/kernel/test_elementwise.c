@@ -30,15 +30,6 @@ static const struct {
                .update = 16,
                .exp_and_sum = 10};
 
-static lilac_random random_place(kernel_test *test) {
-    /* The last: the block number's low half overflows within the sequence. */
-    const uint64_t groups[] = {0, kernel_random_word(test), UINT64_MAX / LILAC_RANDOM_GROUP_BLOCKS - 8,
-                               (uint64_t)UINT32_MAX / LILAC_RANDOM_GROUP_BLOCKS};
-    return (lilac_random){.seed = (uint64_t)kernel_random_word(test) << 32 | kernel_random_word(test),
-                          .stream = (uint64_t)kernel_random_word(test) << 32 | kernel_random_word(test),
-                          .group = groups[kernel_random_below(test, sizeof groups / sizeof groups[0])]};
-}
-
 /* Sizes of a matrix: cols to be as asked, a few rows, sometimes a gap between them. */
 typedef struct shape {
     size_t rows, cols, stride;
@@ -87,7 +78,7 @@ static void bench_bytes_to_float(kernel_test *test, size_t n) {
 
 static void check_random_uniform(kernel_test *test) {
     for (size_t n = 0; n <= MAX_COLS; n++) {
-        lilac_random place = random_place(test);
+        lilac_random place = kernel_random_place(test);
         kernel_note(test, "n %zu, group %llx", n, (unsigned long long)place.group);
         const double low = (float)kernel_random_between(test, -2.0, 0.0);
         const double high = (float)kernel_random_between(test, 0.0, 2.0);
@@ -226,7 +217,7 @@ static void expect_bias_relu_dropout(const shape *s, const double *before, const
 static void check_bias_relu_dropout_once(kernel_test *test, size_t cols, kernel_input input, double probability) {
     const shape s = random_shape(test, 1 + kernel_random_below(test, 3), cols, input, "bias_relu_dropout_forward");
     const lilac_dropout numbers = {(uint32_t)(probability * 0x1p32), (float)(1.0 / (1.0 - probability)),
-                                   random_place(test)};
+                                   kernel_random_place(test)};
     const lilac_dropout *dropout = probability < 0.0 ? NULL : &numbers;
     const float *bias = kernel_read(test, input, 1, cols, cols);
     float *y = kernel_write(test, s.rows, cols, s.stride), *other = kernel_write(test, s.rows, cols, s.stride);

@@ -4,75 +4,11 @@
  * then this. A `..._step` is the work on one vector; a kernel runs it on whole vectors and once more on what is left of
  * a row.
  */
-#include "core/random.h"
-#include "kernels/elementwise.h"
-
 #include "core/memory.h"
+#include "kernels/elementwise.h"
+#include "kernels/x86/random_body.h"
 
 #include <math.h>
-
-/* Random words are made by chains of operations that each wait for the one before: several side by side, as many as
- * there are registers for, hide that. Two chains make a vector's length of blocks; a batch is whole groups. */
-enum {
-    CHAINS = VECTOR_LANES / 4,
-    BATCH_GROUPS = CHAINS / 2,
-    BATCH = BATCH_GROUPS * LILAC_RANDOM_GROUP, /* words */
-    BATCH_VECTORS = BATCH / VECTOR_LANES,
-    GROUP_VECTORS = LILAC_RANDOM_GROUP / VECTOR_LANES,
-    WORD_VECTORS = LILAC_RANDOM_GROUP_BLOCKS / VECTOR_LANES /* for one of the four words of a group's blocks */
-};
-
-/* Every other block, half a vector's length of them, each word in the lower half of 64 bits: what the 32 x 32 -> 64 bit
- * multiplication takes. What is in the upper halves does not matter. */
-typedef struct philox_state {
-    vector_words c0, c1, c2, c3;
-} philox_state;
-
-static inline philox_state philox_start(const lilac_random *place, uint64_t block) {
-    const vector_words c0 = vector_count_by_two_64(block);
-    return (philox_state){c0, vector_high_halves(c0), vector_set_64(place->stream), vector_set_64(place->stream >> 32)};
-}
-
-static inline philox_state philox_round(philox_state s, vector_words key0, vector_words key1) {
-    const vector_words product0 = vector_multiply_low_halves(vector_set_64(0xD2511F53u), s.c0);
-    const vector_words product1 = vector_multiply_low_halves(vector_set_64(0xCD9E8D57u), s.c2);
-    return (philox_state){vector_xor(vector_high_halves(product1), s.c1, key0), product1,
-                          vector_xor(vector_high_halves(product0), s.c3, key1), product0};
-}
-
-/* Puts all words of the blocks of even and odd in order. */
-static inline void philox_words(philox_state even, philox_state odd, vector_words *words) {
-    words[0] = vector_interleave_low_halves(even.c0, odd.c0);
-    words[WORD_VECTORS] = vector_interleave_low_halves(even.c1, odd.c1);
-    words[2 * WORD_VECTORS] = vector_interleave_low_halves(even.c2, odd.c2);
-    words[3 * WORD_VECTORS] = vector_interleave_low_halves(even.c3, odd.c3);
-}
-
-static inline void random_blocks(const lilac_random *place, uint64_t block, vector_words *words) {
-    enum { ROUNDS = 10 };
-    philox_state chains[CHAINS];
-    for (uint64_t k = 0; k < CHAINS; k++) {
-        chains[k] = philox_start(place, block + k / 2 * VECTOR_LANES + k % 2);
-    }
-    vector_words key0 = vector_set_64(place->seed), key1 = vector_set_64(place->seed >> 32);
-    for (int round = 0; round < ROUNDS; round++) {
-        for (size_t k = 0; k < CHAINS; k++) {
-            chains[k] = philox_round(chains[k], key0, key1);
-        }
-        key0 = vector_add_64(key0, vector_set_64(0x9E3779B9u));
-        key1 = vector_add_64(key1, vector_set_64(0xBB67AE85u));
-    }
-    for (size_t k = 0; k < CHAINS; k += 2) {
-        philox_words(chains[k], chains[k + 1], words + k / 2 * GROUP_VECTORS);
-    }
-}
-
-/* The words of the groups from `place` on, in order. */
-static inline void random_batch(const lilac_random *place, vector_words words[BATCH_VECTORS]) {
-    for (size_t part = 0; part < WORD_VECTORS; part++) {
-        random_blocks(place, place->group * LILAC_RANDOM_GROUP_BLOCKS + part * VECTOR_LANES, words + part);
-    }
-}
 
 static inline void bytes_to_float_step(const uint8_t *x, lilac_byte_scale scale, float offset, float *y, size_t lanes) {
     const vector bytes = vector_load_bytes(x, lanes);
@@ -146,8 +82,7 @@ static void bias_relu_row(size_t cols, const float *bias, float *y) {
 
 static inline void bias_relu_dropout_step(const float *bias, const lilac_dropout *dropout, vector_words words, float *y,
                                           size_t lanes) {
-    const vector scaled = vector_multiply(bias_relu(bias, y, lanes), vector_set(dropout->scale));
-    vector_store(y, lanes, vector_where_not_below(words, dropout->threshold, scaled));
+    vector_store(y, lanes, drop_out(dropout, words, bias_relu(bias, y, lanes)));
 }
 
 /* As many elements as a group has words, or fewer. */
@@ -170,20 +105,13 @@ static void bias_relu_dropout_forward(size_t rows, size_t cols, const float *bia
         }
         return;
     }
-    const lilac_dropout numbers = *dropout;
-    lilac_random place = numbers.random;
-    vector_words words[BATCH_VECTORS];
-    size_t used = BATCH_GROUPS;
+    const lilac_dropout numbers = *dropout; /* the compiler cannot know that no store below changes the original */
+    group_source source;
+    start_groups(&source, &numbers);
     for (size_t i = 0; i < rows; i++, y += ldy) {
-        /* A row's groups follow those of the row before it. */
-        for (size_t c = 0; c < cols; c += LILAC_RANDOM_GROUP, used++) {
-            if (used == BATCH_GROUPS) {
-                random_batch(&place, words);
-                place.group += BATCH_GROUPS;
-                used = 0;
-            }
+        for (size_t c = 0; c < cols; c += LILAC_RANDOM_GROUP) {
             bias_relu_dropout_group(lilac_size_min(cols - c, LILAC_RANDOM_GROUP), bias + c, &numbers,
-                                    words + used * GROUP_VECTORS, y + c);
+                                    next_group(&source), y + c);
         }
     }
 }
@@ -200,6 +128,122 @@ static void relu_dropout_backward(size_t n, const float *y, float scale, const f
     }
     if (i < n) {
         relu_dropout_backward_step(y + i, scale, dy + i, dx + i, n - i);
+    }
+}
+
+static inline void dropout_backward_step(const lilac_dropout *dropout, vector_words words, const float *dy, float *dx,
+                                         size_t lanes) {
+    vector_store(dx, lanes, drop_out(dropout, words, vector_load(dy, lanes)));
+}
+
+static inline void dropout_backward_group(size_t n, const lilac_dropout *dropout, const vector_words *words,
+                                          const float *dy, float *dx) {
+    size_t c = 0;
+    for (; c + VECTOR_LANES <= n; c += VECTOR_LANES) {
+        dropout_backward_step(dropout, *words++, dy + c, dx + c, VECTOR_LANES);
+    }
+    if (c < n) {
+        dropout_backward_step(dropout, *words, dy + c, dx + c, n - c);
+    }
+}
+
+static void dropout_backward(size_t rows, size_t cols, const lilac_dropout *dropout, const float *dy, float *dx) {
+    const lilac_dropout numbers = *dropout;
+    group_source source;
+    start_groups(&source, &numbers);
+    for (size_t i = 0; i < rows; i++, dy += cols, dx += cols) {
+        for (size_t c = 0; c < cols; c += LILAC_RANDOM_GROUP) {
+            dropout_backward_group(lilac_size_min(cols - c, LILAC_RANDOM_GROUP), &numbers, next_group(&source), dy + c,
+                                   dx + c);
+        }
+    }
+}
+
+static const float gelu_a = 1.5957691216057308f, gelu_b = 0.07135481627159865f;
+
+/* exp(-x (a + b x^2)) */
+static inline vector gelu_exp(vector x) {
+    const vector factor = vector_multiply_add(vector_multiply(x, x), vector_set(-gelu_b), vector_set(-gelu_a));
+    return vector_exp(vector_multiply(x, factor));
+}
+
+static inline void gelu_forward_step(const float *bias, const lilac_dropout *dropout, const vector_words *words,
+                                     float *pre, float *y, size_t lanes) {
+    const vector x = vector_add(vector_load(pre, lanes), vector_load(bias, lanes));
+    vector_store(pre, lanes, x);
+    const vector value = vector_divide(x, vector_add(vector_set(1.0f), gelu_exp(x)));
+    vector_store(y, lanes, dropout == NULL ? value : drop_out(dropout, *words, value));
+}
+
+static inline void gelu_forward_group(size_t n, const float *bias, const lilac_dropout *dropout,
+                                      const vector_words *words, float *pre, float *y) {
+    size_t c = 0;
+    for (; c + VECTOR_LANES <= n; c += VECTOR_LANES) {
+        gelu_forward_step(bias + c, dropout, words, pre + c, y + c, VECTOR_LANES);
+        words = dropout == NULL ? NULL : words + 1;
+    }
+    if (c < n) {
+        gelu_forward_step(bias + c, dropout, words, pre + c, y + c, n - c);
+    }
+}
+
+static void bias_gelu_dropout_forward(size_t rows, size_t cols, const float *bias, const lilac_dropout *dropout,
+                                      float *pre, float *y) {
+    group_source source;
+    start_groups(&source, dropout);
+    for (size_t i = 0; i < rows; i++, pre += cols, y += cols) {
+        if (dropout == NULL) {
+            gelu_forward_group(cols, bias, NULL, NULL, pre, y);
+            continue;
+        }
+        for (size_t c = 0; c < cols; c += LILAC_RANDOM_GROUP) {
+            gelu_forward_group(lilac_size_min(cols - c, LILAC_RANDOM_GROUP), bias + c, dropout, next_group(&source),
+                               pre + c, y + c);
+        }
+    }
+}
+
+/* p + x p (1 - p) (a + 3 b x^2), p = 1 / (1 + e). Beyond the bounds, which keep infinity out of the products, it is 0
+ * or 1. */
+static inline vector gelu_derivative(vector x) {
+    const vector bound = vector_set(10.0f);
+    x = vector_max(vector_set(-10.0f), vector_min(bound, x)); /* of a NaN and a bound, the NaN */
+    const vector e = gelu_exp(x), p = vector_divide(vector_set(1.0f), vector_add(vector_set(1.0f), e));
+    const vector slope = vector_multiply_add(vector_multiply(x, x), vector_set(3.0f * gelu_b), vector_set(gelu_a));
+    const vector spread = vector_multiply(vector_multiply(e, p), p);
+    return vector_multiply_add(vector_multiply(x, spread), slope, p);
+}
+
+static inline void gelu_backward_step(const float *pre, const lilac_dropout *dropout, const vector_words *words,
+                                      float *dy, size_t lanes) {
+    const vector d = vector_load(dy, lanes), kept = dropout == NULL ? d : drop_out(dropout, *words, d);
+    vector_store(dy, lanes, vector_multiply(kept, gelu_derivative(vector_load(pre, lanes))));
+}
+
+static inline void gelu_backward_group(size_t n, const float *pre, const lilac_dropout *dropout,
+                                       const vector_words *words, float *dy) {
+    size_t c = 0;
+    for (; c + VECTOR_LANES <= n; c += VECTOR_LANES) {
+        gelu_backward_step(pre + c, dropout, words, dy + c, VECTOR_LANES);
+        words = dropout == NULL ? NULL : words + 1;
+    }
+    if (c < n) {
+        gelu_backward_step(pre + c, dropout, words, dy + c, n - c);
+    }
+}
+
+static void gelu_dropout_backward(size_t rows, size_t cols, const float *pre, const lilac_dropout *dropout, float *dy) {
+    group_source source;
+    start_groups(&source, dropout);
+    for (size_t i = 0; i < rows; i++, pre += cols, dy += cols) {
+        if (dropout == NULL) {
+            gelu_backward_group(cols, pre, NULL, NULL, dy);
+            continue;
+        }
+        for (size_t c = 0; c < cols; c += LILAC_RANDOM_GROUP) {
+            gelu_backward_group(lilac_size_min(cols - c, LILAC_RANDOM_GROUP), pre + c, dropout, next_group(&source),
+                                dy + c);
+        }
     }
 }
 
@@ -332,13 +376,42 @@ static void adamw(size_t n, const lilac_adamw_step *step, const float *gradient,
     }
 }
 
+static void float_to_bf16(size_t rows, size_t cols, const float *x, size_t ldx, uint16_t *y, size_t ldy) {
+    for (size_t i = 0; i < rows; i++, x += ldx, y += ldy) {
+        size_t c = 0;
+        for (; c + VECTOR_LANES <= cols; c += VECTOR_LANES) {
+            vector_store_bf16(y + c, VECTOR_LANES, vector_load(x + c, VECTOR_LANES));
+        }
+        if (c < cols) {
+            vector_store_bf16(y + c, cols - c, vector_load(x + c, cols - c));
+        }
+    }
+}
+
+static void bf16_to_float(size_t rows, size_t cols, const uint16_t *x, size_t ldx, float *y, size_t ldy) {
+    for (size_t i = 0; i < rows; i++, x += ldx, y += ldy) {
+        size_t c = 0;
+        for (; c + VECTOR_LANES <= cols; c += VECTOR_LANES) {
+            vector_store(y + c, VECTOR_LANES, vector_load_bf16(x + c, VECTOR_LANES));
+        }
+        if (c < cols) {
+            vector_store(y + c, cols - c, vector_load_bf16(x + c, cols - c));
+        }
+    }
+}
+
 static void fill_in(lilac_elementwise_kernels *kernels) {
     kernels->bytes_to_float = bytes_to_float;
     kernels->random_uniform = random_uniform;
     kernels->add_bias = add_bias;
     kernels->bias_relu_dropout_forward = bias_relu_dropout_forward;
     kernels->relu_dropout_backward = relu_dropout_backward;
+    kernels->dropout_backward = dropout_backward;
+    kernels->bias_gelu_dropout_forward = bias_gelu_dropout_forward;
+    kernels->gelu_dropout_backward = gelu_dropout_backward;
     kernels->column_sum = column_sum;
     kernels->softmax_cross_entropy = softmax_cross_entropy;
     kernels->adamw = adamw;
+    kernels->float_to_bf16 = float_to_bf16;
+    kernels->bf16_to_float = bf16_to_float;
 }

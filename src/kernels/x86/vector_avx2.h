@@ -146,6 +146,24 @@ static inline vector vector_load_bf16(const uint16_t *p, size_t lanes) {
     return _mm256_castsi256_ps(_mm256_slli_epi32(wide, 16));
 }
 
+static inline void vector_store_bf16(uint16_t *p, size_t lanes, vector v) {
+    const __m256i bits = _mm256_castps_si256(v), upper = _mm256_srli_epi32(bits, 16);
+    const __m256i odd = _mm256_and_si256(upper, _mm256_set1_epi32(1));
+    const __m256i half = _mm256_add_epi32(odd, _mm256_set1_epi32(0x7fff));
+    const __m256i rounded = _mm256_srli_epi32(_mm256_add_epi32(bits, half), 16);
+    const __m256i quiet = _mm256_or_si256(upper, _mm256_set1_epi32(0x0040));
+    const __m256i nan = _mm256_castps_si256(_mm256_cmp_ps(v, v, _CMP_UNORD_Q));
+    const __m256i wide = _mm256_blendv_epi8(rounded, quiet, nan);
+    const __m128i words = _mm_packus_epi32(_mm256_castsi256_si128(wide), _mm256_extracti128_si256(wide, 1));
+    if (lanes == VECTOR_LANES) {
+        _mm_storeu_si128((__m128i *)(void *)p, words);
+    } else {
+        uint16_t copy[VECTOR_LANES];
+        _mm_storeu_si128((__m128i *)(void *)copy, words);
+        memcpy(p, copy, lanes * sizeof *copy);
+    }
+}
+
 static inline vector vector_keep(size_t lanes, vector a) {
     return _mm256_and_ps(_mm256_castsi256_ps(vector_mask(lanes)), a);
 }

@@ -146,6 +146,17 @@ static inline vector vector_load_bf16(const uint16_t *p, size_t lanes) {
     return _mm512_castsi512_ps(_mm512_slli_epi32(wide, 16));
 }
 
+/* Rounds to bf16: to nearest, ties to even; a NaN gets its quiet bit. */
+static inline void vector_store_bf16(uint16_t *p, size_t lanes, vector v) {
+    const __m512i bits = _mm512_castps_si512(v), upper = _mm512_srli_epi32(bits, 16);
+    const __m512i odd = _mm512_and_si512(upper, _mm512_set1_epi32(1));
+    const __m512i half = _mm512_add_epi32(odd, _mm512_set1_epi32(0x7fff));
+    const __m512i rounded = _mm512_srli_epi32(_mm512_add_epi32(bits, half), 16);
+    const __mmask16 nan = _mm512_cmp_ps_mask(v, v, _CMP_UNORD_Q);
+    const __m256i words = _mm512_cvtepi32_epi16(_mm512_mask_or_epi32(rounded, nan, upper, _mm512_set1_epi32(0x0040)));
+    _mm256_mask_storeu_epi16(p, vector_mask(lanes), words);
+}
+
 /* The first lanes of a, 0 in the others. */
 static inline vector vector_keep(size_t lanes, vector a) {
     return _mm512_maskz_mov_ps(vector_mask(lanes), a);
