@@ -161,6 +161,20 @@ LILAC_API LILAC_MUST_USE lilac_status lilac_transformer_linear_layers(lilac_cont
 LILAC_API void lilac_transformer_hash(const lilac_transformer *model, uint8_t *hash);
 
 /*
+ * A new adapter for the linear layers that the patterns name (as above), and one from a file, which must have been made
+ * for this model: the same weights and names. Free them with lilac_adapter_destroy. Errors: those of
+ * lilac_transformer_linear_layers and lilac_adapter_create; those of lilac_adapter_load.
+ */
+LILAC_API LILAC_MUST_USE lilac_status lilac_transformer_adapter_create(lilac_context *context,
+                                                                       const lilac_transformer *model,
+                                                                       const char *patterns,
+                                                                       const lilac_lora_config *config,
+                                                                       lilac_adapter **out);
+LILAC_API LILAC_MUST_USE lilac_status lilac_transformer_adapter_load(lilac_context *context,
+                                                                     const lilac_transformer *model, const char *path,
+                                                                     lilac_adapter **out);
+
+/*
  * outputs (B x N x O) = the model, with the adapter if it is not NULL, applied to tokens (B x N), N <= length. No
  * dropout. workspace: lilac_transformer_workspace_size bytes at any alignment that overlap nothing else. Errors:
  * ARGUMENT, SHAPE (N too large, the workspace too small), BASE_MISMATCH (the adapter's layers are not this model's, by

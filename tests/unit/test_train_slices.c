@@ -239,11 +239,6 @@ static void test_begins_anew_unless_told_to_go_on(void **state) {
 static void test_adapter_goes_on(void **state) {
     (void)state;
     lilac_transformer *model = tiny_transformer_create(context, LILAC_TRANSFORMER_LINEAR, 0.2);
-    lilac_linear_layer layers[16];
-    lilac_lora_base base = {.layers = layers};
-    assert_int_equal(lilac_transformer_linear_layers(context, model, "*.query,*.up", 16, layers, &base.layer_count),
-                     LILAC_OK);
-    lilac_transformer_hash(model, base.hash);
     const lilac_lora_config lora = {.rank = 2, .alpha = 4};
     float *expected = NULL;
     size_t bytes = 0;
@@ -255,7 +250,8 @@ static void test_adapter_goes_on(void **state) {
         lilac_adapter *adapter = NULL;
         while (!outcome.finished) {
             lilac_adapter_destroy(adapter);
-            assert_int_equal(lilac_adapter_create(context, &lora, &base, &adapter), LILAC_OK);
+            assert_int_equal(lilac_transformer_adapter_create(context, model, "*.query,*.up", &lora, &adapter),
+                             LILAC_OK);
             assert_int_equal(lilac_train_transformer(context, &config, model, adapter, &source, NULL, &outcome),
                              LILAC_OK);
         }

@@ -228,14 +228,9 @@ static void test_settings_that_matter(void **state) {
 }
 
 static lilac_adapter *create_adapter(const lilac_transformer *model) {
-    lilac_linear_layer layers[16];
-    size_t count;
-    assert_int_equal(lilac_transformer_linear_layers(context, model, "*.query,*.value", 16, layers, &count), LILAC_OK);
-    lilac_lora_base base = {.layers = layers, .layer_count = count};
-    lilac_transformer_hash(model, base.hash);
     const lilac_lora_config config = {.rank = 2, .alpha = 4};
     lilac_adapter *adapter = NULL;
-    assert_int_equal(lilac_adapter_create(context, &config, &base, &adapter), LILAC_OK);
+    assert_int_equal(lilac_transformer_adapter_create(context, model, "*.query,*.value", &config, &adapter), LILAC_OK);
     return adapter;
 }
 
