@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* lilac eval bits: how well a transformer predicts. */
 #include "files.h"
+#include "training.h"
 
 #include "core/memory.h"
 #include "runtime/context.h"
@@ -9,8 +10,8 @@
 #include <stdio.h>
 
 typedef struct eval_settings {
-    const char *model, *bytes;
-    int images, precision;
+    const char *model, *adapter, *bytes;
+    int images, variant, precision;
 } eval_settings;
 
 static const char *const precisions[] = {"f32", "bf16", NULL};
@@ -23,6 +24,12 @@ static const lilac_option options[] = {
      .value = "FILE",
      .help = "the model",
      .required = true},
+    {.name = "adapter",
+     .letter = 'a',
+     .type = LILAC_OPTION_TEXT,
+     .offset = offsetof(eval_settings, adapter),
+     .value = "FILE",
+     .help = "an adapter of that model to evaluate it with"},
     {.name = "images",
      .type = LILAC_OPTION_INTEGER,
      .offset = offsetof(eval_settings, images),
@@ -32,6 +39,12 @@ static const lilac_option options[] = {
      .initial_note = "all",
      .minimum = 0,
      .maximum = 1000000000},
+    {.name = "variant",
+     .type = LILAC_OPTION_CHOICE,
+     .offset = offsetof(eval_settings, variant),
+     .help = "the form of the images",
+     .initial = "mnist",
+     .choices = lilac_variant_choices},
     {.name = "bytes",
      .type = LILAC_OPTION_TEXT,
      .offset = offsetof(eval_settings, bytes),
@@ -46,9 +59,9 @@ static const lilac_option options[] = {
 };
 
 static lilac_status evaluate(lilac_session *session, const eval_settings *settings, const lilac_transformer *model,
-                             const lilac_token_source *source) {
+                             const lilac_adapter *adapter, const lilac_token_source *source) {
     lilac_token_evaluation evaluation;
-    LILAC_TRY(lilac_evaluate_transformer(session->context, model, NULL, source, (lilac_precision)settings->precision,
+    LILAC_TRY(lilac_evaluate_transformer(session->context, model, adapter, source, (lilac_precision)settings->precision,
                                          &evaluation));
     lilac_progress_bar_clear(&session->bar);
     printf("%.4f bits a token (%.4f nats) over %llu tokens in %s\n", evaluation.bits, evaluation.loss,
@@ -57,26 +70,26 @@ static lilac_status evaluate(lilac_session *session, const eval_settings *settin
 }
 
 static lilac_status evaluate_bytes(lilac_session *session, const eval_settings *settings,
-                                   const lilac_transformer *model) {
+                                   const lilac_transformer *model, const lilac_adapter *adapter) {
     lilac_token_source source = {0};
     unsigned char *bytes;
     LILAC_TRY(lilac_file_read(session->context, settings->bytes, UINT32_MAX, &bytes, &source.byte_count));
     source.bytes = bytes;
-    const lilac_status status = evaluate(session, settings, model, &source);
+    const lilac_status status = evaluate(session, settings, model, adapter, &source);
     lilac_memory_free(bytes);
     return status;
 }
 
 static lilac_status evaluate_images(lilac_session *session, const eval_settings *settings,
-                                    const lilac_transformer *model) {
+                                    const lilac_transformer *model, const lilac_adapter *adapter) {
     lilac_dataset *images;
     LILAC_TRY(lilac_session_load_mnist(session, LILAC_MNIST_TEST, &images));
-    lilac_data_view view = lilac_data_view_all(images, LILAC_VARIANT_ORIGINAL);
+    lilac_data_view view = lilac_data_view_all(images, (lilac_variant)settings->variant);
     if (settings->images > 0) {
         view.count = lilac_size_min(view.count, (size_t)settings->images);
     }
     const lilac_token_source source = {.images = &view};
-    const lilac_status status = evaluate(session, settings, model, &source);
+    const lilac_status status = evaluate(session, settings, model, adapter, &source);
     lilac_dataset_destroy(images);
     return status;
 }
@@ -84,9 +97,17 @@ static lilac_status evaluate_images(lilac_session *session, const eval_settings 
 static lilac_status run(lilac_session *session, const void *values) {
     const eval_settings *settings = values;
     lilac_transformer *model;
+    lilac_adapter *adapter = NULL;
     LILAC_TRY(lilac_transformer_load(session->context, settings->model, &model));
-    const lilac_status status =
-        settings->bytes != NULL ? evaluate_bytes(session, settings, model) : evaluate_images(session, settings, model);
+    lilac_status status = LILAC_OK;
+    if (settings->adapter != NULL) {
+        status = lilac_transformer_adapter_load(session->context, model, settings->adapter, &adapter);
+    }
+    if (status == LILAC_OK) {
+        status = settings->bytes != NULL ? evaluate_bytes(session, settings, model, adapter)
+                                         : evaluate_images(session, settings, model, adapter);
+    }
+    lilac_adapter_destroy(adapter);
     lilac_transformer_destroy(model);
     return status;
 }

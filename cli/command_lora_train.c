@@ -9,18 +9,8 @@
 
 typedef struct train_settings {
     const char *model, *output;
-    int rank;
-    double alpha;
-    int scale_rule, initialisation;
     int variant;
 } train_settings;
-
-static const char *const scale_rules[] = {[LILAC_LORA_SCALE_FIXED] = "fixed",
-                                          [LILAC_LORA_SCALE_ALPHA_OVER_RANK] = "alpha/r",
-                                          [LILAC_LORA_SCALE_ALPHA_OVER_ROOT_RANK] = "alpha/sqrt(r)",
-                                          NULL};
-static const char *const initialisations[] = {
-    [LILAC_LORA_INITIALISE_STANDARD] = "standard", [LILAC_LORA_INITIALISE_REPORT] = "report", NULL};
 
 static const lilac_option options[] = {
     {.name = "model",
@@ -43,45 +33,10 @@ static const lilac_option options[] = {
      .help = "the form of the images to adapt to",
      .initial = "rotated",
      .choices = lilac_variant_choices},
-    {.name = "rank",
-     .letter = 'r',
-     .type = LILAC_OPTION_INTEGER,
-     .offset = offsetof(train_settings, rank),
-     .value = "N",
-     .help = "rank of the change of each layer",
-     .initial = "8",
-     .minimum = 1,
-     .maximum = 65536},
-    {.name = "alpha",
-     .type = LILAC_OPTION_NUMBER,
-     .offset = offsetof(train_settings, alpha),
-     .value = "X",
-     .help = "alpha, from which the scale of the change follows",
-     .initial = "8",
-     .minimum = -1e6,
-     .maximum = 1e6},
-    {.name = "scale",
-     .type = LILAC_OPTION_CHOICE,
-     .offset = offsetof(train_settings, scale_rule),
-     .help = "the scale: alpha itself, or alpha divided by the rank or its root",
-     .initial = "alpha/r",
-     .choices = scale_rules},
-    {.name = "init",
-     .type = LILAC_OPTION_CHOICE,
-     .offset = offsetof(train_settings, initialisation),
-     .help = "how A starts: uniform up to 1/sqrt(inputs), or up to 1/sqrt(rank) as in the report",
-     .initial = "standard",
-     .choices = initialisations},
 };
 
 static lilac_status train(lilac_session *session, const train_settings *settings, lilac_mlp *mlp) {
-    lilac_lora_config config;
-    lilac_lora_config_default(&config);
-    config.rank = (size_t)settings->rank;
-    config.alpha = settings->alpha;
-    config.scale_rule = (lilac_lora_scale_rule)settings->scale_rule;
-    config.initialisation = (lilac_lora_initialisation)settings->initialisation;
-    config.seed = session->common.seed;
+    const lilac_lora_config config = lilac_session_lora_config(session);
     const lilac_lora_base base = lilac_mlp_lora_base(mlp);
     lilac_training_data data;
     LILAC_TRY(lilac_training_data_load(session, (lilac_variant)settings->variant, &data));
@@ -125,6 +80,6 @@ const lilac_command lilac_command_lora_train = {
     .options = options,
     .option_count = LILAC_COUNT(options),
     .settings_size = sizeof(train_settings),
-    .takes = LILAC_TAKES_TRAINING | LILAC_TAKES_DATA | LILAC_TAKES_SEED | LILAC_TAKES_COMPUTE,
+    .takes = LILAC_TAKES_LORA | LILAC_TAKES_TRAINING | LILAC_TAKES_DATA | LILAC_TAKES_SEED | LILAC_TAKES_COMPUTE,
     .run = run,
 };

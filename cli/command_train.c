@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* lilac train: trains an autoregressive transformer. */
 #include "train_run.h"
+#include "training.h"
 
 #include "model/transformer.h"
 
@@ -27,6 +28,12 @@ static const lilac_option options[] = {
      .offset = offsetof(lilac_train_settings, bytes),
      .value = "FILE",
      .help = "learn from the bytes of this file instead of MNIST's images"},
+    {.name = "variant",
+     .type = LILAC_OPTION_CHOICE,
+     .offset = offsetof(lilac_train_settings, variant),
+     .help = "the form of the images",
+     .initial = "mnist",
+     .choices = lilac_variant_choices},
     {.name = "validation",
      .type = LILAC_OPTION_INTEGER,
      .offset = offsetof(lilac_train_settings, validation),
@@ -40,6 +47,17 @@ static const lilac_option options[] = {
      .offset = offsetof(lilac_train_settings, from),
      .value = "FILE",
      .help = "begin with the weights of this model, whose settings it then has; the optimiser begins anew"},
+    {.name = "base",
+     .type = LILAC_OPTION_TEXT,
+     .offset = offsetof(lilac_train_settings, base),
+     .value = "FILE",
+     .help = "train a low-rank adapter of this model, which stays as it is; --output is the adapter's file then"},
+    {.name = "layers-matching",
+     .type = LILAC_OPTION_TEXT,
+     .offset = offsetof(lilac_train_settings, layers_matching),
+     .value = "NAMES",
+     .help = "the linear layers of --base to adapt: names separated by commas, * standing for any characters",
+     .initial = "*.query,*.value"},
     {.name = "attention",
      .heading = "Model",
      .type = LILAC_OPTION_CHOICE,
@@ -328,10 +346,12 @@ const lilac_command lilac_command_train = {
         "defaults are the reproduced report's model with linear attention. Losses are in bits a predicted token.",
     .example = "lilac train --output linear.safetensors --precision bf16 --minutes 60 \\\n"
                "    --checkpoint linear.checkpoint --resume --metrics linear.jsonl\n"
+               "lilac train --base linear.safetensors --variant rotated --epochs 0.2 \\\n"
+               "    --output rotated.safetensors\n"
                "lilac train --bytes book.txt --norm pre --layers 4 --output book.safetensors\n",
     .options = options,
     .option_count = LILAC_COUNT(options),
     .settings_size = sizeof(lilac_train_settings),
-    .takes = LILAC_TAKES_DATA | LILAC_TAKES_SEED | LILAC_TAKES_COMPUTE,
+    .takes = LILAC_TAKES_LORA | LILAC_TAKES_DATA | LILAC_TAKES_SEED | LILAC_TAKES_COMPUTE,
     .run = lilac_train_run,
 };

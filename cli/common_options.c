@@ -94,6 +94,46 @@ static const lilac_option training_options[] = {
      .maximum = 1000000},
 };
 
+static const char *const scale_rules[] = {[LILAC_LORA_SCALE_FIXED] = "fixed",
+                                          [LILAC_LORA_SCALE_ALPHA_OVER_RANK] = "alpha/r",
+                                          [LILAC_LORA_SCALE_ALPHA_OVER_ROOT_RANK] = "alpha/sqrt(r)",
+                                          NULL};
+static const char *const initialisations[] = {
+    [LILAC_LORA_INITIALISE_STANDARD] = "standard", [LILAC_LORA_INITIALISE_REPORT] = "report", NULL};
+
+static const lilac_option lora_options[] = {
+    {.name = "rank",
+     .heading = "Adapter",
+     .letter = 'r',
+     .type = LILAC_OPTION_INTEGER,
+     .offset = offsetof(lilac_common_settings, lora.rank),
+     .value = "N",
+     .help = "rank of the change of each layer",
+     .initial = "8",
+     .minimum = 1,
+     .maximum = 65536},
+    {.name = "alpha",
+     .type = LILAC_OPTION_NUMBER,
+     .offset = offsetof(lilac_common_settings, lora.alpha),
+     .value = "X",
+     .help = "alpha, from which the scale of the change follows",
+     .initial = "8",
+     .minimum = -1e6,
+     .maximum = 1e6},
+    {.name = "scale",
+     .type = LILAC_OPTION_CHOICE,
+     .offset = offsetof(lilac_common_settings, lora.scale_rule),
+     .help = "the scale: alpha itself, or alpha divided by the rank or its root",
+     .initial = "alpha/r",
+     .choices = scale_rules},
+    {.name = "init",
+     .type = LILAC_OPTION_CHOICE,
+     .offset = offsetof(lilac_common_settings, lora.initialisation),
+     .help = "how A starts: uniform up to 1/sqrt(inputs), or up to 1/sqrt(rank) as in the report",
+     .initial = "standard",
+     .choices = initialisations},
+};
+
 static const lilac_option help_options[] = {
     {.name = "help",
      .letter = 'h',
@@ -106,6 +146,9 @@ size_t lilac_option_groups(const lilac_command *command, void *settings, lilac_c
                            lilac_option_group groups[LILAC_GROUPS_MAX]) {
     size_t count = 0;
     groups[count++] = (lilac_option_group){"Options", command->options, command->option_count, settings};
+    if (command->takes & LILAC_TAKES_LORA) {
+        groups[count++] = (lilac_option_group){NULL, lora_options, LILAC_COUNT(lora_options), common};
+    }
     if (command->takes & LILAC_TAKES_TRAINING) {
         groups[count++] =
             (lilac_option_group){"Training options", training_options, LILAC_COUNT(training_options), common};

@@ -14,6 +14,13 @@ typedef struct lilac_training_settings {
     double learning_rate, weight_decay;
 } lilac_training_settings;
 
+/* The values of --rank and its kin. */
+typedef struct lilac_lora_settings {
+    int rank;
+    double alpha;
+    int scale_rule, initialisation;
+} lilac_lora_settings;
+
 typedef struct lilac_common_settings {
     int threads; /* 0: one for each processor */
     int cpu;     /* a lilac_cpu_level, or LILAC_CPU_NOT_GIVEN */
@@ -21,11 +28,12 @@ typedef struct lilac_common_settings {
     uint64_t seed;
     const char *data; /* NULL: look in the usual places */
     lilac_training_settings training;
+    lilac_lora_settings lora;
     bool help;
 } lilac_common_settings;
 
 /* The most groups of options a command can have: its own and the common ones. */
-enum { LILAC_GROUPS_MAX = 6 };
+enum { LILAC_GROUPS_MAX = 7 };
 
 /* The groups of options that a command takes, its own first; their values go to settings and common. Returns how many.
  */

@@ -48,6 +48,15 @@ void lilac_session_note(lilac_session *session, const char *format, ...) {
     }
 }
 
+lilac_lora_config lilac_session_lora_config(const lilac_session *session) {
+    const lilac_lora_settings *settings = &session->common.lora;
+    return (lilac_lora_config){.rank = (size_t)settings->rank,
+                               .alpha = settings->alpha,
+                               .scale_rule = (lilac_lora_scale_rule)settings->scale_rule,
+                               .initialisation = (lilac_lora_initialisation)settings->initialisation,
+                               .seed = session->common.seed};
+}
+
 lilac_status lilac_session_print_table(lilac_session *session, lilac_status status, lilac_table *table) {
     lilac_progress_bar_clear(&session->bar);
     if (status == LILAC_OK && !lilac_table_print(table, stdout)) {

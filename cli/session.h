@@ -25,6 +25,9 @@ int lilac_session_run(const lilac_command *command, int count, char **arguments)
 lilac_status lilac_session_usage_error(lilac_session *session, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
 
+/* What the options of adapters and the seed say of a new one. */
+lilac_lora_config lilac_session_lora_config(const lilac_session *session);
+
 /* Prints a table to standard output where status is LILAC_OK, and frees it. Returns status, or MEMORY. */
 LILAC_MUST_USE lilac_status lilac_session_print_table(lilac_session *session, lilac_status status, lilac_table *table);
 

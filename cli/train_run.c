@@ -10,7 +10,6 @@
 #include <errno.h>
 #include <math.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include <unistd.h>
@@ -83,8 +82,9 @@ static lilac_status on_report(void *user, const lilac_transformer_metrics *metri
 
 static lilac_status create_model(lilac_session *session, const lilac_train_settings *settings, size_t pixels,
                                  lilac_transformer **out) {
-    if (settings->from != NULL) {
-        return lilac_transformer_load(session->context, settings->from, out);
+    const char *file = settings->base != NULL ? settings->base : settings->from;
+    if (file != NULL) {
+        return lilac_transformer_load(session->context, file, out);
     }
     const bool bytes = settings->bytes != NULL;
     const size_t usual_length = bytes ? 256 : pixels - 1;
@@ -108,6 +108,16 @@ static lilac_status create_model(lilac_session *session, const lilac_train_setti
         .dropout = settings->dropout,
         .seed = session->common.seed};
     return lilac_transformer_create(session->context, &config, out);
+}
+
+/* Leaves *out NULL where the model itself is to be trained. */
+static lilac_status create_adapter(lilac_session *session, const lilac_train_settings *settings,
+                                   const lilac_transformer *model, lilac_adapter **out) {
+    if (settings->base == NULL) {
+        return LILAC_OK;
+    }
+    const lilac_lora_config config = lilac_session_lora_config(session);
+    return lilac_transformer_adapter_create(session->context, model, settings->layers_matching, &config, out);
 }
 
 static lilac_transformer_training training_config(const lilac_session *session, const lilac_train_settings *settings,
@@ -171,11 +181,11 @@ static void print_outcome(lilac_session *session, const lilac_train_settings *se
 }
 
 static lilac_status train(lilac_session *session, const lilac_train_settings *settings, const lilac_train_data *data,
-                          lilac_transformer *model, train_reports *reports) {
+                          lilac_transformer *model, lilac_adapter *adapter, train_reports *reports) {
     measure_peak(session, settings, reports);
     const lilac_transformer_training config = training_config(session, settings, data, reports);
     lilac_transformer_outcome outcome;
-    const lilac_status status = lilac_train_transformer(session->context, &config, model, NULL, &data->training,
+    const lilac_status status = lilac_train_transformer(session->context, &config, model, adapter, &data->training,
                                                         data->has_validation ? &data->validation : NULL, &outcome);
     if (status == LILAC_CANCELLED && settings->checkpoint != NULL) {
         lilac_session_note(session, "Saved the checkpoint %s: the same command with --resume goes on from it.",
@@ -186,23 +196,34 @@ static lilac_status train(lilac_session *session, const lilac_train_settings *se
         lilac_session_note(session, "This processor cannot multiply bf16 matrices: f32 was used.");
     }
     print_outcome(session, settings, config.steps, &outcome);
+    if (adapter != NULL) {
+        LILAC_TRY(lilac_adapter_save(session->context, adapter, settings->output));
+        printf("Saved %s: %zu weights beside the base's %zu\n", settings->output,
+               lilac_adapter_parameter_count(adapter), lilac_transformer_parameter_count(model));
+        return LILAC_OK;
+    }
     LILAC_TRY(lilac_transformer_save(session->context, model, (lilac_precision)settings->store, settings->output));
     printf("Saved %s: %zu weights\n", settings->output, lilac_transformer_parameter_count(model));
     return LILAC_OK;
 }
 
-static lilac_status train_new_model(lilac_session *session, const lilac_train_settings *settings,
-                                    train_reports *reports) {
+static lilac_status load_and_train(lilac_session *session, const lilac_train_settings *settings,
+                                   train_reports *reports) {
     lilac_train_data data;
     LILAC_TRY(lilac_train_data_load(session, settings, &data));
     lilac_transformer *model = NULL;
+    lilac_adapter *adapter = NULL;
     lilac_status status = create_model(session, settings, data.pixels, &model);
     if (status == LILAC_OK) {
         status = lilac_train_data_split(session, settings, lilac_transformer_get_config(model)->length, &data);
     }
     if (status == LILAC_OK) {
-        status = train(session, settings, &data, model, reports);
+        status = create_adapter(session, settings, model, &adapter);
     }
+    if (status == LILAC_OK) {
+        status = train(session, settings, &data, model, adapter, reports);
+    }
+    lilac_adapter_destroy(adapter);
     lilac_transformer_destroy(model);
     lilac_train_data_free(&data);
     return status;
@@ -210,8 +231,12 @@ static lilac_status train_new_model(lilac_session *session, const lilac_train_se
 
 static lilac_status check_files(lilac_session *session, const lilac_train_settings *settings) {
     LILAC_TRY(lilac_session_check_output(session, settings->output));
-    if (settings->from != NULL) {
-        LILAC_TRY(lilac_session_check_keeps(session, settings->output, settings->from));
+    if (settings->from != NULL && settings->base != NULL) {
+        return lilac_session_usage_error(session, "--base and --from: expected one of them");
+    }
+    const char *input = settings->base != NULL ? settings->base : settings->from;
+    if (input != NULL) {
+        LILAC_TRY(lilac_session_check_keeps(session, settings->output, input));
     }
     if (settings->checkpoint == NULL) {
         return settings->resume ? lilac_session_usage_error(session, "--resume: from which --checkpoint FILE?")
@@ -240,7 +265,7 @@ lilac_status lilac_train_run(lilac_session *session, const void *values) {
                               strerror(errno));
         }
     }
-    const lilac_status status = train_new_model(session, settings, &reports);
+    const lilac_status status = load_and_train(session, settings, &reports);
     if (reports.metrics != NULL) {
         fclose(reports.metrics);
     }

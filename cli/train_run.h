@@ -6,8 +6,8 @@
 #include "session.h"
 
 typedef struct lilac_train_settings {
-    const char *output, *from, *bytes;
-    int store, validation;
+    const char *output, *from, *base, *layers_matching, *bytes;
+    int store, variant, validation;
 
     int length, layers, heads, head_size, feed_forward, value_width, position_width, mixtures, feature_size;
     int attention, features, norm, activation;

@@ -38,6 +38,17 @@ expect 0 'out=over 13892 tokens' -- eval bits --model text.st --bytes numbers.tx
 expect 0 'out=Saved second.st' -- train --from text.st --bytes numbers.txt --steps 2 --output second.st --no-peak
 expect 0 'out=of 15 after' -- train --output short.st --epochs 0.1 --batch 4 --validation 0 "${text[@]}"
 
+# An adapter of a saved model
+expect 0 'out=Saved adapter.st: ' 'out= weights beside the base' -- train --base images.st --rank 2 --data data \
+    --variant rotated --steps 12 --learning-rate 0.01 --warm-up 2 --batch 3 --validation 4 --no-peak --output adapter.st
+expect 0 'out=bits a token' -- eval bits --model images.st --adapter adapter.st --variant rotated --data data
+expect 1 'err=the adapter was made for the base with hash' -- eval bits --model text.st --adapter adapter.st \
+    --bytes numbers.txt
+expect 1 'err=kwery' -- train --base images.st --layers-matching '*.kwery' --data data --validation 4 \
+    --output x.st --no-peak
+expect 2 'err=--base and --from' -- train --base images.st --from images.st --data data --output x.st
+expect 2 'err=images.st would replace images.st' -- train --base images.st --data data --output images.st
+
 # Slices: each of the first ones ends after a step
 train=(train --steps 12 --batch 3 --micro-batch 2 --dropout 0.1 --validation 2 "${text[@]}")
 expect 0 -- "${train[@]}" --output whole.st
