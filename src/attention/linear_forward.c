@@ -20,6 +20,7 @@ typedef struct forward_call {
     const lilac_context *context;
     const lilac_linear_attention_plan *plan;
     const lilac_linear_attention_forward_tensors *tensors;
+    bool bf16;           /* the kernels get nothing else */
     char *workers;       /* one after another */
     size_t worker_bytes; /* of each */
     float *states;       /* by_chunks: WINDOW + 1 padded states at most */
@@ -73,7 +74,8 @@ static void add_keys(const forward_call *call, const worker_memory *memory, size
         chunk.ahead[0] = lilac_linear_attention_ahead_of(&call->tensors->key, b, h, next, plan->config->shape.key_size);
         chunk.ahead[1] = lilac_linear_attention_ahead_of(&call->tensors->value, b, h, next, plan->head.values);
     }
-    plan->kernels->state(&plan->head, &chunk, false, from, to, memory->scratch);
+    (call->bf16 ? plan->kernels->state_bf16 : plan->kernels->state)(&plan->head, &chunk, false, from, to,
+                                                                    memory->scratch);
 }
 
 /* What the chunk of tokens after `first` is made of. */
@@ -122,7 +124,8 @@ static void forward_chunk(const forward_call *call, const worker_memory *memory,
                            : tensors->saved + first +
                                  lilac_linear_attention_saved_denominators(plan, b * plan->config->shape.heads + h),
     };
-    plan->kernels->forward(&plan->head, &chunk, state, next, &outputs, memory->scratch);
+    (call->bf16 ? plan->kernels->forward_bf16 : plan->kernels->forward)(&plan->head, &chunk, state, next, &outputs,
+                                                                        memory->scratch);
 }
 
 static void load_state(const forward_call *call, size_t head, float *state) {
@@ -311,6 +314,8 @@ lilac_status lilac_linear_attention_forward(lilac_context *context, const lilac_
     lilac_linear_attention_plan plan;
     LILAC_TRY(lilac_linear_attention_make_plan(context, config, &plan));
     forward_call call = {.context = context, .plan = &plan, .tensors = tensors};
+    call.bf16 = plan.map == NULL && tensors->query.dtype == LILAC_ATTENTION_BF16 &&
+                tensors->key.dtype == LILAC_ATTENTION_BF16 && tensors->value.dtype == LILAC_ATTENTION_BF16;
     lilac_workspace pieces = lilac_workspace_over(workspace);
     take_call(&call, &pieces);
     if (!plan.by_chunks) {

@@ -34,6 +34,7 @@ static void fill_table(lilac_kernel_table *table, lilac_cpu_level level) {
     lilac_packed_product_kernels_avx512(&table->packed_product);
     lilac_softmax_attention_kernels_avx512(&table->softmax_attention);
     if (lilac_cpu_has_bf16_dot_product()) {
+        lilac_linear_attention_kernels_avx512_bf16(&table->linear_attention);
         lilac_softmax_attention_kernels_avx512_bf16(&table->softmax_attention);
     }
 #else

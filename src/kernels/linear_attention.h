@@ -19,7 +19,7 @@
  *
  * Common rules. The rows of a chunk lie `stride` elements apart, at any alignment. Buffers must not overlap unless a
  * contract says they may. scratch is scratch_size bytes aligned to LILAC_ALIGNMENT. Numbers of rows are at most
- * chunk_size. Where queries, keys and values are all bf16, `state` and `forward` may use bf16 products with float sums.
+ * chunk_size.
  */
 #ifndef LILAC_KERNELS_LINEAR_ATTENTION_H
 #define LILAC_KERNELS_LINEAR_ATTENTION_H
@@ -93,6 +93,15 @@ typedef struct lilac_linear_attention_kernels {
     /* O and d; and the next state, unless `next` is NULL. next may be state. Without causal there are no keys. */
     void (*forward)(const lilac_linear_attention_head *head, const lilac_linear_attention_chunk *chunk,
                     const float *state, float *next, const lilac_linear_attention_outputs *outputs, void *scratch);
+
+    /*
+     * The same where queries, keys and values are all bf16: may multiply features, A and states rounded to bf16. Sums
+     * and states stay floats.
+     */
+    void (*state_bf16)(const lilac_linear_attention_head *head, const lilac_linear_attention_chunk *chunk,
+                       bool transposed, const float *from, float *to, void *scratch);
+    void (*forward_bf16)(const lilac_linear_attention_head *head, const lilac_linear_attention_chunk *chunk,
+                         const float *state, float *next, const lilac_linear_attention_outputs *outputs, void *scratch);
 
     /* to = from + (Q^T O~', Q^T delta); from NULL: zeros; to may be from. Neither is transposed. */
     void (*state_gradient)(const lilac_linear_attention_head *head, const lilac_linear_attention_chunk *chunk,

@@ -309,6 +309,8 @@ void lilac_linear_attention_kernels_reference(lilac_linear_attention_kernels *ke
         .scratch_size = scratch_size,
         .state = state,
         .forward = forward,
+        .state_bf16 = state,
+        .forward_bf16 = forward,
         .state_gradient = state_gradient,
         .backward = backward,
         .step = step,

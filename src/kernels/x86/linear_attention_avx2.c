@@ -12,6 +12,8 @@ void lilac_linear_attention_kernels_avx2(lilac_linear_attention_kernels *kernels
         .scratch_size = scratch_size,
         .state = state,
         .forward = forward,
+        .state_bf16 = state,
+        .forward_bf16 = forward,
         .state_gradient = state_gradient,
         .backward = backward,
         .step = step,

@@ -9,12 +9,6 @@
 
 #include "kernels/x86/linear_attention_tiles.h"
 
-/*
- * Tokens of a chunk: more make larger products and fewer states, but cost more within the chunk. The forward pass goes
- * through it in halves, the state after the first half being made in passing.
- */
-enum { CHUNK = 32, HALF = CHUNK / 2 };
-
 /* A packed chunk, cut from the scratch. Padded sizes of rows: Cp and Mp. */
 typedef struct packed_chunk {
     size_t Cp, Mp;
@@ -69,6 +63,12 @@ static packed_chunk cut_scratch(const lilac_linear_attention_head *head, void *s
     return p;
 }
 
+/* Starts to fetch what comes next, to be done within that many products of C x M numbers a token. */
+static void look_ahead(const packed_chunk *p, const lilac_linear_attention_chunk *chunk, size_t products) {
+    fetch_rows(p->ahead, chunk,
+               products * CHUNK * p->Cp * p->Mp / (TILE_ROWS * TILE_VECTORS * VECTOR_LANES * FETCH_EVERY));
+}
+
 static void pack_queries(const lilac_linear_attention_head *head, const lilac_linear_attention_chunk *chunk,
                          const packed_chunk *p) {
     pack_rows(&chunk->query, chunk->queries, head->features, head->elu_plus_one, p->Cp, p->q);
@@ -96,7 +96,7 @@ typedef struct product {
 ALWAYS_INLINE void add_product_tile(const product *m, size_t row, size_t column, const float *from, float *to,
                                     const int vectors, fetcher *ahead) {
     tile t = zero_tile();
-    multiply_tile(&t, m->depth, m->left, row, m->b + column, m->columns, vectors, ahead, 2);
+    multiply_tile(&t, m->depth, m->left, row, m->b + column, m->columns, vectors, ahead);
 #pragma GCC unroll 8
     for (size_t r = 0; r < TILE_ROWS; r++) {
 #pragma GCC unroll 2
@@ -147,8 +147,8 @@ static void add_packed_keys(const packed_chunk *p, size_t keys, bool transposed,
 static void state(const lilac_linear_attention_head *head, const lilac_linear_attention_chunk *chunk, bool transposed,
                   const float *from, float *to, void *scratch) {
     fetcher ahead;
-    fetch_rows(&ahead, chunk);
     const packed_chunk p = cut_scratch(head, scratch, &ahead);
+    look_ahead(&p, chunk, 1);
     pack_keys(head, chunk, &p);
     pack_values(head, chunk, &p);
     add_packed_keys(&p, chunk->keys, transposed, from, to);
@@ -184,8 +184,7 @@ ALWAYS_INLINE void store_triangle(const triangle *m, size_t i, size_t first, vec
 
 ALWAYS_INLINE void triangle_tile(const triangle *m, size_t row, size_t column, const int vectors, fetcher *ahead) {
     tile t = zero_tile();
-    multiply_tile(&t, m->depth, (left_factor){m->left, m->ld, 1}, row, m->transposed + column, CHUNK, vectors, ahead,
-                  2);
+    multiply_tile(&t, m->depth, (left_factor){m->left, m->ld, 1}, row, m->transposed + column, CHUNK, vectors, ahead);
 #pragma GCC unroll 8
     for (size_t r = 0; r < TILE_ROWS; r++) {
 #pragma GCC unroll 2
@@ -281,10 +280,10 @@ ALWAYS_INLINE void output_tile(const output_columns *m, size_t begin, size_t row
     const packed_chunk *p = m->p;
     const size_t keys = m->chunk->keys;
     tile t = zero_tile();
-    multiply_tile(&t, m->head->features, (left_factor){p->q, p->Cp, 1}, row, state_columns, ld, vectors, p->ahead, 2);
+    multiply_tile(&t, m->head->features, (left_factor){p->q, p->Cp, 1}, row, state_columns, ld, vectors, p->ahead);
     if (keys > begin) {
         multiply_tile(&t, lilac_size_min(row + TILE_ROWS, keys) - begin, (left_factor){p->a, CHUNK, 1}, row,
-                      p->v + begin * p->Mp + m->column, p->Mp, vectors, p->ahead, 2);
+                      p->v + begin * p->Mp + m->column, p->Mp, vectors, p->ahead);
     }
 #pragma GCC unroll 8
     for (size_t r = 0; r < TILE_ROWS; r++) {
@@ -304,7 +303,7 @@ ALWAYS_INLINE void middle_tile(const output_columns *m, size_t row, const float 
     const size_t first = lilac_size_min(m->chunk->keys, HALF), rest = m->chunk->keys - first;
     const float *v = p->v + m->column;
     tile t = zero_tile();
-    multiply_tile(&t, first, (left_factor){p->k, 1, p->Cp}, row, v, p->Mp, vectors, p->ahead, 2);
+    multiply_tile(&t, first, (left_factor){p->k, 1, p->Cp}, row, v, p->Mp, vectors, p->ahead);
 #pragma GCC unroll 8
     for (size_t r = 0; r < TILE_ROWS; r++) {
 #pragma GCC unroll 2
@@ -319,7 +318,7 @@ ALWAYS_INLINE void middle_tile(const output_columns *m, size_t row, const float 
         return;
     }
     multiply_tile(&t, rest, (left_factor){p->k + HALF * p->Cp, 1, p->Cp}, row, v + HALF * p->Mp, p->Mp, vectors,
-                  p->ahead, 2);
+                  p->ahead);
 #pragma GCC unroll 8
     for (size_t r = 0; r < TILE_ROWS; r++) {
 #pragma GCC unroll 2
@@ -355,8 +354,8 @@ static void forward(const lilac_linear_attention_head *head, const lilac_linear_
                     const float *state_before, float *next, const lilac_linear_attention_outputs *outputs,
                     void *scratch) {
     fetcher ahead;
-    fetch_rows(&ahead, chunk);
     packed_chunk p = cut_scratch(head, scratch, &ahead);
+    look_ahead(&p, chunk, next == NULL ? 1 : 2);
     const size_t z = p.Cp * p.Mp;
     pack_queries(head, chunk, &p);
     if (chunk->keys > 0) {

@@ -48,8 +48,8 @@ static void state_gradient(const lilac_linear_attention_head *head, const lilac_
                            const lilac_linear_attention_output_gradients *outputs, const float *from, float *to,
                            void *scratch) {
     fetcher ahead;
-    fetch_rows(&ahead, chunk);
     const packed_chunk p = cut_scratch(head, scratch, &ahead);
+    look_ahead(&p, chunk, 1);
     pack_queries(head, chunk, &p);
     pack_output_gradients(head, chunk, outputs, &p);
     add_packed_queries(&p, chunk->queries, from, to);
@@ -87,13 +87,13 @@ ALWAYS_INLINE void gradient_tile(const gradient_rows *m, size_t row, size_t colu
             }
         }
     }
-    multiply_tile(&t, m->depth, (left_factor){m->left1, m->ld1, 1}, row, m->b1 + column, m->ld, vectors, ahead, 2);
+    multiply_tile(&t, m->depth, (left_factor){m->left1, m->ld1, 1}, row, m->b1 + column, m->ld, vectors, ahead);
     if (m->causal && m->of_queries) {
         const size_t seen = lilac_size_min(row + TILE_ROWS, m->depth2);
-        multiply_tile(&t, seen, (left_factor){m->left2, CHUNK, 1}, row, m->b2 + column, m->ld, vectors, ahead, 2);
+        multiply_tile(&t, seen, (left_factor){m->left2, CHUNK, 1}, row, m->b2 + column, m->ld, vectors, ahead);
     } else if (m->causal) {
         multiply_tile(&t, m->depth2 - row, (left_factor){m->left2 + row * CHUNK, 1, CHUNK}, row,
-                      m->b2 + row * m->ld + column, m->ld, vectors, ahead, 2);
+                      m->b2 + row * m->ld + column, m->ld, vectors, ahead);
     }
     if (m->mapped != NULL) {
         /* phi' is 1 above 0, where phi > 1, and phi = exp(x) below. */
@@ -199,8 +199,8 @@ static void backward(const lilac_linear_attention_head *head, const lilac_linear
                      const float *gradient, float *previous, const lilac_linear_attention_gradients *gradients,
                      void *scratch) {
     fetcher ahead;
-    fetch_rows(&ahead, chunk);
     const packed_chunk p = cut_scratch(head, scratch, &ahead);
+    look_ahead(&p, chunk, (chunk->queries > 0) + 2 * (chunk->keys > 0) + (previous != NULL));
     if (chunk->keys > 0) {
         pack_keys(head, chunk, &p);
         pack_values(head, chunk, &p);

@@ -11,21 +11,11 @@
 #ifndef LILAC_KERNELS_X86_LINEAR_ATTENTION_TILES_H
 #define LILAC_KERNELS_X86_LINEAR_ATTENTION_TILES_H
 
-#include "kernels/linear_attention.h"
+#include "kernels/x86/linear_attention_common.h"
 
 #include <string.h>
 
-#define ALWAYS_INLINE static inline __attribute__((always_inline))
-
 enum { TILE_VECTORS = 2 };
-
-/* `lanes` of a row's numbers from column c on, 0 in the other lanes. */
-ALWAYS_INLINE vector row_vector(const lilac_linear_attention_rows *rows, size_t row, size_t c, const size_t lanes,
-                                const bool bf16) {
-    const size_t index = row * rows->stride + c;
-    return bf16 ? vector_load_bf16((const uint16_t *)rows->data + index, lanes)
-                : vector_load((const float *)rows->data + index, lanes);
-}
 
 ALWAYS_INLINE void pack_rows_as(const lilac_linear_attention_rows *rows, size_t count, size_t columns, size_t ld,
                                 float *to, const bool bf16, const bool elu_plus_one) {
@@ -106,59 +96,15 @@ typedef struct tile {
     vector sum[TILE_ROWS][TILE_VECTORS];
 } tile;
 
-enum { FETCH_BYTES = 256, FETCH_STREAMS = 32, FETCH_EVERY = 16 };
-
-/*
- * Fetches the rows the next chunk is made of into the second-level cache, a few lines every FETCH_EVERY steps of a
- * product: many at once would keep the product's own operands waiting. Rows are cut into pieces of FETCH_BYTES; a
- * stream is one piece of each row.
- */
-typedef struct fetcher {
-    struct {
-        const char *next;
-        size_t stride;
-    } streams[FETCH_STREAMS];
-    size_t count, stream; /* of streams, and which is next */
-    size_t pieces;        /* still to fetch */
-} fetcher;
-
-static void fetch_rows(fetcher *f, const lilac_linear_attention_chunk *chunk) {
-    f->count = f->stream = 0;
-    for (size_t i = 0; chunk->ahead_rows > 0 && chunk->ahead[i].bytes > 0; i++) {
-        const lilac_linear_attention_ahead *rows = &chunk->ahead[i];
-        for (size_t byte = 0; byte < rows->bytes && f->count < FETCH_STREAMS; byte += FETCH_BYTES) {
-            f->streams[f->count].next = (const char *)rows->data + byte;
-            f->streams[f->count++].stride = rows->stride;
-        }
-    }
-    f->pieces = f->count * chunk->ahead_rows;
-}
-
-ALWAYS_INLINE void fetch_some(fetcher *f, const int pieces) {
-#pragma GCC unroll 2
-    for (int i = 0; i < pieces; i++) {
-        if (f->pieces > 0) {
-            const char *piece = f->streams[f->stream].next;
-            __builtin_prefetch(piece, 0, 2);
-            __builtin_prefetch(piece + LILAC_ALIGNMENT, 0, 2);
-            __builtin_prefetch(piece + 2 * LILAC_ALIGNMENT, 0, 2);
-            __builtin_prefetch(piece + 3 * LILAC_ALIGNMENT, 0, 2);
-            f->streams[f->stream].next = piece + f->streams[f->stream].stride;
-            f->stream = f->stream + 1 == f->count ? 0 : f->stream + 1;
-            f->pieces--;
-        }
-    }
-}
-
 /* sum[r][v] += sum over k < depth of a(row + r, k) * b[k * ldb + lanes of v]. */
 ALWAYS_INLINE void multiply_tile(tile *t, size_t depth, left_factor a, size_t row, const float *b, size_t ldb,
-                                 const int vectors, fetcher *ahead, const int pieces) {
+                                 const int vectors, fetcher *ahead) {
     /* Few pointers reach all rows with the address forms p, p + step and p + 2 step. */
     const float *low = a.data + row * a.row_step;
     const float *high = low + TILE_ROWS / 2 * a.row_step;
     for (size_t left = depth; left > 0;) {
         const size_t steps = lilac_size_min(left, FETCH_EVERY);
-        fetch_some(ahead, pieces);
+        fetch_some(ahead);
 #pragma GCC unroll 1
         for (size_t k = 0; k < steps; k++) {
             vector lanes[TILE_VECTORS];
