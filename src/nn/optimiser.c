@@ -30,8 +30,8 @@ void lilac_optimiser_destroy(lilac_optimiser *optimiser) {
 
 /*
  * RAdam's rectification of step t, or 0 while the variance of the adaptive rate is not tractable. The paper calls it
- * tractable above a length of 4 of the simple moving average; its authors' code asks for 5, "since it's an approximated
- * value", and so does this.
+ * tractable above a length of 4 of the simple moving average; the authors' own implementation waits for 5, where the
+ * approximation is better, and so does this.
  */
 static double rectification(double beta2, double t) {
     const double power = pow(beta2, t), limit = 2.0 / (1.0 - beta2) - 1.0;
