@@ -7,8 +7,8 @@
 #include "runtime/parallel.h"
 
 enum {
-    /* Rows that go through all panels before the next: x stays in the cache. */
-    ROW_BLOCK = 384,
+    /* Numbers of x that go through all panels before the next do: they stay in the second-level cache. */
+    INPUT_BLOCK = 3 << 15,
     /* Multiplications below which a thread more would cost more than it saves. */
     SMALL_BLOCK = 1 << 15
 };
@@ -68,7 +68,7 @@ void lilac_packed_matrix_free(lilac_packed_matrix *packed) {
 typedef struct {
     const lilac_packed_product_kernels *kernels;
     const lilac_packed_matrix *packed;
-    size_t rows, panels;
+    size_t rows, row_step, panels;
     const float *x;
     bool add;
     float *y;
@@ -79,9 +79,9 @@ static void multiply_blocks(void *argument, size_t begin, size_t end) {
     const multiply_loop *loop = argument;
     const lilac_packed_matrix *packed = loop->packed;
     for (size_t block = begin; block < end; block++) {
-        const size_t row = block / loop->panels * ROW_BLOCK, panel = block % loop->panels;
+        const size_t row = block / loop->panels * loop->row_step, panel = block % loop->panels;
         const size_t column = panel * LILAC_PANEL, first = column * packed->in;
-        const lilac_packed_product product = {.rows = lilac_size_min(ROW_BLOCK, loop->rows - row),
+        const lilac_packed_product product = {.rows = lilac_size_min(loop->row_step, loop->rows - row),
                                               .depth = packed->in,
                                               .cols = lilac_size_min(LILAC_PANEL, packed->out - column),
                                               .ldx = packed->in,
@@ -99,16 +99,22 @@ static void multiply_blocks(void *argument, size_t begin, size_t end) {
 
 void lilac_packed_matrix_multiply(const lilac_context *context, const lilac_packed_matrix *packed, size_t rows,
                                   const float *x, bool add, float *y, size_t ldy) {
+    if (rows == 0) {
+        return;
+    }
+    /* Blocks of even sizes, so that the threads get the same number of rows. */
+    const size_t most = lilac_size_max(INPUT_BLOCK / lilac_size_max(packed->in, 1), 1);
+    const size_t row_blocks = (rows - 1) / most + 1;
     multiply_loop loop = {.kernels = &context->kernels->packed_product,
                           .packed = packed,
                           .rows = rows,
+                          .row_step = (rows - 1) / row_blocks + 1,
                           .panels = panel_count(packed),
                           .x = x,
                           .add = add,
                           .y = y,
                           .ldy = ldy};
-    const size_t row_blocks = (rows + ROW_BLOCK - 1) / ROW_BLOCK;
-    const size_t work = lilac_size_min(rows, ROW_BLOCK) * packed->in * LILAC_PANEL;
-    const size_t grain = work == 0 ? 1 : SMALL_BLOCK / work + 1;
-    lilac_parallel_for(context, row_blocks * loop.panels, grain, multiply_blocks, &loop);
+    const size_t steps = (rows - 1) / loop.row_step + 1;
+    const size_t grain = SMALL_BLOCK / (loop.row_step * packed->in * LILAC_PANEL + 1) + 1;
+    lilac_parallel_for(context, steps * loop.panels, grain, multiply_blocks, &loop);
 }

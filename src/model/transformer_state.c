@@ -45,7 +45,6 @@ static void cut_all(cutter *c, const lilac_transformer_state *state, size_t sequ
     a->low = cut(c, T, state->rank, sizeof(float));
     a->mean = cut(c, T, 1, sizeof(float));
     a->rstd = cut(c, T, 1, sizeof(float));
-    a->last = cut(c, sequences, model->F, sizeof(float));
     a->outputs = cut(c, sequences, model->O, sizeof(float));
     a->attention_workspace = cut(c, a->attention_bytes, 1, 1);
 }

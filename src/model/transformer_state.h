@@ -44,7 +44,7 @@ typedef struct lilac_state_activations {
     float *hidden, *activated;      /* T x feed_forward; one and the same for ReLU */
     float *low;                     /* T x r */
     float *mean, *rstd;             /* T */
-    float *last, *outputs;          /* sequences x F, sequences x O */
+    float *outputs;                 /* sequences x O */
     void *attention_workspace;
     size_t attention_bytes;
 } lilac_state_activations;

@@ -140,17 +140,38 @@ static lilac_status attend_softmax(lilac_context *context, const part *p, const 
     return LILAC_OK;
 }
 
-/* a->branch = what the attention of layer l adds, without the output's bias. */
-static lilac_status attention_branch(lilac_context *context, const part *p, size_t l, const float *input) {
+/* a->context = the attention of layer l. */
+static lilac_status attend(lilac_context *context, const part *p, size_t l, const float *input) {
     const lilac_transformer *model = p->state->model;
     const lilac_state_layer *layer = &p->state->layers[l];
-    const size_t first = l * LILAC_PROJECTION_COUNT;
-    project(context, p, &layer->qkv, first, 3, input, p->a->qkv);
+    project(context, p, &layer->qkv, l * LILAC_PROJECTION_COUNT, 3, input, p->a->qkv);
     lilac_add_bias(context, p->T, 3 * model->HD, model->parameters + model->layers[l].qkv_bias, p->a->qkv);
     const double start = lilac_clock_seconds();
     LILAC_TRY(layer->linear != NULL ? attend_linear(context, p, layer) : attend_softmax(context, p, layer));
     p->state->attention_time += lilac_clock_seconds() - start;
-    project(context, p, &layer->output, first + LILAC_PROJECTION_OUTPUT, 1, p->a->context, p->a->branch);
+    return LILAC_OK;
+}
+
+/* Behind the last attention only the last token of each sequence matters: the part becomes one of these. */
+static void keep_last_tokens(part *p) {
+    const size_t F = p->state->model->F, HD = p->state->model->HD;
+    for (size_t i = 0; i < p->count; i++) {
+        const size_t row = (i + 1) * p->n - 1;
+        memmove(p->a->stream + i * F, p->a->stream + row * F, F * sizeof(float));
+        memmove(p->a->context + i * HD, p->a->context + row * HD, HD * sizeof(float));
+    }
+    p->n = 1;
+    p->T = p->count;
+}
+
+/* a->branch = what the attention of layer l adds, without the output's bias. */
+static lilac_status attention_branch(lilac_context *context, part *p, size_t l, const float *input) {
+    LILAC_TRY(attend(context, p, l, input));
+    if (l + 1 == p->state->model->config.layers) {
+        keep_last_tokens(p);
+    }
+    project(context, p, &p->state->layers[l].output, l * LILAC_PROJECTION_COUNT + LILAC_PROJECTION_OUTPUT, 1,
+            p->a->context, p->a->branch);
     return LILAC_OK;
 }
 
@@ -173,24 +194,24 @@ static void feed_forward_branch(lilac_context *context, const part *p, size_t l,
 /* ---- The whole ---- */
 
 /* sum = residual + sum + bias, of which both may be NULL; out = norm number `norm` of it, and may be the residual. */
-static void residual_norm(lilac_context *context, const part *p, size_t T, const float *residual, const float *bias,
-                          float *sum, size_t norm, float *out) {
+static void residual_norm(lilac_context *context, const part *p, const float *residual, const float *bias, float *sum,
+                          size_t norm, float *out) {
     const lilac_transformer *model = p->state->model;
     const lilac_transformer_layer *layer = &model->layers[norm / 2 < model->config.layers ? norm / 2 : 0];
     const bool last = norm == 2 * model->config.layers;
     const size_t gain = last ? model->norm_weight : norm % 2 == 0 ? layer->norm1_weight : layer->norm2_weight;
     const size_t shift = last ? model->norm_bias : norm % 2 == 0 ? layer->norm1_bias : layer->norm2_bias;
-    lilac_residual_norm_forward(context, T, model->F, residual, bias, NULL, sum, model->parameters + gain,
+    lilac_residual_norm_forward(context, p->T, model->F, residual, bias, NULL, sum, model->parameters + gain,
                                 model->parameters + shift, p->a->mean, p->a->rstd, out);
 }
 
 /* From the embedded tokens in a->stream to what the output layer (pre-norm, in a->input) or the last norm before it
- * (post-norm, in a->stream) is applied to. */
-static lilac_status through_layers(lilac_context *context, const part *p, lilac_state_activations *a) {
+ * (post-norm, in a->stream) is applied to: a row for each sequence. */
+static lilac_status through_layers(lilac_context *context, part *p, lilac_state_activations *a) {
     const lilac_transformer *model = p->state->model;
     const bool pre_norm = model->config.norm == LILAC_TRANSFORMER_PRE_NORM;
     if (pre_norm) {
-        residual_norm(context, p, p->T, NULL, NULL, a->stream, 0, a->input);
+        residual_norm(context, p, NULL, NULL, a->stream, 0, a->input);
     }
     for (size_t k = 0; k < 2 * model->config.layers; k++) {
         const lilac_transformer_layer *at = &model->layers[k / 2];
@@ -202,12 +223,12 @@ static lilac_status through_layers(lilac_context *context, const part *p, lilac_
             feed_forward_branch(context, p, k / 2, input);
         }
         if (pre_norm) {
-            residual_norm(context, p, p->T, a->stream, bias, a->branch, k + 1, a->input);
+            residual_norm(context, p, a->stream, bias, a->branch, k + 1, a->input);
             float *const sum = a->branch;
             a->branch = a->stream;
             a->stream = sum;
         } else {
-            residual_norm(context, p, p->T, a->stream, bias, a->branch, k, a->stream);
+            residual_norm(context, p, a->stream, bias, a->branch, k, a->stream);
         }
     }
     return LILAC_OK;
@@ -234,24 +255,16 @@ static void embed(lilac_context *context, const part *p, const uint8_t *tokens, 
 }
 
 /* The outputs of the last tokens, to the caller's rows. */
-static void give_outputs(lilac_context *context, const part *p, const lilac_state_activations *a, float *outputs) {
+static void give_outputs(lilac_context *context, const part *p, float *outputs) {
     const lilac_transformer *model = p->state->model;
-    const size_t F = model->F, O = model->O;
-    const bool pre_norm = model->config.norm == LILAC_TRANSFORMER_PRE_NORM;
-    const float *from = pre_norm ? a->input : a->stream;
-    for (size_t i = 0; i < p->count; i++) {
-        memcpy(a->last + i * F, from + ((i + 1) * p->n - 1) * F, F * sizeof(float));
+    const size_t O = model->O;
+    if (model->config.norm == LILAC_TRANSFORMER_POST_NORM) {
+        residual_norm(context, p, NULL, NULL, p->a->stream, 2 * model->config.layers, p->a->input);
     }
-    if (!pre_norm) {
-        residual_norm(context, p, p->count, NULL, NULL, a->last, 2 * model->config.layers, a->last);
-    }
-    part last = *p;
-    last.n = 1;
-    last.T = p->count;
-    project(context, &last, &p->state->output, model->linear_count - 1, 1, a->last, a->outputs);
-    lilac_add_bias(context, p->count, O, model->parameters + model->output_bias, a->outputs);
+    project(context, p, &p->state->output, model->linear_count - 1, 1, p->a->input, p->a->outputs);
+    lilac_add_bias(context, p->T, O, model->parameters + model->output_bias, p->a->outputs);
     for (size_t i = 0; i < p->count; i++) {
-        memcpy(outputs + p->state->order[p->first + i] * O, a->outputs + i * O, O * sizeof(float));
+        memcpy(outputs + p->state->order[p->first + i] * O, p->a->outputs + i * O, O * sizeof(float));
     }
 }
 
@@ -262,7 +275,7 @@ static lilac_status take_in(lilac_context *context, part *p, lilac_state_activat
     embed(context, p, tokens, stride);
     LILAC_TRY(through_layers(context, p, a));
     if (outputs != NULL) {
-        give_outputs(context, p, a, outputs);
+        give_outputs(context, p, outputs);
     }
     return LILAC_OK;
 }

@@ -62,24 +62,40 @@ ALWAYS_INLINE void multiply_tile(const lilac_packed_product *p, const size_t row
     store_tile(p, rows, sums, y);
 }
 
+#define TILE_CASE(rows)                                                                                                \
+    case rows:                                                                                                         \
+        multiply_tile(p, rows, x, panel, y, bf16);                                                                     \
+        break
+
+/* Fewer rows than a tile has: each number of them has code of its own, so that one pass over the panel does. */
+ALWAYS_INLINE void multiply_last(const lilac_packed_product *p, size_t rows, const float *x, const void *panel,
+                                 float *y, const bool bf16) {
+    switch (rows) {
+        TILE_CASE(1);
+#if TILE_ROWS > 2
+        TILE_CASE(2);
+        TILE_CASE(3);
+        TILE_CASE(4);
+        TILE_CASE(5);
+        TILE_CASE(6);
+        TILE_CASE(7);
+        TILE_CASE(8);
+        TILE_CASE(9);
+        TILE_CASE(10);
+        TILE_CASE(11);
+#endif
+    default:
+        break;
+    }
+}
+
 ALWAYS_INLINE void multiply_rows(const lilac_packed_product *p, const float *x, const void *panel, float *y,
                                  const bool bf16) {
     size_t row = 0;
     for (; row + TILE_ROWS <= p->rows; row += TILE_ROWS) {
         multiply_tile(p, TILE_ROWS, x + row * p->ldx, panel, y + row * p->ldy, bf16);
     }
-#if TILE_ROWS > 4
-    for (; row + 4 <= p->rows; row += 4) {
-        multiply_tile(p, 4, x + row * p->ldx, panel, y + row * p->ldy, bf16);
-    }
-    if (row + 2 <= p->rows) {
-        multiply_tile(p, 2, x + row * p->ldx, panel, y + row * p->ldy, bf16);
-        row += 2;
-    }
-#endif
-    for (; row < p->rows; row++) {
-        multiply_tile(p, 1, x + row * p->ldx, panel, y + row * p->ldy, bf16);
-    }
+    multiply_last(p, p->rows - row, x + row * p->ldx, panel, y + row * p->ldy, bf16);
 }
 
 static void multiply(const lilac_packed_product *p, const float *x, const float *panel, float *y) {
