@@ -20,6 +20,7 @@ typedef struct train_reports {
     const lilac_train_settings *settings;
     double peak;   /* operations a second; 0: not known */
     FILE *metrics; /* NULL: none */
+    bool fallback_told;
 } train_reports;
 
 static double bits(double nats) {
@@ -70,6 +71,10 @@ static void speed_text(const train_reports *reports, const lilac_transformer_met
 static lilac_status on_report(void *user, const lilac_transformer_metrics *metrics) {
     train_reports *reports = user;
     lilac_session *session = reports->session;
+    if (metrics->precision != (lilac_precision)reports->settings->precision && !reports->fallback_told) {
+        lilac_session_note(session, "This processor cannot multiply bf16 matrices: f32 is used.");
+        reports->fallback_told = true;
+    }
     char speed[48];
     speed_text(reports, metrics, speed, sizeof speed);
     snprintf(session->bar.detail, sizeof session->bar.detail, "%.3f bits, %s", bits(metrics->loss), speed);
@@ -192,9 +197,6 @@ static lilac_status train(lilac_session *session, const lilac_train_settings *se
                            settings->checkpoint);
     }
     LILAC_TRY(status);
-    if (outcome.precision != config.precision) {
-        lilac_session_note(session, "This processor cannot multiply bf16 matrices: f32 was used.");
-    }
     print_outcome(session, settings, config.steps, &outcome);
     if (adapter != NULL) {
         LILAC_TRY(lilac_adapter_save(session->context, adapter, settings->output));

@@ -42,6 +42,7 @@ typedef struct lilac_transformer_metrics {
     double learning_rate, gradient_norm; /* of the last step, the norm before clipping; NaN: no step yet */
     /* Since the last report, in the time that steps took: evaluation and checkpoints do not count. */
     double tokens_per_second, operations_per_second;
+    lilac_precision precision; /* that is used */
 } lilac_transformer_metrics;
 
 /*
@@ -82,7 +83,6 @@ typedef struct lilac_transformer_training {
 typedef struct lilac_transformer_outcome {
     lilac_transformer_metrics metrics; /* the last that were reported, or would have been */
     bool finished;                     /* all steps are made */
-    lilac_precision precision;         /* that was used */
 } lilac_transformer_outcome;
 
 /* AdamW, rate 6e-4 falling to a tenth, warm-up 200, 1000 steps of 16 sequences, 2 a pass, clipping at 1, weight decay

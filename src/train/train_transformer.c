@@ -200,6 +200,7 @@ static lilac_status report(training_run *run, double validation, bool hand_out) 
     const double tokens = (double)run->sequences * (double)run->training.N;
     const bool any = run->sequences > 0;
     metrics->step = run->optimiser.step;
+    metrics->precision = run->pass_config.precision;
     metrics->tokens = metrics->step * run->config->batch * run->training.N;
     metrics->seconds = run->seconds;
     metrics->validation = validation;
@@ -294,9 +295,8 @@ static lilac_status check_arguments(lilac_context *context, const lilac_transfor
 
 static void fill_outcome(const training_run *run, lilac_transformer_outcome *outcome) {
     if (outcome != NULL) {
-        *outcome = (lilac_transformer_outcome){.metrics = run->metrics,
-                                               .finished = run->optimiser.step == run->config->steps,
-                                               .precision = run->pass_config.precision};
+        *outcome =
+            (lilac_transformer_outcome){.metrics = run->metrics, .finished = run->optimiser.step == run->config->steps};
     }
 }
 

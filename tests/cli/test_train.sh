@@ -35,6 +35,8 @@ expect 1 'err=nothing.st: cannot open' -- eval bits --model nothing.st --data da
 expect 0 'out=Step 50 of 50' 'out=Saved text.st' -- train --output text.st --steps 50 --learning-rate 0.02 --warm-up 5 \
     --batch 8 --validation 5 --store bf16 "${text[@]}"
 expect 0 'out=over 13892 tokens' -- eval bits --model text.st --bytes numbers.txt
+expect 0 'err=cannot multiply bf16 matrices: f32 is used' -- train --output second.st --steps 2 --precision bf16 --cpu scalar \
+    "${text[@]}"
 expect 0 'out=Saved second.st' -- train --from text.st --bytes numbers.txt --steps 2 --output second.st --no-peak
 expect 0 'out=of 15 after' -- train --output short.st --epochs 0.1 --batch 4 --validation 0 "${text[@]}"
 

@@ -330,7 +330,7 @@ static void test_bf16(void **state) {
     lilac_transformer_outcome outcome;
     assert_int_equal(lilac_train_transformer(context, &config, model, NULL, &source, &source, &outcome), LILAC_OK);
     assert_true(outcome.metrics.validation < loss);
-    assert_int_equal(outcome.precision, evaluation.precision);
+    assert_int_equal(outcome.metrics.precision, evaluation.precision);
 
     /* The scalar level has no bf16 products. */
     lilac_context_config scalar;
