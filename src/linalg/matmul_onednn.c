@@ -1,11 +1,27 @@
 /* SPDX-License-Identifier: MIT */
 /* Matrix products by oneDNN. Its versions 2 and 3 differ in how a primitive is described; both are kept in this file.
  */
-#include "linalg/matmul_block.h"
+#include "linalg/matmul_plan.h"
+
+#include "core/memory.h"
 
 #include <dnnl.h>
 #include <omp.h>
-#include <stdio.h>
+#include <string.h>
+
+enum {
+    /* f32 products of fewer multiplications than this are left to oneDNN's sgemm: making a primitive compiles code for
+     * its shape, which takes longer than many such products. */
+    PRIMITIVE_PRODUCT = 1 << 18
+};
+
+struct lilac_matmul_plan {
+    lilac_matmul_shape shape;
+    dnnl_engine_t engine;
+    dnnl_primitive_desc_t description;
+    dnnl_primitive_t primitive; /* NULL: sgemm */
+    size_t scratch;
+};
 
 static lilac_status status_of(dnnl_status_t status) {
     switch (status) {
@@ -18,36 +34,6 @@ static lilac_status status_of(dnnl_status_t status) {
     default:
         return LILAC_ERROR_ARGUMENT;
     }
-}
-
-lilac_status lilac_matmul_block_f32(const lilac_matmul_shape *s, const void *a, const void *b, float *c) {
-    /* oneDNN would start its own threads and, with more than one, sum in another order. */
-    const int threads = omp_get_max_threads();
-    omp_set_num_threads(1);
-    const dnnl_status_t status = dnnl_sgemm(s->transpose_a ? 'T' : 'N', s->transpose_b ? 'T' : 'N', (dnnl_dim_t)s->m,
-                                            (dnnl_dim_t)s->n, (dnnl_dim_t)s->k, s->alpha, a, (dnnl_dim_t)s->lda, b,
-                                            (dnnl_dim_t)s->ldb, s->beta, c, (dnnl_dim_t)s->ldc);
-    omp_set_num_threads(threads);
-    return status_of(status);
-}
-
-/* The objects of one execution, so that one function frees whatever was made. */
-typedef struct {
-    dnnl_engine_t engine;
-    dnnl_stream_t stream;
-    dnnl_primitive_desc_t description;
-    dnnl_primitive_t primitive;
-    dnnl_memory_t a, b, c;
-} execution;
-
-static void free_execution(execution *e) {
-    dnnl_memory_destroy(e->c);
-    dnnl_memory_destroy(e->b);
-    dnnl_memory_destroy(e->a);
-    dnnl_primitive_destroy(e->primitive);
-    dnnl_primitive_desc_destroy(e->description);
-    dnnl_stream_destroy(e->stream);
-    dnnl_engine_destroy(e->engine);
 }
 
 #define TRY_ONEDNN(call)                                                                                               \
@@ -70,12 +56,10 @@ static void forget_matrix(matrix_description *d) {
     dnnl_memory_desc_destroy(*d);
 }
 
-static dnnl_status_t describe_product(execution *e, const matrix_description *a, const matrix_description *b,
-                                      const matrix_description *c, dnnl_primitive_attr_t attributes) {
-    return dnnl_matmul_primitive_desc_create(&e->description, e->engine, *a, *b, NULL, *c, attributes);
+static dnnl_status_t describe_product(lilac_matmul_plan *plan, const matrix_description d[3],
+                                      dnnl_primitive_attr_t attributes) {
+    return dnnl_matmul_primitive_desc_create(&plan->description, plan->engine, d[0], d[1], NULL, d[2], attributes);
 }
-
-#define DESCRIPTION(d) (d)
 #else
 typedef dnnl_memory_desc_t matrix_description;
 
@@ -88,46 +72,33 @@ static void forget_matrix(matrix_description *d) {
     (void)d;
 }
 
-static dnnl_status_t describe_product(execution *e, const matrix_description *a, const matrix_description *b,
-                                      const matrix_description *c, dnnl_primitive_attr_t attributes) {
+static dnnl_status_t describe_product(lilac_matmul_plan *plan, const matrix_description d[3],
+                                      dnnl_primitive_attr_t attributes) {
     dnnl_matmul_desc_t operation;
-    TRY_ONEDNN(dnnl_matmul_desc_init(&operation, a, b, NULL, c));
-    return dnnl_primitive_desc_create(&e->description, &operation, attributes, e->engine, NULL);
+    TRY_ONEDNN(dnnl_matmul_desc_init(&operation, &d[0], &d[1], NULL, &d[2]));
+    return dnnl_primitive_desc_create(&plan->description, &operation, attributes, plan->engine, NULL);
 }
-
-#define DESCRIPTION(d) (&(d))
 #endif
-
-static dnnl_status_t execute_described(execution *e, const matrix_description d[3], const void *a, const void *b,
-                                       float *c, dnnl_primitive_attr_t attributes) {
-    TRY_ONEDNN(dnnl_engine_create(&e->engine, dnnl_cpu, 0));
-    TRY_ONEDNN(dnnl_stream_create(&e->stream, e->engine, dnnl_stream_default_flags));
-    TRY_ONEDNN(describe_product(e, &d[0], &d[1], &d[2], attributes));
-    TRY_ONEDNN(dnnl_primitive_create(&e->primitive, e->description));
-    TRY_ONEDNN(dnnl_memory_create(&e->a, DESCRIPTION(d[0]), e->engine, (void *)(uintptr_t)a));
-    TRY_ONEDNN(dnnl_memory_create(&e->b, DESCRIPTION(d[1]), e->engine, (void *)(uintptr_t)b));
-    TRY_ONEDNN(dnnl_memory_create(&e->c, DESCRIPTION(d[2]), e->engine, c));
-    const dnnl_exec_arg_t arguments[] = {{DNNL_ARG_SRC, e->a}, {DNNL_ARG_WEIGHTS, e->b}, {DNNL_ARG_DST, e->c}};
-    TRY_ONEDNN(dnnl_primitive_execute(e->primitive, e->stream, 3, arguments));
-    return dnnl_stream_wait(e->stream);
-}
 
 static dnnl_status_t append_scale_and_sum(dnnl_post_ops_t operations, float alpha, float beta) {
 #if DNNL_VERSION_MAJOR >= 3
-    TRY_ONEDNN(dnnl_post_ops_append_eltwise(operations, dnnl_eltwise_linear, alpha, 0.0f));
+    if (alpha != 1.0f) {
+        TRY_ONEDNN(dnnl_post_ops_append_eltwise(operations, dnnl_eltwise_linear, alpha, 0.0f));
+    }
     return beta == 0.0f ? dnnl_success : dnnl_post_ops_append_sum(operations, beta, 0, dnnl_f32);
 #else
-    TRY_ONEDNN(dnnl_post_ops_append_eltwise(operations, 1.0f, dnnl_eltwise_linear, alpha, 0.0f));
+    if (alpha != 1.0f) {
+        TRY_ONEDNN(dnnl_post_ops_append_eltwise(operations, 1.0f, dnnl_eltwise_linear, alpha, 0.0f));
+    }
     return beta == 0.0f ? dnnl_success : dnnl_post_ops_append_sum(operations, beta);
 #endif
 }
 
-/* alpha and beta are operations that oneDNN appends to the product. */
+/* alpha and beta are operations that oneDNN appends to the product. Scratch memory is the caller's: what oneDNN would
+ * keep by itself belongs to the thread that made the primitive. */
 static dnnl_status_t create_attributes(float alpha, float beta, dnnl_primitive_attr_t *attributes) {
     TRY_ONEDNN(dnnl_primitive_attr_create(attributes));
-    if (alpha == 1.0f && beta == 0.0f) {
-        return dnnl_success;
-    }
+    TRY_ONEDNN(dnnl_primitive_attr_set_scratchpad_mode(*attributes, dnnl_scratchpad_mode_user));
     dnnl_post_ops_t operations;
     TRY_ONEDNN(dnnl_post_ops_create(&operations));
     dnnl_status_t status = append_scale_and_sum(operations, alpha, beta);
@@ -138,35 +109,138 @@ static dnnl_status_t create_attributes(float alpha, float beta, dnnl_primitive_a
     return status;
 }
 
-static dnnl_status_t describe_all(const lilac_matmul_shape *s, matrix_description d[3]) {
+static dnnl_status_t describe_all(const lilac_matmul_shape *s, dnnl_data_type_t type, matrix_description d[3]) {
     const dnnl_dim_t m = (dnnl_dim_t)s->m, n = (dnnl_dim_t)s->n, k = (dnnl_dim_t)s->k;
     const dnnl_dim_t lda = (dnnl_dim_t)s->lda, ldb = (dnnl_dim_t)s->ldb;
     const dnnl_dims_t sizes_a = {m, k}, sizes_b = {k, n}, sizes_c = {m, n};
     const dnnl_dims_t strides_a = {s->transpose_a ? 1 : lda, s->transpose_a ? lda : 1};
     const dnnl_dims_t strides_b = {s->transpose_b ? 1 : ldb, s->transpose_b ? ldb : 1};
     const dnnl_dims_t strides_c = {(dnnl_dim_t)s->ldc, 1};
-    TRY_ONEDNN(describe_matrix(&d[0], sizes_a, strides_a, dnnl_bf16));
-    TRY_ONEDNN(describe_matrix(&d[1], sizes_b, strides_b, dnnl_bf16));
+    TRY_ONEDNN(describe_matrix(&d[0], sizes_a, strides_a, type));
+    TRY_ONEDNN(describe_matrix(&d[1], sizes_b, strides_b, type));
     return describe_matrix(&d[2], sizes_c, strides_c, dnnl_f32);
 }
 
-lilac_status lilac_matmul_block_bf16(const lilac_matmul_shape *s, const void *a, const void *b, float *c) {
-    const int threads = omp_get_max_threads();
-    omp_set_num_threads(1);
+static dnnl_status_t create_primitive(lilac_matmul_plan *plan, const matrix_description d[3],
+                                      dnnl_primitive_attr_t attributes) {
+    TRY_ONEDNN(dnnl_engine_create(&plan->engine, dnnl_cpu, 0));
+    TRY_ONEDNN(describe_product(plan, d, attributes));
+    plan->scratch =
+        dnnl_memory_desc_get_size(dnnl_primitive_desc_query_md(plan->description, dnnl_query_scratchpad_md, 0));
+    return dnnl_primitive_create(&plan->primitive, plan->description);
+}
+
+static dnnl_status_t describe_and_create(lilac_matmul_plan *plan, bool bf16) {
     matrix_description d[3] = {0};
     dnnl_primitive_attr_t attributes = NULL;
-    execution e = {0};
-    dnnl_status_t status = describe_all(s, d);
+    dnnl_status_t status = describe_all(&plan->shape, bf16 ? dnnl_bf16 : dnnl_f32, d);
     if (status == dnnl_success) {
-        status = create_attributes(s->alpha, s->beta, &attributes);
+        status = create_attributes(plan->shape.alpha, plan->shape.beta, &attributes);
     }
     if (status == dnnl_success) {
-        status = execute_described(&e, d, a, b, c, attributes);
+        status = create_primitive(plan, d, attributes);
     }
-    free_execution(&e);
     dnnl_primitive_attr_destroy(attributes);
     for (int i = 0; i < 3; i++) {
         forget_matrix(&d[i]);
+    }
+    return status;
+}
+
+/* True if the primitive is one that is compiled for its shape. The others call sgemm, or are slow. */
+static bool is_compiled(const lilac_matmul_plan *plan) {
+    const char *name = "";
+    dnnl_primitive_desc_query(plan->description, dnnl_query_impl_info_str, 0, &name);
+    return strncmp(name, "brg", 3) == 0;
+}
+
+static void drop_primitive(lilac_matmul_plan *plan) {
+    dnnl_primitive_destroy(plan->primitive);
+    dnnl_primitive_desc_destroy(plan->description);
+    dnnl_engine_destroy(plan->engine);
+    *plan = (lilac_matmul_plan){.shape = plan->shape};
+}
+
+lilac_status lilac_matmul_plan_create(const lilac_matmul_shape *shape, bool bf16, lilac_matmul_plan **out) {
+    lilac_matmul_plan *plan = lilac_memory_allocate(1, sizeof *plan);
+    if (plan == NULL) {
+        return LILAC_ERROR_MEMORY;
+    }
+    plan->shape = *shape;
+    if (bf16 || (double)shape->m * (double)shape->n * (double)shape->k >= PRIMITIVE_PRODUCT) {
+        /* A primitive uses as many threads as there are when it is made. */
+        const int threads = omp_get_max_threads();
+        omp_set_num_threads(1);
+        const lilac_status status = status_of(describe_and_create(plan, bf16));
+        omp_set_num_threads(threads);
+        if (status != LILAC_OK && (bf16 || status != LILAC_ERROR_UNSUPPORTED)) {
+            lilac_matmul_plan_destroy(plan);
+            return status;
+        }
+        if (!bf16 && (status != LILAC_OK || !is_compiled(plan))) {
+            drop_primitive(plan);
+        }
+    }
+    *out = plan;
+    return LILAC_OK;
+}
+
+void lilac_matmul_plan_destroy(lilac_matmul_plan *plan) {
+    if (plan != NULL) {
+        drop_primitive(plan);
+        lilac_memory_free(plan);
+    }
+}
+
+size_t lilac_matmul_plan_scratch(const lilac_matmul_plan *plan) {
+    return plan->scratch;
+}
+
+static dnnl_status_t run_sgemm(const lilac_matmul_shape *s, const void *a, const void *b, float *c) {
+    return dnnl_sgemm(s->transpose_a ? 'T' : 'N', s->transpose_b ? 'T' : 'N', (dnnl_dim_t)s->m, (dnnl_dim_t)s->n,
+                      (dnnl_dim_t)s->k, s->alpha, a, (dnnl_dim_t)s->lda, b, (dnnl_dim_t)s->ldb, s->beta, c,
+                      (dnnl_dim_t)s->ldc);
+}
+
+/* What one execution of a primitive needs, not shared by threads: source, weights, destination, scratch memory. */
+enum { EXECUTION_MEMORIES = 4 };
+
+typedef struct {
+    dnnl_stream_t stream;
+    dnnl_memory_t memories[EXECUTION_MEMORIES];
+} execution;
+
+static dnnl_status_t execute(const lilac_matmul_plan *plan, void *const pointers[EXECUTION_MEMORIES], execution *e) {
+    static const dnnl_query_t queries[EXECUTION_MEMORIES] = {dnnl_query_src_md, dnnl_query_weights_md,
+                                                             dnnl_query_dst_md, dnnl_query_scratchpad_md};
+    static const int names[EXECUTION_MEMORIES] = {DNNL_ARG_SRC, DNNL_ARG_WEIGHTS, DNNL_ARG_DST, DNNL_ARG_SCRATCHPAD};
+    dnnl_exec_arg_t arguments[EXECUTION_MEMORIES];
+    TRY_ONEDNN(dnnl_stream_create(&e->stream, plan->engine, dnnl_stream_default_flags));
+    for (int i = 0; i < EXECUTION_MEMORIES; i++) {
+        TRY_ONEDNN(dnnl_memory_create(&e->memories[i], dnnl_primitive_desc_query_md(plan->description, queries[i], 0),
+                                      plan->engine, pointers[i]));
+        arguments[i] = (dnnl_exec_arg_t){.arg = names[i], .memory = e->memories[i]};
+    }
+    TRY_ONEDNN(dnnl_primitive_execute(plan->primitive, e->stream, EXECUTION_MEMORIES, arguments));
+    return dnnl_stream_wait(e->stream);
+}
+
+lilac_status lilac_matmul_plan_run(const lilac_matmul_plan *plan, const void *a, const void *b, float *c,
+                                   void *scratch) {
+    /* oneDNN would start its own threads and, with more than one, sum in another order. */
+    const int threads = omp_get_max_threads();
+    omp_set_num_threads(1);
+    dnnl_status_t status;
+    if (plan->primitive == NULL) {
+        status = run_sgemm(&plan->shape, a, b, c);
+    } else {
+        execution e = {0};
+        void *const pointers[EXECUTION_MEMORIES] = {(void *)(uintptr_t)a, (void *)(uintptr_t)b, c, scratch};
+        status = execute(plan, pointers, &e);
+        for (int i = 0; i < EXECUTION_MEMORIES; i++) {
+            dnnl_memory_destroy(e.memories[i]);
+        }
+        dnnl_stream_destroy(e.stream);
     }
     omp_set_num_threads(threads);
     return status_of(status);

@@ -49,6 +49,9 @@ lilac_status lilac_context_create(const lilac_context_config *config, lilac_cont
 }
 
 void lilac_context_destroy(lilac_context *context) {
+    if (context != NULL && context->matmul_cache != NULL) {
+        context->destroy_matmul_cache(context->matmul_cache);
+    }
     lilac_memory_free(context);
 }
 

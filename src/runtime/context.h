@@ -12,6 +12,10 @@ struct lilac_kernel_table;
 struct lilac_context {
     lilac_context_config config;              /* threads and level as resolved, never 0 or above the machine's */
     const struct lilac_kernel_table *kernels; /* for that level; no entry is NULL */
+    /* What the matrix product keeps between calls, owned by the context; NULL, and without a destroy, until it is used.
+     */
+    void *matmul_cache;
+    void (*destroy_matmul_cache)(void *cache);
     char message[512];
 };
 
