@@ -12,7 +12,11 @@ static void add_row(lilac_table *table, const char *part, double seconds, double
     lilac_table_cell(table, "%s", part);
     lilac_table_cell(table, "%.3f", seconds);
     lilac_table_cell(table, "%.2f", 1e3 * seconds / sequences);
-    lilac_table_cell(table, tokens > 0.0 && seconds > 0.0 ? "%.0f" : "", tokens / seconds);
+    if (tokens > 0.0 && seconds > 0.0) {
+        lilac_table_cell(table, "%.0f", tokens / seconds);
+    } else {
+        lilac_table_cell(table, "-");
+    }
 }
 
 lilac_status lilac_print_generation_times(lilac_session *session, const lilac_generation_config *config,
