@@ -20,8 +20,12 @@
 
 #include <cmocka.h>
 
-/* Of the largest number of a tensor. What is reached is printed. */
-static const double allowed_error = 1e-4;
+/*
+ * Errors that are allowed, in units of a tensor's largest number: a few times those of f32, which are printed. Training
+ * without weight decay, or with a beta that is 1% off, changes the losses by more than is allowed here.
+ */
+#define OUTPUT_ERROR 2e-6
+#define GRADIENT_ERROR 2e-5
 
 typedef struct golden_run {
     const char *name;
@@ -80,7 +84,7 @@ static double largest_of(size_t count, const float *x) {
 /* The largest error of a tensor in units of its largest number or, where the numbers are nothing but rounding, of
  * `otherwise`; within what is allowed. */
 static double expect_close(const golden_run *run, const char *name, int rank, const size_t *shape, const float *found,
-                           double otherwise) {
+                           double otherwise, double allowed) {
     size_t count = 1;
     for (int i = 0; i < rank; i++) {
         count *= shape[i];
@@ -94,10 +98,10 @@ static double expect_close(const golden_run *run, const char *name, int rank, co
         difference = fmax(difference, fabs((double)found[i] - (double)expected[i]));
     }
     const double error = difference / (largest > 1e-10 ? largest : otherwise);
-    if (!(error <= allowed_error)) {
+    if (!(error <= allowed)) {
         print_message("# %s: %s is off by %g of its largest number, %g\n", run->name, name, error, largest);
     }
-    assert_true(error <= allowed_error);
+    assert_true(error <= allowed);
     free(expected);
     return error;
 }
@@ -117,7 +121,7 @@ static double check_inference(const golden_run *run) {
         lilac_transformer_forward(run->context, run->model, NULL, run->B, run->N, tokens, outputs, workspace, bytes),
         LILAC_OK);
     const size_t shape[] = {run->B, run->N, run->O};
-    const double error = expect_close(run, "outputs", 3, shape, outputs, 0.0);
+    const double error = expect_close(run, "outputs", 3, shape, outputs, 0.0, OUTPUT_ERROR);
     free(outputs);
     free(workspace);
     free(tokens);
@@ -145,7 +149,8 @@ static double check_gradients(const golden_run *run, const float *gradient) {
         const size_t shape[] = {tensor.rows, tensor.cols};
         char name[sizeof tensor.name + sizeof "gradient."];
         snprintf(name, sizeof name, "gradient.%s", tensor.name);
-        error = fmax(error, expect_close(run, name, tensor.cols > 0 ? 2 : 1, shape, gradient + tensor.offset, largest));
+        error = fmax(error, expect_close(run, name, tensor.cols > 0 ? 2 : 1, shape, gradient + tensor.offset, largest,
+                                         GRADIENT_ERROR));
     }
     return error;
 }
@@ -169,7 +174,7 @@ static double check_training(const golden_run *run, float *losses, float *gradie
         lilac_transformer_pass_update(run->context, run->pass);
     }
     lilac_optimiser_destroy(&optimiser);
-    return expect_close(run, "training_losses", 1, &steps, means, 0.0);
+    return expect_close(run, "training_losses", 1, &steps, means, 0.0, OUTPUT_ERROR);
 }
 
 static void check_run(const char *name, lilac_context *context) {
@@ -181,9 +186,9 @@ static void check_run(const char *name, lilac_context *context) {
     const double inference = check_inference(&run);
     assert_int_equal(
         lilac_transformer_pass_forward(run.context, run.pass, run.B, run.tokens, run.N + 1, NULL, &outputs), LILAC_OK);
-    const double training_outputs = expect_close(&run, "outputs", 3, shape, outputs, 0.0);
+    const double training_outputs = expect_close(&run, "outputs", 3, shape, outputs, 0.0, OUTPUT_ERROR);
     compute(&run, losses, gradient);
-    const double losses_error = expect_close(&run, "losses", 2, shape, losses, 0.0);
+    const double losses_error = expect_close(&run, "losses", 2, shape, losses, 0.0, OUTPUT_ERROR);
     const double gradients = check_gradients(&run, gradient);
     const double training = check_training(&run, losses, gradient);
     print_message("# %s, %s: outputs %.1e, losses %.1e, gradients %.1e, losses of ten steps %.1e\n", name,
