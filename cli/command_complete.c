@@ -11,11 +11,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum {
-    PICTURE_ROWS = 20, /* images below each other in the picture; more go to its right */
-    OCCLUDED_GREY = 128
-};
-
 typedef struct complete_settings {
     const char *model, *images, *png;
     int count, first, keep_rows, batch, precision, zoom;
@@ -153,31 +148,6 @@ static lilac_status check(lilac_session *session, const complete_settings *setti
     return LILAC_OK;
 }
 
-/* Each image as it is, as the model sees it, and completed. */
-static lilac_status save_picture(lilac_session *session, const complete_settings *settings, const source *images,
-                                 const uint8_t *completed) {
-    const size_t count = (size_t)settings->count, size = images->rows * images->cols;
-    const size_t down = lilac_size_min(count, PICTURE_ROWS), groups = (count + down - 1) / down;
-    const size_t kept = (size_t)settings->keep_rows * images->cols, cells = 3 * groups * down;
-    const lilac_image_grid grid = {
-        .across = 3 * groups, .down = down, .rows = images->rows, .cols = images->cols, .zoom = (size_t)settings->zoom};
-    uint8_t *cell_pixels = malloc(cells * size);
-    if (cell_pixels == NULL) {
-        return lilac_fail_memory(session->context, "the picture's images", cells * size);
-    }
-    memset(cell_pixels, OCCLUDED_GREY, cells * size);
-    for (size_t i = 0; i < count; i++) {
-        uint8_t *cell = cell_pixels + (i % down * grid.across + i / down * 3) * size;
-        const uint8_t *original = images->pixels + ((size_t)settings->first + i) * size;
-        memcpy(cell, original, size);
-        memcpy(cell + size, original, kept);
-        memcpy(cell + 2 * size, completed + i * size, size);
-    }
-    const lilac_status status = lilac_save_image_grid(session, settings->png, &grid, cells, cell_pixels);
-    free(cell_pixels);
-    return status;
-}
-
 static lilac_status complete(lilac_session *session, const complete_settings *settings, const lilac_transformer *model,
                              const source *images) {
     const size_t size = images->rows * images->cols, count = (size_t)settings->count;
@@ -201,7 +171,13 @@ static lilac_status complete(lilac_session *session, const complete_settings *se
     lilac_generation_times times;
     lilac_status status = lilac_generate(session->context, model, &config, completed, &times);
     if (status == LILAC_OK && settings->png != NULL) {
-        status = save_picture(session, settings, images, completed);
+        const lilac_completed_images all = {.count = count,
+                                            .rows = images->rows,
+                                            .cols = images->cols,
+                                            .keep_rows = (size_t)settings->keep_rows,
+                                            .originals = images->pixels + (size_t)settings->first * size,
+                                            .completed = completed};
+        status = lilac_save_completed_images(session, settings->png, &all, (size_t)settings->zoom);
     }
     if (status == LILAC_OK) {
         status = lilac_print_generation_times(session, &config, &times);

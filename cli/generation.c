@@ -1,10 +1,17 @@
 /* SPDX-License-Identifier: MIT */
 #include "generation.h"
 
+#include "core/memory.h"
 #include "format/png.h"
 #include "runtime/context.h"
 
 #include <stdlib.h>
+#include <string.h>
+
+enum {
+    PICTURE_ROWS = 20, /* completed images below each other in a picture; more go to its right */
+    OCCLUDED_GREY = 128
+};
 
 const char *const lilac_precision_choices[] = {"f32", "bf16", NULL};
 
@@ -55,4 +62,28 @@ lilac_status lilac_save_image_grid(lilac_session *session, const char *path, con
     lilac_progress_bar_clear(&session->bar);
     printf("Saved %s: %zu x %zu pixels\n", path, width, height);
     return LILAC_OK;
+}
+
+lilac_status lilac_save_completed_images(lilac_session *session, const char *path, const lilac_completed_images *images,
+                                         size_t zoom) {
+    const size_t count = images->count, size = images->rows * images->cols;
+    const size_t down = lilac_size_min(count, PICTURE_ROWS), groups = (count + down - 1) / down;
+    const size_t kept = images->keep_rows * images->cols, cells = 3 * groups * down;
+    const lilac_image_grid grid = {
+        .across = 3 * groups, .down = down, .rows = images->rows, .cols = images->cols, .zoom = zoom};
+    uint8_t *cell_pixels = malloc(cells * size);
+    if (cell_pixels == NULL) {
+        return lilac_fail_memory(session->context, "the picture's images", cells * size);
+    }
+    memset(cell_pixels, OCCLUDED_GREY, cells * size);
+    for (size_t i = 0; i < count; i++) {
+        uint8_t *cell = cell_pixels + (i % down * grid.across + i / down * 3) * size;
+        const uint8_t *original = images->originals + i * size;
+        memcpy(cell, original, size);
+        memcpy(cell + size, original, kept);
+        memcpy(cell + 2 * size, images->completed + i * size, size);
+    }
+    const lilac_status status = lilac_save_image_grid(session, path, &grid, cells, cell_pixels);
+    free(cell_pixels);
+    return status;
 }

@@ -18,4 +18,15 @@ LILAC_MUST_USE lilac_status lilac_print_generation_times(lilac_session *session,
 LILAC_MUST_USE lilac_status lilac_save_image_grid(lilac_session *session, const char *path,
                                                   const lilac_image_grid *grid, size_t count, const uint8_t *images);
 
+/* Images whose lower part was completed. */
+typedef struct lilac_completed_images {
+    size_t count, rows, cols;
+    size_t keep_rows;                     /* that the model saw */
+    const uint8_t *originals, *completed; /* count x rows x cols each */
+} lilac_completed_images;
+
+/* Saves a picture of them: each image as it was, as the model saw it, and completed. */
+LILAC_MUST_USE lilac_status lilac_save_completed_images(lilac_session *session, const char *path,
+                                                        const lilac_completed_images *images, size_t zoom);
+
 #endif

@@ -1,0 +1,164 @@
+/* SPDX-License-Identifier: MIT */
+#include "completion_tables.h"
+
+#include "progress.h"
+#include "table.h"
+
+#include "experiments/completion_published.h"
+#include "runtime/context.h"
+
+#include <math.h>
+
+static const char *const model_names[LILAC_COMPLETION_MODEL_COUNT] = {"linear", "softmax"};
+
+/* A figure of which there is none is a dash. */
+static void add_number(lilac_table *table, int decimals, double value) {
+    if (isnan(value)) {
+        lilac_table_cell(table, "-");
+    } else {
+        lilac_table_cell(table, "%.*f", decimals, value);
+    }
+}
+
+static bool print_and_free(lilac_table *table, FILE *file) {
+    const bool printed = lilac_table_print(table, file);
+    lilac_table_destroy(table);
+    return printed;
+}
+
+static void add_times_of_model(lilac_table *table, const lilac_completion *completion, size_t model) {
+    lilac_table_cell(table, "%s", model_names[model]);
+    for (size_t t = 0; t < completion->config.time_count; t++) {
+        add_number(table, 2, completion->present[model] ? completion->figures[model].seconds[t] : NAN);
+    }
+}
+
+static void add_published_times(lilac_table *table, const lilac_completion *completion, size_t model) {
+    lilac_table_cell(table, "report, on a GPU: %s", model_names[model]);
+    for (size_t t = 0; t < completion->config.time_count; t++) {
+        add_number(table, 2,
+                   lilac_completion_published_seconds((lilac_transformer_attention)model, completion->config.times[t]));
+    }
+}
+
+static bool print_times(const lilac_completion *completion, int threads, FILE *file) {
+    const lilac_completion_config *config = &completion->config;
+    char alignment[LILAC_COMPLETION_TIMES_MAX + 2] = "l";
+    for (size_t t = 0; t < config->time_count; t++) {
+        alignment[t + 1] = 'r';
+    }
+    lilac_table *table = lilac_table_create(alignment);
+    lilac_table_cell(table, "Seconds to complete n images");
+    for (size_t t = 0; t < config->time_count; t++) {
+        lilac_table_cell(table, "n = %zu", config->times[t]);
+    }
+    lilac_table_rule(table);
+    add_times_of_model(table, completion, LILAC_TRANSFORMER_LINEAR);
+    add_times_of_model(table, completion, LILAC_TRANSFORMER_SOFTMAX);
+    lilac_table_cell(table, "softmax without cache");
+    for (size_t t = 0; t < config->time_count; t++) {
+        const double estimate = lilac_completion_no_cache_estimate(completion, config->times[t]);
+        if (isnan(estimate)) {
+            lilac_table_cell(table, "-");
+        } else {
+            lilac_table_cell(table, "~ %.0f", estimate);
+        }
+    }
+    add_published_times(table, completion, LILAC_TRANSFORMER_LINEAR);
+    add_published_times(table, completion, LILAC_TRANSFORMER_SOFTMAX);
+    fprintf(file, "%d thread%s, %s\n\n", threads, threads == 1 ? "" : "s", lilac_precision_name(config->precision));
+    const bool printed = print_and_free(table, file);
+    if (!isnan(lilac_completion_no_cache_estimate(completion, 1))) {
+        fprintf(file, "\n~ measured on %zu image%s, %.2f s, and scaled\n", config->no_cache_images,
+                config->no_cache_images == 1 ? "" : "s",
+                completion->figures[LILAC_TRANSFORMER_SOFTMAX].no_cache_seconds);
+    }
+    return printed;
+}
+
+/* "87.00 ± 1.37": the second number is the standard error that so few images leave. */
+static void add_accuracy(lilac_table *table, double per_cent, size_t images) {
+    if (isnan(per_cent)) {
+        lilac_table_cell(table, "-");
+    } else {
+        lilac_table_cell(table, "%.2f \u00b1 %.2f", per_cent, sqrt(per_cent * (100.0 - per_cent) / (double)images));
+    }
+}
+
+/* Rows of both transformers: here and in the report. */
+static bool print_completed(const lilac_completion *completion, size_t test_count, FILE *file) {
+    const size_t images = completion->config.images;
+    lilac_table *table = lilac_table_create("lrr");
+    lilac_table_cell(table, "Accuracy on %zu test images in %%", images);
+    lilac_table_cell(table, "here");
+    lilac_table_cell(table, "report");
+    lilac_table_rule(table);
+    lilac_table_cell(table, "as they are");
+    add_accuracy(table, completion->original, images);
+    lilac_table_cell(table, "-");
+    lilac_table_cell(table, "%zu rows, the others black", completion->config.keep_rows);
+    add_accuracy(table, completion->occluded, images);
+    lilac_table_cell(table, "-");
+    for (size_t model = 0; model < LILAC_COMPLETION_MODEL_COUNT; model++) {
+        lilac_table_cell(table, "completed, %s", model_names[model]);
+        add_accuracy(table, completion->present[model] ? completion->figures[model].accuracy : NAN, images);
+        add_number(table, 2, lilac_completion_get_published((lilac_transformer_attention)model)->accuracy);
+    }
+    fputc('\n', file);
+    const bool printed = print_and_free(table, file);
+    fprintf(file, "\nThe classifier learnt from all training images; on all %zu test images it reaches %.2f %%\n",
+            test_count, completion->all);
+    return printed;
+}
+
+static bool print_trained(const lilac_completion *completion, size_t test_count, FILE *file) {
+    lilac_table *table = lilac_table_create("lrr");
+    lilac_table_cell(table, "Accuracy on %zu test images in %%", test_count);
+    lilac_table_cell(table, "here");
+    lilac_table_cell(table, "report");
+    lilac_table_rule(table);
+    lilac_table_cell(table, "trained on %zu originals", completion->config.training_images);
+    add_accuracy(table, completion->training_original, test_count);
+    lilac_table_cell(table, "-");
+    for (size_t model = 0; model < LILAC_COMPLETION_MODEL_COUNT; model++) {
+        lilac_table_cell(table, "on their completions, %s", model_names[model]);
+        add_accuracy(table, completion->present[model] ? completion->figures[model].training_accuracy : NAN,
+                     test_count);
+        add_number(table, 2, lilac_completion_get_published((lilac_transformer_attention)model)->training_accuracy);
+    }
+    fputc('\n', file);
+    return print_and_free(table, file);
+}
+
+static bool print_bits(const lilac_completion *completion, FILE *file) {
+    lilac_table *table = lilac_table_create("lrrr");
+    lilac_table_cell(table, "Bits a dimension, %zu test images", completion->config.bits_images);
+    lilac_table_cell(table, "weights");
+    lilac_table_cell(table, "here");
+    lilac_table_cell(table, "report");
+    lilac_table_rule(table);
+    for (size_t model = 0; model < LILAC_COMPLETION_MODEL_COUNT; model++) {
+        const lilac_completion_figures *figures = &completion->figures[model];
+        lilac_table_cell(table, "%s", model_names[model]);
+        add_number(table, 0, completion->present[model] ? (double)figures->parameters : NAN);
+        add_number(table, 4, completion->present[model] ? figures->bits : NAN);
+        add_number(table, 3, lilac_completion_get_published((lilac_transformer_attention)model)->bits);
+    }
+    fputc('\n', file);
+    return print_and_free(table, file);
+}
+
+lilac_status lilac_completion_tables_print(lilac_context *context, const lilac_completion *completion,
+                                           size_t test_count, FILE *file) {
+    const lilac_completion_config *config = &completion->config;
+    if ((config->time_count > 0 && !print_times(completion, lilac_context_threads(context), file)) ||
+        !print_completed(completion, test_count, file) ||
+        (config->training_images > 0 && !print_trained(completion, test_count, file)) ||
+        (config->bits_images > 0 && !print_bits(completion, file))) {
+        return lilac_fail_memory(context, "printing the tables", sizeof *completion);
+    }
+    char duration[32];
+    lilac_duration_text(completion->total_seconds, duration, sizeof duration);
+    fprintf(file, "\n\u00b1 the standard error of a share of so many images. All of it took %s\n", duration);
+    return LILAC_OK;
+}

@@ -1,0 +1,98 @@
+/* SPDX-License-Identifier: MIT */
+#include "report/completion_report.h"
+
+#include "experiments/completion_published.h"
+#include "report/json.h"
+
+static const char *const model_names[LILAC_COMPLETION_MODEL_COUNT] = {"linear", "softmax"};
+
+static void add_settings(lilac_json *json, const lilac_completion_config *config) {
+    cJSON *object = lilac_json_object(json, json->root, "settings");
+    lilac_json_whole(json, object, "seed", config->seed);
+    lilac_json_number(json, object, "test_images", (double)config->images);
+    lilac_json_number(json, object, "rows_kept", (double)config->keep_rows);
+    lilac_json_number(json, object, "training_images", (double)config->training_images);
+    lilac_json_number(json, object, "test_images_for_bits", (double)config->bits_images);
+    lilac_json_string(json, object, "precision_of_generation", lilac_precision_name(config->precision));
+    lilac_json_number(json, object, "classifier_epochs", (double)config->epochs);
+    lilac_json_number(json, object, "classifier_batch", (double)config->batch);
+}
+
+/* Adds the object `name` of a figure beside the published one. */
+static void add_pair(lilac_json *json, cJSON *parent, const char *name, double value, double published) {
+    cJSON *object = lilac_json_object(json, parent, name);
+    lilac_json_number(json, object, "value", value);
+    lilac_json_number(json, object, "published", published);
+    lilac_json_number(json, object, "difference", value - published);
+}
+
+/* A transformer that was not there has no member. */
+static void add_models(lilac_json *json, const lilac_completion *completion) {
+    cJSON *models = lilac_json_object(json, json->root, "transformers");
+    for (size_t model = 0; model < LILAC_COMPLETION_MODEL_COUNT; model++) {
+        const lilac_completion_figures *figures = &completion->figures[model];
+        const lilac_completion_published *published =
+            lilac_completion_get_published((lilac_transformer_attention)model);
+        if (completion->present[model]) {
+            cJSON *object = lilac_json_object(json, models, model_names[model]);
+            lilac_json_number(json, object, "parameters", (double)figures->parameters);
+            add_pair(json, object, "accuracy_on_completed_test_images", figures->accuracy, published->accuracy);
+            add_pair(json, object, "accuracy_trained_on_completed_training_images", figures->training_accuracy,
+                     published->training_accuracy);
+            add_pair(json, object, "bits_a_dimension", figures->bits, published->bits);
+        }
+    }
+}
+
+static void add_times_of_model(lilac_json *json, cJSON *times, const lilac_completion *completion, size_t model) {
+    cJSON *array = lilac_json_array(json, times, model_names[model]);
+    for (size_t t = 0; t < completion->config.time_count; t++) {
+        const size_t images = completion->config.times[t];
+        cJSON *object = lilac_json_object(json, array, NULL);
+        lilac_json_number(json, object, "images", (double)images);
+        lilac_json_number(json, object, "seconds", completion->figures[model].seconds[t]);
+        if (model == LILAC_TRANSFORMER_SOFTMAX) {
+            lilac_json_number(json, object, "seconds_without_cache_estimated",
+                              lilac_completion_no_cache_estimate(completion, images));
+        }
+        lilac_json_number(json, object, "published_seconds_on_a_gpu",
+                          lilac_completion_published_seconds((lilac_transformer_attention)model, images));
+    }
+}
+
+static void add_times(lilac_json *json, const lilac_context *context, const lilac_completion *completion) {
+    cJSON *times = lilac_json_object(json, json->root, "times");
+    lilac_json_number(json, times, "threads", (double)lilac_context_threads(context));
+    for (size_t model = 0; model < LILAC_COMPLETION_MODEL_COUNT; model++) {
+        if (completion->present[model]) {
+            add_times_of_model(json, times, completion, model);
+        }
+    }
+    if (completion->present[LILAC_TRANSFORMER_SOFTMAX] && completion->config.no_cache_images > 0) {
+        cJSON *object = lilac_json_object(json, times, "softmax_without_cache");
+        lilac_json_number(json, object, "images", (double)completion->config.no_cache_images);
+        lilac_json_number(json, object, "seconds", completion->figures[LILAC_TRANSFORMER_SOFTMAX].no_cache_seconds);
+    }
+    lilac_json_number(json, times, "whole_experiment_seconds", completion->total_seconds);
+}
+
+lilac_status lilac_completion_results_write(lilac_context *context, const lilac_completion *completion,
+                                            const char *path) {
+    lilac_json results = lilac_json_begin();
+    lilac_json *json = &results;
+    lilac_json_string(json, json->root, "experiment", "completion");
+    lilac_json_string(json, json->root, "program", "lilac " LILAC_VERSION);
+    lilac_json_string(json, json->root, "cpu_level", lilac_cpu_level_name(lilac_context_cpu_level(context)));
+    lilac_json_string(json, json->root, "unit_of_accuracy", "per cent of images classified correctly");
+    add_settings(json, &completion->config);
+    cJSON *classifier = lilac_json_object(json, json->root, "without_transformer");
+    lilac_json_number(json, classifier, "accuracy_on_all_test_images", completion->all);
+    lilac_json_number(json, classifier, "accuracy_on_original_test_images", completion->original);
+    lilac_json_number(json, classifier, "accuracy_on_occluded_test_images", completion->occluded);
+    lilac_json_number(json, classifier, "accuracy_trained_on_original_training_images", completion->training_original);
+    add_models(json, completion);
+    add_times(json, context, completion);
+    const lilac_status status = lilac_json_write(context, json, path);
+    lilac_json_end(json);
+    return status;
+}
