@@ -8,6 +8,8 @@
 #include "nn/embedding.h"
 #include "nn/layer_norm.h"
 
+#include <string.h>
+
 /* What all steps of a backward pass need. */
 typedef struct {
     lilac_context *context;
@@ -96,7 +98,7 @@ static lilac_status attention_gradients(const backward *b, const lilac_pass_laye
     if (b->model->config.attention == LILAC_TRANSFORMER_LINEAR) {
         lilac_linear_attention_config config;
         lilac_linear_attention_config_default(&shape, &config);
-        config.causal = true;
+        config.causal = !pass->config.full;
         config.feature_map = b->model->feature_map;
         const lilac_linear_attention_backward_tensors tensors = {.query = query,
                                                                  .key = key,
@@ -112,7 +114,7 @@ static lilac_status attention_gradients(const backward *b, const lilac_pass_laye
     }
     lilac_softmax_attention_config config;
     lilac_softmax_attention_config_default(&shape, &config);
-    config.causal = true;
+    config.causal = !pass->config.full;
     const lilac_softmax_attention_backward_tensors tensors = {.query = query,
                                                               .key = key,
                                                               .value = value,
@@ -220,27 +222,53 @@ static lilac_status through_layers(const backward *b) {
     return LILAC_OK;
 }
 
+static backward begin(lilac_context *context, lilac_transformer_pass *pass, float *gradient) {
+    return (backward){
+        .context = context, .pass = pass, .model = pass->model, .T = pass->B * pass->config.N, .gradient = gradient};
+}
+
+/* Where the gradient of what the final norm gives is expected: T x F. */
+static float *last_gradient(const backward *b) {
+    return b->model->config.norm == LILAC_TRANSFORMER_PRE_NORM ? b->pass->gradients.input : b->pass->gradients.stream;
+}
+
+/* From the gradient of what the final norm gives to that of the layers' input, which is in `stream`. */
+static lilac_status through_norm_and_layers(const backward *b) {
+    float *stream = b->pass->gradients.stream;
+    if (b->model->config.norm == LILAC_TRANSFORMER_POST_NORM) {
+        norm_backward(b, &b->pass->last, 2 * b->model->config.layers, stream, NULL, stream);
+    }
+    return through_layers(b);
+}
+
 lilac_status lilac_transformer_pass_backward(lilac_context *context, lilac_transformer_pass *pass, float *gradient) {
     const lilac_transformer *model = pass->model;
-    const backward b = {
-        .context = context, .pass = pass, .model = model, .T = pass->B * pass->config.N, .gradient = gradient};
+    const backward b = begin(context, pass, gradient);
     if (b.T == 0) {
         return LILAC_OK;
     }
-    const bool pre_norm = model->config.norm == LILAC_TRANSFORMER_PRE_NORM;
-    float *stream = pass->gradients.stream;
     const lilac_pass_matrix doutputs = {.values = pass->outputs, .rounded = pass->gradients.branch.rounded};
     lilac_pass_round(context, doutputs, b.T, model->O);
     LILAC_TRY(linear_layers(&b, model->linear_count - 1, 1, model->output_weight, model->output_bias, pass->last.input,
-                            doutputs, false, pre_norm ? pass->gradients.input : stream));
-    if (!pre_norm) {
-        norm_backward(&b, &pass->last, 2 * model->config.layers, stream, NULL, stream);
-    }
-    LILAC_TRY(through_layers(&b));
+                            doutputs, false, last_gradient(&b)));
+    LILAC_TRY(through_norm_and_layers(&b));
     if (pass->config.adapter == NULL) {
-        lilac_embedding_backward(context, b.T, model->config.value_width, pass->tokens, stream, model->F, gradient);
+        lilac_embedding_backward(context, b.T, model->config.value_width, pass->tokens, pass->gradients.stream,
+                                 model->F, gradient);
     }
     return LILAC_OK;
+}
+
+lilac_status lilac_transformer_pass_encode_backward(lilac_context *context, lilac_transformer_pass *pass,
+                                                    const float *output_gradient, float *gradient,
+                                                    const float **input_gradient) {
+    const backward b = begin(context, pass, gradient);
+    *input_gradient = pass->gradients.stream;
+    if (b.T == 0) {
+        return LILAC_OK;
+    }
+    memcpy(last_gradient(&b), output_gradient, b.T * b.model->F * sizeof(float));
+    return through_norm_and_layers(&b);
 }
 
 double lilac_transformer_operations(const lilac_transformer *model, const lilac_adapter *adapter, size_t N,

@@ -47,7 +47,7 @@ static lilac_status attend_linear(lilac_context *context, const lilac_transforme
     const lilac_attention_shape shape = lilac_pass_attention_shape(pass, pass->B);
     lilac_linear_attention_config config;
     lilac_linear_attention_config_default(&shape, &config);
-    config.causal = true;
+    config.causal = !pass->config.full;
     config.feature_map = pass->model->feature_map;
     const lilac_linear_attention_forward_tensors tensors = {.query = lilac_pass_qkv_input(pass, layer->qkv, 0),
                                                             .key = lilac_pass_qkv_input(pass, layer->qkv, 1),
@@ -62,7 +62,7 @@ static lilac_status attend_softmax(lilac_context *context, const lilac_transform
     const lilac_attention_shape shape = lilac_pass_attention_shape(pass, pass->B);
     lilac_softmax_attention_config config;
     lilac_softmax_attention_config_default(&shape, &config);
-    config.causal = true;
+    config.causal = !pass->config.full;
     const lilac_softmax_attention_forward_tensors tensors = {.query = lilac_pass_qkv_input(pass, layer->qkv, 0),
                                                              .key = lilac_pass_qkv_input(pass, layer->qkv, 1),
                                                              .value = lilac_pass_qkv_input(pass, layer->qkv, 2),
@@ -180,11 +180,16 @@ static void place_positions(void *argument, size_t begin, size_t end) {
     }
 }
 
+/* Where the layers find what they are applied to: T x F. */
+static float *layers_input(lilac_transformer_pass *pass) {
+    return pass->model->config.norm == LILAC_TRANSFORMER_PRE_NORM ? pass->first.sum
+                                                                  : pass->layers[0].attention.input.values;
+}
+
 static void embed(lilac_context *context, lilac_transformer_pass *pass, const uint8_t *tokens, size_t stride) {
     const lilac_transformer *model = pass->model;
     const size_t N = pass->config.N, T = pass->B * N;
-    float *x =
-        model->config.norm == LILAC_TRANSFORMER_PRE_NORM ? pass->first.sum : pass->layers[0].attention.input.values;
+    float *x = layers_input(pass);
     for (size_t b = 0; b < pass->B; b++) {
         memcpy(pass->tokens + b * N, tokens + b * stride, N);
     }
@@ -193,13 +198,17 @@ static void embed(lilac_context *context, lilac_transformer_pass *pass, const ui
     lilac_parallel_for(context, T, ROW_BLOCK, place_positions, &loop);
 }
 
+static void begin(lilac_transformer_pass *pass, size_t B, const lilac_random *dropout) {
+    pass->B = B;
+    pass->has_dropout = dropout != NULL && pass->model->config.dropout > 0.0;
+    pass->dropout = dropout != NULL ? *dropout : (lilac_random){0};
+}
+
 lilac_status lilac_transformer_pass_forward(lilac_context *context, lilac_transformer_pass *pass, size_t B,
                                             const uint8_t *tokens, size_t stride, const lilac_random *dropout,
                                             const float **outputs) {
     const lilac_transformer *model = pass->model;
-    pass->B = B;
-    pass->has_dropout = dropout != NULL && model->config.dropout > 0.0;
-    pass->dropout = dropout != NULL ? *dropout : (lilac_random){0};
+    begin(pass, B, dropout);
     *outputs = pass->outputs;
     if (B == 0 || pass->config.N == 0) {
         return LILAC_OK;
@@ -210,6 +219,18 @@ lilac_status lilac_transformer_pass_forward(lilac_context *context, lilac_transf
         multiply(context, pass, pass->last.input, model->output_weight, model->linear_count - 1, 1, pass->outputs));
     lilac_add_bias(context, B * pass->config.N, model->O, model->parameters + model->output_bias, pass->outputs);
     return LILAC_OK;
+}
+
+lilac_status lilac_transformer_pass_encode(lilac_context *context, lilac_transformer_pass *pass, size_t B,
+                                           const float *input, const lilac_random *dropout, const float **outputs) {
+    begin(pass, B, dropout);
+    *outputs = pass->last.input.values;
+    const size_t count = B * pass->config.N * pass->model->F;
+    if (count == 0) {
+        return LILAC_OK;
+    }
+    memcpy(layers_input(pass), input, count * sizeof(float));
+    return through_layers(context, pass);
 }
 
 void lilac_transformer_pass_loss(lilac_context *context, lilac_transformer_pass *pass, const uint8_t *tokens,

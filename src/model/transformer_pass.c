@@ -203,7 +203,7 @@ static lilac_status size_linear_attention(lilac_context *context, lilac_transfor
     const lilac_attention_shape shape = lilac_pass_attention_shape(pass, pass->config.B);
     lilac_linear_attention_config config;
     lilac_linear_attention_config_default(&shape, &config);
-    config.causal = true;
+    config.causal = !pass->config.full;
     config.feature_map = pass->model->feature_map;
     size_t backward = 0;
     LILAC_TRY(lilac_linear_attention_forward_workspace_size(context, &config, &pass->attention_bytes));
@@ -219,7 +219,7 @@ static lilac_status size_softmax_attention(lilac_context *context, lilac_transfo
     const lilac_attention_shape shape = lilac_pass_attention_shape(pass, pass->config.B);
     lilac_softmax_attention_config config;
     lilac_softmax_attention_config_default(&shape, &config);
-    config.causal = true;
+    config.causal = !pass->config.full;
     size_t backward = 0;
     LILAC_TRY(lilac_softmax_attention_forward_workspace_size(context, &config, &pass->attention_bytes));
     if (pass->config.backward) {

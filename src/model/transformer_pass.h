@@ -18,6 +18,7 @@ typedef struct lilac_transformer_pass_config {
     lilac_precision precision;
     const lilac_adapter *adapter; /* NULL: none. With one the model is frozen, and gradients are the adapter's */
     bool backward;                /* false: no backward pass follows, and the layers share their memory */
+    bool full;                    /* each token attends to its whole sequence; false: to itself and those before it */
 } lilac_transformer_pass_config;
 
 /*
@@ -57,8 +58,23 @@ void lilac_transformer_pass_loss(lilac_context *context, lilac_transformer_pass 
  */
 lilac_status lilac_transformer_pass_backward(lilac_context *context, lilac_transformer_pass *pass, float *gradient);
 
+/*
+ * The layers and the final norm alone, as an encoder of numbers: outputs (B x N x F, valid until the next pass) from
+ * input (B x N x F). B and dropout as in lilac_transformer_pass_forward.
+ */
+lilac_status lilac_transformer_pass_encode(lilac_context *context, lilac_transformer_pass *pass, size_t B,
+                                           const float *input, const lilac_random *dropout, const float **outputs);
+
+/*
+ * The backward pass after encode: from the gradient of the outputs (B x N x F) to that of the input, which is valid
+ * until the next pass. Adds to gradient as lilac_transformer_pass_backward does.
+ */
+lilac_status lilac_transformer_pass_encode_backward(lilac_context *context, lilac_transformer_pass *pass,
+                                                    const float *output_gradient, float *gradient,
+                                                    const float **input_gradient);
+
 /* Floating-point operations (multiplications and additions) of a forward, or of a forward and backward pass over one
- * sequence of N tokens. */
+ * sequence of N tokens with causal attention. */
 double lilac_transformer_operations(const lilac_transformer *model, const lilac_adapter *adapter, size_t N,
                                     bool backward);
 
