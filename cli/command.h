@@ -40,6 +40,7 @@ typedef struct lilac_command {
 #define LILAC_COUNT(array) (sizeof(array) / sizeof(array)[0])
 
 extern const lilac_command lilac_command_bench_attention;
+extern const lilac_command lilac_command_bench_encoder;
 extern const lilac_command lilac_command_bench_lora;
 extern const lilac_command lilac_command_bench_peak;
 extern const lilac_command lilac_command_complete;

@@ -5,6 +5,7 @@
 #include "session.h"
 
 #include "bench/attention.h"
+#include "bench/growth.h"
 #include "bench/peak.h"
 #include "report/json.h"
 #include "runtime/context.h"
@@ -176,41 +177,25 @@ static double rate(const lilac_bench_attention_figures *figures) {
     return 1e-9 * figures->operations / figures->seconds;
 }
 
-/* The power of N that time grows with: the slope of the straight line that fits log time against log N best. */
-static double fit_exponent(const lilac_sizes *tokens, const point *points, size_t pass) {
-    double count = 0.0, sum_x = 0.0, sum_y = 0.0, sum_xx = 0.0, sum_xy = 0.0;
+/* The times of one pass of a curve, for each length. */
+static void collect(const lilac_sizes *tokens, const point *points, size_t pass, double *times) {
     for (size_t t = 0; t < tokens->count; t++) {
-        const double seconds = points[t].passes[pass].seconds;
-        if (tokens->item[t] >= SHORTEST_FITTED && !isnan(seconds)) {
-            /* Counted from the shortest length, so that equal lengths give exactly 0. */
-            const double x = log((double)tokens->item[t] / SHORTEST_FITTED), y = log(seconds);
-            count += 1.0;
-            sum_x += x;
-            sum_y += y;
-            sum_xx += x * x;
-            sum_xy += x * y;
-        }
+        times[t] = points[t].passes[pass].seconds;
     }
-    const double spread = count * sum_xx - sum_x * sum_x;
-    return spread > 1e-9 * count * sum_xx ? (count * sum_xy - sum_x * sum_y) / spread : NAN;
+}
+
+static double fit_exponent(const lilac_sizes *tokens, const point *points, size_t pass) {
+    double times[LILAC_SIZES_MAX];
+    collect(tokens, points, pass, times);
+    return lilac_bench_growth_exponent(tokens->count, tokens->item, times, SHORTEST_FITTED);
 }
 
 /* The length from which on linear attention was faster wherever both were timed; 0: never. */
 static int find_overtaking(const results *r, size_t size, size_t causal, size_t pass) {
-    const point *linear = curve(r, size, causal, LILAC_BENCH_LINEAR);
-    const point *softmax = curve(r, size, causal, LILAC_BENCH_SOFTMAX);
-    int from = 0;
-    for (size_t t = 0; t < r->tokens.count; t++) {
-        if (isnan(softmax[t].passes[pass].seconds)) {
-            continue;
-        }
-        if (linear[t].passes[pass].seconds >= softmax[t].passes[pass].seconds) {
-            from = 0;
-        } else if (from == 0) {
-            from = r->tokens.item[t];
-        }
-    }
-    return from;
+    double linear[LILAC_SIZES_MAX], softmax[LILAC_SIZES_MAX];
+    collect(&r->tokens, curve(r, size, causal, LILAC_BENCH_LINEAR), pass, linear);
+    collect(&r->tokens, curve(r, size, causal, LILAC_BENCH_SOFTMAX), pass, softmax);
+    return lilac_bench_faster_from(r->tokens.count, r->tokens.item, linear, softmax);
 }
 
 /* ---- Printing ---- */
@@ -384,18 +369,6 @@ static lilac_status write_plot(lilac_session *session, const bench_settings *set
     return status;
 }
 
-/* Finds out before the long work whether its results can be saved. */
-static lilac_status check_outputs(lilac_session *session, const bench_settings *settings) {
-    if (settings->json != NULL) {
-        LILAC_TRY(lilac_session_check_output(session, settings->json));
-    }
-    if (settings->plot != NULL) {
-        LILAC_TRY(lilac_gnuplot_check(session->context));
-        LILAC_TRY(lilac_session_check_output(session, settings->plot));
-    }
-    return LILAC_OK;
-}
-
 static lilac_status report(lilac_session *session, const bench_settings *settings, const results *r) {
     LILAC_TRY(print_points(session, r));
     putchar('\n');
@@ -415,7 +388,7 @@ static lilac_status report(lilac_session *session, const bench_settings *setting
 
 static lilac_status run(lilac_session *session, const void *values) {
     const bench_settings *settings = values;
-    LILAC_TRY(check_outputs(session, settings));
+    LILAC_TRY(lilac_session_check_figures(session, settings->json, settings->plot));
     results r = {.tokens = settings->tokens, .sizes = settings->sizes};
     qsort(r.tokens.item, r.tokens.count, sizeof r.tokens.item[0], compare_ints);
     const size_t count = r.sizes.count * 2 * KINDS * r.tokens.count;

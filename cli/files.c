@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "files.h"
+#include "gnuplot.h"
 
 #include "runtime/context.h"
 #include "runtime/file.h"
@@ -75,6 +76,17 @@ lilac_status lilac_session_check_output(lilac_session *session, const char *path
     lilac_file_writer *writer;
     LILAC_TRY(lilac_file_writer_open(session->context, path, &writer));
     lilac_file_writer_abort(writer);
+    return LILAC_OK;
+}
+
+lilac_status lilac_session_check_figures(lilac_session *session, const char *json, const char *plot) {
+    if (json != NULL) {
+        LILAC_TRY(lilac_session_check_output(session, json));
+    }
+    if (plot != NULL) {
+        LILAC_TRY(lilac_gnuplot_check(session->context));
+        LILAC_TRY(lilac_session_check_output(session, plot));
+    }
     return LILAC_OK;
 }
 

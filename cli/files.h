@@ -19,6 +19,12 @@ LILAC_MUST_USE lilac_status lilac_session_load_mnist(lilac_session *session, lil
 LILAC_MUST_USE lilac_status lilac_session_check_output(lilac_session *session, const char *path);
 
 /*
+ * The same for figures as JSON and as a plot, for which gnuplot must be there; either may be NULL. Errors: also
+ * UNSUPPORTED.
+ */
+LILAC_MUST_USE lilac_status lilac_session_check_figures(lilac_session *session, const char *json, const char *plot);
+
+/*
  * Refuses an output that is the same file as an input, which it would replace. Errors: ARGUMENT, as a usage error.
  */
 LILAC_MUST_USE lilac_status lilac_session_check_keeps(lilac_session *session, const char *output, const char *input);

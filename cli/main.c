@@ -28,6 +28,7 @@ static const lilac_command *const commands[] = {
     &lilac_command_bench_peak,
     &lilac_command_bench_lora,
     &lilac_command_bench_attention,
+    &lilac_command_bench_encoder,
     &lilac_command_info,
 };
 

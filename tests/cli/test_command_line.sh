@@ -69,6 +69,24 @@ PATH=/nonexistent "$lilac" bench attention --plot time.svg >output 2>errors && p
 grep -q 'gnuplot is not installed' errors || problem='no message'
 report 'lilac bench attention: that gnuplot is missing is said at once' "$problem"
 
+expect 0 'out=One layer, 12 heads x 64' 'out=Linear faster' 'out=Peak of 1 thread' 'out=Saved encoder.json' -- \
+    bench encoder --tokens 16,8 --batch 2 --runs 1 --threads 1 --cpu scalar --json encoder.json \
+    ${plot[@]+"${plot[@]/time/encoder}"}
+problem=
+for text in '"tokens":[[:space:]]*8,' '"batch":[[:space:]]*2,' '"share_of_peak":[[:space:]]*[0-9]' \
+    '"milliseconds_per_sequence":[[:space:]]*[0-9]' '"linear_exponent":[[:space:]]*null' '"linear_faster_from"'; do
+    grep -q "$text" encoder.json || problem="missing in the file: $text"
+done
+[ "$(grep -c '"tokens"' encoder.json)" = 4 ] || problem='not two lengths of two curves'
+report 'lilac bench encoder: the file holds the figures' "$problem"
+expect 0 'out=8 layers, 8 heads x 64' 'out=softmax' -- bench encoder --experiment inference --tokens 8 --runs 1
+expect 1 'err=no/such/figures.json' -- bench encoder --tokens 16 --json no/such/figures.json
+if [ ${#plot[@]} -gt 0 ]; then
+    problem=
+    grep -q '>softmax<' encoder.svg || problem='a curve is missing'
+    report 'lilac bench encoder: the figure shows the curves' "$problem"
+fi
+
 # A full disk and a closed pipe are failures.
 problem=
 "$lilac" info >/dev/full 2>errors && problem='exit code 0'
