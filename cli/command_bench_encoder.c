@@ -183,7 +183,7 @@ static void print_growth(const results *r) {
     }
     const int from = overtaking(r);
     if (from == 0) {
-        puts("Linear faster: at none of the longest lengths");
+        puts("Linear faster beyond these lengths, if at all");
     } else {
         printf("Linear faster from N = %d\n", from);
     }
