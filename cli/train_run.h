@@ -18,7 +18,7 @@ typedef struct lilac_train_settings {
     int steps; /* 0: by the epochs */
     int batch, micro_batch, optimiser, precision;
     int warm_up;
-    double learning_rate, final_fraction, clip, weight_decay, beta1, beta2, epsilon;
+    double learning_rate, final_fraction, clip, clip_outputs, weight_decay, beta1, beta2, epsilon;
 
     const char *checkpoint, *metrics;
     int checkpoint_interval, validation_interval, report_interval;

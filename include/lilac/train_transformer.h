@@ -62,9 +62,15 @@ typedef struct lilac_transformer_training {
     size_t batch;          /* sequences a step */
     size_t micro_batch;    /* sequences a pass; the gradients of a step's passes are summed. Few fit the caches */
     double clip_norm;      /* a gradient of a larger norm is scaled down to it; 0: never */
-    double weight_decay;   /* decoupled: multiplied by the learning rate */
-    double beta1, beta2;   /* 0 <= beta < 1 */
-    double epsilon;        /* above 0 */
+    /*
+     * The gradient of a token's loss by each of its outputs is cut to -clip_outputs .. clip_outputs; 0: never. Those of
+     * logits never exceed 1. That of a logistic's mean does, by far where the logistic is narrow, and without a limit a
+     * few tokens drown what all others have to teach.
+     */
+    double clip_outputs;
+    double weight_decay; /* decoupled: multiplied by the learning rate */
+    double beta1, beta2; /* 0 <= beta < 1 */
+    double epsilon;      /* above 0 */
     /* BF16: matrix products take operands rounded to bf16. Where cpu or library cannot do that, F32 is used. */
     lilac_precision precision;
     uint64_t seed; /* of the order of the sequences and of dropout */
@@ -85,8 +91,9 @@ typedef struct lilac_transformer_outcome {
     bool finished;                     /* all steps are made */
 } lilac_transformer_outcome;
 
-/* AdamW, rate 6e-4 falling to a tenth, warm-up 200, 1000 steps of 16 sequences, 2 a pass, clipping at 1, weight decay
- * 0.01, betas 0.9 and 0.95, epsilon 1e-8, F32, seed 0, reports every 10 steps; no checkpoint, no limit of time. */
+/* AdamW, rate 6e-4 falling to a tenth, warm-up 200, 1000 steps of 16 sequences, 2 a pass, clipping at 1, outputs' at
+ * 2, weight decay 0.01, betas 0.9 and 0.95, epsilon 1e-8, F32, seed 0, reports every 10 steps; no checkpoint, no limit
+ * of time. */
 LILAC_API void lilac_transformer_training_default(lilac_transformer_training *config);
 
 /*

@@ -250,6 +250,24 @@ void lilac_transformer_pass_loss(lilac_context *context, lilac_transformer_pass 
     }
 }
 
+typedef struct {
+    float limit, *values;
+} clip_loop;
+
+static void clip_values(void *argument, size_t begin, size_t end) {
+    const clip_loop *loop = argument;
+    for (size_t i = begin; i < end; i++) {
+        /* Written so that a NaN stays one. */
+        const float value = loop->values[i];
+        loop->values[i] = value > loop->limit ? loop->limit : value < -loop->limit ? -loop->limit : value;
+    }
+}
+
+void lilac_transformer_pass_clip_outputs(lilac_context *context, lilac_transformer_pass *pass, float limit) {
+    clip_loop loop = {.limit = limit, .values = pass->outputs};
+    lilac_parallel_for(context, pass->B * pass->config.N * pass->model->O, 4096, clip_values, &loop);
+}
+
 /* ---- The public form ---- */
 
 lilac_status lilac_transformer_workspace_size(lilac_context *context, const lilac_transformer *model,

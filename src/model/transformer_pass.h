@@ -53,6 +53,12 @@ void lilac_transformer_pass_loss(lilac_context *context, lilac_transformer_pass 
                                  size_t stride, float scale, float *losses);
 
 /*
+ * To be called, if at all, between loss and backward: cuts each number of the outputs' gradient to -limit .. limit. That
+ * of a mixture's mean is as large as its scale is small, up to thousands of times those of the others.
+ */
+void lilac_transformer_pass_clip_outputs(lilac_context *context, lilac_transformer_pass *pass, float limit);
+
+/*
  * The backward pass after forward (with the same dropout) and loss: adds to gradient, which has the layout of the
  * model's parameters or, with an adapter, of the adapter's.
  */

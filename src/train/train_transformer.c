@@ -147,6 +147,9 @@ static lilac_status add_gradient(training_run *run, uint64_t first, size_t B, ui
     LILAC_TRY(lilac_transformer_pass_forward(run->context, run->pass, B, buffers->tokens, stride,
                                              run->model->config.dropout > 0.0 ? &dropout : NULL, &outputs));
     lilac_transformer_pass_loss(run->context, run->pass, buffers->tokens, stride, scale, buffers->losses);
+    if (run->config->clip_outputs > 0.0) {
+        lilac_transformer_pass_clip_outputs(run->context, run->pass, scale * (float)run->config->clip_outputs);
+    }
     return lilac_transformer_pass_backward(run->context, run->pass, run->gradient);
 }
 

@@ -203,16 +203,17 @@ static void test_size_of_a_pass(void **state) {
 static void test_settings_that_matter(void **state) {
     (void)state;
     const lilac_transformer_training usual = tiny_training();
-    lilac_transformer_training configs[] = {usual, usual, usual, usual, usual, usual, usual};
+    lilac_transformer_training configs[] = {usual, usual, usual, usual, usual, usual, usual, usual};
     configs[1].seed = 5;
     configs[2].clip_norm = 0.01;
     configs[3].weight_decay = 0.5;
     configs[4].learning_rate = 0.02;
     configs[5].optimiser = LILAC_TRAINING_RADAM;
     configs[6].batch = 6;
-    float *weights[7];
+    configs[7].clip_outputs = 0.1;
+    float *weights[8];
     size_t bytes = 0;
-    for (int i = 0; i < 7; i++) {
+    for (int i = 0; i < 8; i++) {
         lilac_transformer *model = tiny_transformer_create(context, LILAC_TRANSFORMER_LINEAR, 0.1);
         bytes = lilac_transformer_parameter_count(model) * sizeof(float);
         assert_int_equal(lilac_train_transformer(context, &configs[i], model, NULL, &source, NULL, NULL), LILAC_OK);
@@ -222,7 +223,7 @@ static void test_settings_that_matter(void **state) {
             assert_memory_not_equal(weights[i], weights[j], bytes);
         }
     }
-    for (int i = 0; i < 7; i++) {
+    for (int i = 0; i < 8; i++) {
         free(weights[i]);
     }
 }
