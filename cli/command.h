@@ -42,6 +42,7 @@ typedef struct lilac_command {
 extern const lilac_command lilac_command_bench_attention;
 extern const lilac_command lilac_command_bench_encoder;
 extern const lilac_command lilac_command_bench_lora;
+extern const lilac_command lilac_command_bench_matmul;
 extern const lilac_command lilac_command_bench_peak;
 extern const lilac_command lilac_command_complete;
 extern const lilac_command lilac_command_data_variants;

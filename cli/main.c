@@ -29,6 +29,7 @@ static const lilac_command *const commands[] = {
     &lilac_command_bench_lora,
     &lilac_command_bench_attention,
     &lilac_command_bench_encoder,
+    &lilac_command_bench_matmul,
     &lilac_command_info,
 };
 

@@ -46,6 +46,8 @@ LILAC_CPU=mmx expect 2 'err=LILAC_CPU: expected scalar, avx2 or avx512' -- info
 
 expect 0 'out=f32 multiply and add' 'out=reading 512 MiB' -- bench peak
 expect 0 'out=of peak' 'out=Peak of 1 thread' -- bench lora --hidden 8,16 --rank 0,2 --batch 32 --threads 1 --cpu scalar
+expect 0 'out=generation' 'out=weight gradient' 'out=Peak of 1 thread' -- \
+    bench matmul --tokens 9 --rows 1 --width 16 --feed-forward 32 --threads 1 --cpu scalar
 
 plot=()
 command -v gnuplot >/dev/null && plot=(--plot time.svg)

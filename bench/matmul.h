@@ -1,0 +1,24 @@
+/* SPDX-License-Identifier: MIT */
+/* Times matrix products of given shapes on random matrices. */
+#ifndef LILAC_BENCH_MATMUL_H
+#define LILAC_BENCH_MATMUL_H
+
+#include "linalg/matmul.h"
+#include "linalg/packed_matrix.h"
+
+typedef enum lilac_bench_matmul_kind {
+    LILAC_BENCH_MATMUL_F32,
+    LILAC_BENCH_MATMUL_BF16,
+    LILAC_BENCH_MATMUL_PACKED,      /* B packed before; only products with alpha 1, beta 0, B transposed */
+    LILAC_BENCH_MATMUL_PACKED_BF16, /* likewise, and rounded */
+    LILAC_BENCH_MATMUL_KINDS
+} lilac_bench_matmul_kind;
+
+/*
+ * Seconds of the fastest of many runs, the product's matrices being in the cache or not as their size has it; NaN where
+ * the library cannot multiply bf16. Errors: those of the product, OVERFLOW.
+ */
+LILAC_MUST_USE lilac_status lilac_bench_matmul(lilac_context *context, const lilac_matmul_shape *shape,
+                                               lilac_bench_matmul_kind kind, double *seconds);
+
+#endif
