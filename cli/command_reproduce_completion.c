@@ -228,7 +228,8 @@ const lilac_command lilac_command_reproduce_completion = {
         "figures and saves all figures as DIR/results.json and pictures as DIR/linear.png and DIR/softmax.png. A "
         "transformer that is missing is left out.",
     .example = "lilac reproduce completion\n"
-               "lilac reproduce completion --linear my.safetensors --images 100 --times 50,100 --bits-images 0\n",
+               "lilac reproduce completion --linear my.safetensors --images 100 \\\n"
+               "    --times 50,100 --bits-images 0\n",
     .options = options,
     .option_count = LILAC_COUNT(options),
     .settings_size = sizeof(reproduce_settings),

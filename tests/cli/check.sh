@@ -6,12 +6,14 @@ trap 'rm -rf "$work"' EXIT
 cd "$work" || exit 1
 unset LILAC_DATA LILAC_CPU
 number=0
+failed=0
 
 report() { # report DESCRIPTION PROBLEM: one test, which failed unless PROBLEM is empty
     number=$((number + 1))
     if [ -z "$2" ]; then
         echo "ok $number - $1"
     else
+        failed=$((failed + 1))
         echo "not ok $number - $1"
         echo "# $2"
         sed 's/^/# /' output errors
@@ -39,6 +41,7 @@ expect() { # expect CODE [out=TEXT | err=TEXT]... -- ARGUMENT...
     report "lilac $*" "$problem"
 }
 
-finish() { # the last line: how many tests there were
+finish() { # the last line: how many tests there were; fails if one did
     echo "1..$number"
+    [ $failed = 0 ]
 }
