@@ -298,7 +298,8 @@ const lilac_command lilac_command_bench_encoder = {
         "in registers. MB (10^6 bytes) are activations and gradients. Then follow the power of N that the time of a "
         "sequence grows with, fitted over N >= 1000, and the length from which on linear attention is faster.",
     .example = "lilac bench encoder --plot layer.svg\n"
-               "lilac bench encoder --experiment inference --plot inference.svg --json inference.json\n",
+               "lilac bench encoder --experiment inference --plot inference.svg \\\n"
+               "    --json inference.json\n",
     .options = options,
     .option_count = LILAC_COUNT(options),
     .settings_size = sizeof(bench_settings),
