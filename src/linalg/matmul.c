@@ -131,7 +131,8 @@ static lilac_status multiply(lilac_context *context, const lilac_matmul_shape *s
         status = (lilac_status)atomic_load(&p.status);
     }
     if (status != LILAC_OK) {
-        return lilac_fail(context, status, "%s could not multiply %zu x %zu x %zu", lilac_matmul_library(), shape->m,
+        return lilac_fail(context, status, "%s%s could not multiply %zu x %zu x %zu",
+                          status == LILAC_ERROR_MEMORY ? "out of memory: " : "", lilac_matmul_library(), shape->m,
                           shape->n, shape->k);
     }
     return LILAC_OK;

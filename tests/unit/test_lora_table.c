@@ -316,9 +316,13 @@ static void test_refusals(void **state) {
 static void test_failed_allocations(void **state) {
     (void)state;
     const lilac_lora_table_config config = {.hidden = HIDDEN, .seed_count = 1};
+    lilac_lora_table table = {.seconds = -1};
+    /* So that the context has what the products need, which it keeps. */
+    reset_progress();
+    stop_after = 3;
+    assert_int_equal(lilac_lora_table_run(contexts[0], &config, training, test, &table), LILAC_CANCELLED);
     size_t n = 0;
     for (lilac_status status = LILAC_ERROR_MEMORY; status == LILAC_ERROR_MEMORY; n++) {
-        lilac_lora_table table = {.seconds = -1};
         const size_t live = lilac_test_live_allocations();
         reset_progress();
         stop_after = 3;
