@@ -172,13 +172,13 @@ static void test_small_shapes(void **state) {
     }
 }
 
-/* Shapes that are cut into blocks of 512 rows or columns of C, with and without a rest. */
+/* Shapes that are cut into blocks of rows or columns of C, two, four or more, with and without a rest. */
 static void test_shapes_of_several_blocks(void **state) {
     (void)state;
-    static const size_t shapes[][3] = {{67, 71, 73},   {512, 33, 17},  {513, 67, 31},  {1031, 37, 29},
-                                       {37, 1031, 29}, {1537, 5, 41},  {5, 1537, 41},  {601, 602, 3},
-                                       {1, 1031, 257}, {1031, 1, 257}, {3, 5, 20011},  {1024, 1, 512},
-                                       {1, 1024, 512}, {64, 10, 1024}, {10, 64, 1024}, {1024, 512, 1}};
+    static const size_t shapes[][3] = {
+        {67, 71, 73},   {512, 33, 17},  {513, 67, 31},  {1031, 37, 29}, {37, 1031, 29}, {1537, 5, 41},  {5, 1537, 41},
+        {601, 602, 3},  {1, 1031, 257}, {1031, 1, 257}, {3, 5, 20011},  {1024, 1, 512}, {1, 1024, 512}, {64, 10, 1024},
+        {10, 64, 1024}, {1024, 512, 1}, {300, 40, 64},  {783, 33, 35},  {96, 36, 783},  {40, 768, 131}, {2100, 13, 17}};
     for (size_t i = 0; i < sizeof shapes / sizeof shapes[0]; i++) {
         check_shape(shapes[i][0], shapes[i][1], shapes[i][2]);
     }
@@ -312,8 +312,9 @@ static void check_bf16_product(product *p, const uint16_t *a, const uint16_t *b,
 
 static void test_bf16(void **state) {
     (void)state;
-    static const size_t shapes[][3] = {{1, 1, 1},    {1, 5, 3},    {7, 1, 13},     {17, 19, 23},
-                                       {64, 64, 64}, {5, 7, 1031}, {1031, 17, 33}, {17, 1031, 33}};
+    static const size_t shapes[][3] = {{1, 1, 1},     {1, 5, 3},     {7, 1, 13},     {17, 19, 23},
+                                       {64, 64, 64},  {5, 7, 1031},  {1031, 17, 33}, {17, 1031, 33},
+                                       {300, 40, 64}, {783, 33, 35}, {96, 36, 783},  {40, 768, 131}};
     if (!bf16_supported()) {
         return;
     }
