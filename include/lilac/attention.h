@@ -92,7 +92,7 @@ LILAC_API LILAC_MUST_USE lilac_status lilac_linear_attention_state_size(lilac_co
 
 /*
  * *count = the number of floats that the forward pass saves for the backward pass: the denominators, and the states at
- * a few places of a causal sequence (less than a quarter of what the values take up at M = 64).
+ * a few places of a causal sequence (about a quarter of what the values take up at M = 64).
  */
 LILAC_API LILAC_MUST_USE lilac_status lilac_linear_attention_saved_size(lilac_context *context,
                                                                         const lilac_linear_attention_config *config,

@@ -40,7 +40,7 @@ static size_t states_of_head(const lilac_linear_attention_plan *plan) {
 }
 
 static worker_memory take_worker(const lilac_linear_attention_plan *plan, lilac_workspace *workspace) {
-    worker_memory memory = {NULL};
+    worker_memory memory = {0};
     memory.scratch = lilac_workspace_take(workspace, 1, plan->kernels->scratch_size(&plan->head));
     memory.query = lilac_linear_attention_take_mapping(plan, workspace);
     memory.key = lilac_linear_attention_take_mapping(plan, workspace);

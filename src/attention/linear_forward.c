@@ -29,7 +29,7 @@ typedef struct forward_call {
 } forward_call;
 
 static worker_memory take_worker(const lilac_linear_attention_plan *plan, lilac_workspace *workspace) {
-    worker_memory memory = {NULL};
+    worker_memory memory = {0};
     memory.scratch = lilac_workspace_take(workspace, 1, plan->kernels->scratch_size(&plan->head));
     if (!plan->by_chunks) {
         memory.states = lilac_workspace_take(workspace, plan->forward_group, plan->state_size * sizeof(float));

@@ -53,8 +53,8 @@ void lilac_transformer_pass_loss(lilac_context *context, lilac_transformer_pass 
                                  size_t stride, float scale, float *losses);
 
 /*
- * To be called, if at all, between loss and backward: cuts each number of the outputs' gradient to -limit .. limit. That
- * of a mixture's mean is as large as its scale is small, up to thousands of times those of the others.
+ * To be called, if at all, between loss and backward: cuts each number of the outputs' gradient to -limit .. limit.
+ * That of a mixture's mean is as large as its scale is small, up to thousands of times those of the others.
  */
 void lilac_transformer_pass_clip_outputs(lilac_context *context, lilac_transformer_pass *pass, float limit);
 
