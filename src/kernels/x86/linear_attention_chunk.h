@@ -156,8 +156,8 @@ static void state(const lilac_linear_attention_head *head, const lilac_linear_at
 
 /*
  * A triangular product within the chunk: to[i][j] = left[i] . row j of what `transposed` is the transpose of, for keys
- * j that query i sees, 0 for others (of the same tile). Adds offset[i] (NULL: 0) to those; and adds row i's vectors to
- * sums[i].
+ * j that query i sees, 0 for later ones (of the same tile). Adds offset[i] (NULL: 0) to those; and adds row i's vectors
+ * to sums[i].
  */
 typedef struct triangle {
     size_t queries, keys, depth;
@@ -169,12 +169,17 @@ typedef struct triangle {
     float *sums; /* CHUNK x VECTOR_LANES, or NULL */
 } triangle;
 
-/* Finishes and stores a vector of row i from column `first` on. */
-ALWAYS_INLINE void store_triangle(const triangle *m, size_t i, size_t first, vector sum) {
-    const size_t seen = lilac_size_min(i + 1, m->keys);
-    const size_t lanes = seen > first ? lilac_size_min(seen - first, VECTOR_LANES) : 0;
-    const vector offset = m->offset == NULL ? vector_zero() : vector_set(m->offset[i]);
-    const vector x = vector_keep(lanes, vector_add(sum, offset));
+/* What row i's sums start from. */
+ALWAYS_INLINE vector triangle_offset(const triangle *m, size_t i) {
+    return m->offset == NULL ? vector_zero() : vector_set(m->offset[i]);
+}
+
+/*
+ * Stores a vector of row i from column `first` on, the diagonal passing through it if `diagonal`. Columns of masked
+ * keys hold 0 or, with an offset, what is not looked at.
+ */
+ALWAYS_INLINE void store_triangle(const triangle *m, size_t i, size_t first, const bool diagonal, vector sum) {
+    const vector x = diagonal ? vector_keep(i - first + 1, sum) : sum;
     vector_store(m->to + i * CHUNK + first, VECTOR_LANES, x);
     if (m->sums != NULL) {
         float *to = m->sums + i * VECTOR_LANES;
@@ -183,25 +188,51 @@ ALWAYS_INLINE void store_triangle(const triangle *m, size_t i, size_t first, vec
 }
 
 ALWAYS_INLINE void triangle_tile(const triangle *m, size_t row, size_t column, const int vectors, fetcher *ahead) {
-    tile t = zero_tile();
+    tile t;
+#pragma GCC unroll 8
+    for (size_t r = 0; r < TILE_ROWS; r++) {
+        t.sum[r][0] = t.sum[r][1] = triangle_offset(m, row + r);
+    }
     multiply_tile(&t, m->depth, (left_factor){m->left, m->ld, 1}, row, m->transposed + column, CHUNK, vectors, ahead);
 #pragma GCC unroll 8
     for (size_t r = 0; r < TILE_ROWS; r++) {
 #pragma GCC unroll 2
         for (int v = 0; v < vectors; v++) {
-            store_triangle(m, row + r, column + (size_t)v * VECTOR_LANES, t.sum[r][v]);
+            vector_store(m->to + (row + r) * CHUNK + column + v * VECTOR_LANES, VECTOR_LANES, t.sum[r][v]);
+        }
+    }
+    /* In loops of their own: what this takes of the registers would be missing in the product. */
+    const size_t diagonal = row / VECTOR_LANES * VECTOR_LANES;
+#pragma GCC unroll 1
+    for (size_t first = column; first < column + (size_t)vectors * VECTOR_LANES; first += VECTOR_LANES) {
+        if (first < diagonal && m->sums == NULL) {
+            continue;
+        }
+#pragma GCC unroll 1
+        for (size_t i = row; i < row + TILE_ROWS; i++) {
+            const vector sum = vector_load(m->to + i * CHUNK + first, VECTOR_LANES);
+            if (first == diagonal) {
+                store_triangle(m, i, first, true, sum);
+            } else {
+                store_triangle(m, i, first, false, sum);
+            }
         }
     }
 }
 
 /* The first 2 * TILE_ROWS rows, where that is the number of lanes. */
 ALWAYS_INLINE void triangle_corner(const triangle *m) {
-    tile t = zero_tile();
+    tile t;
+#pragma GCC unroll 8
+    for (size_t r = 0; r < TILE_ROWS; r++) {
+        t.sum[r][0] = triangle_offset(m, r);
+        t.sum[r][1] = triangle_offset(m, TILE_ROWS + r);
+    }
     multiply_tall_tile(&t, m->depth, (left_factor){m->left, m->ld, 1}, 0, m->transposed, CHUNK);
 #pragma GCC unroll 8
     for (size_t r = 0; r < TILE_ROWS; r++) {
-        store_triangle(m, r, 0, t.sum[r][0]);
-        store_triangle(m, TILE_ROWS + r, 0, t.sum[r][1]);
+        store_triangle(m, r, 0, true, t.sum[r][0]);
+        store_triangle(m, TILE_ROWS + r, 0, true, t.sum[r][1]);
     }
 }
 
