@@ -13,6 +13,9 @@
 /* Most chunks whose state gradients are kept at a time when the chunks of a head are shared out. */
 enum { WINDOW = 64 }; /* a multiple of a segment's chunks */
 
+/* Bytes of a short row. */
+enum { SHORT_ROW = 2 * LILAC_ALIGNMENT };
+
 /* What one worker needs for itself. The last two are not used when chunks are shared out. */
 typedef struct worker_memory {
     void *scratch;
@@ -115,6 +118,17 @@ static void add_keys(const backward_call *call, const worker_memory *memory, siz
     call->plan->kernels->state(&call->plan->head, &chunk, true, from, to, memory->scratch);
 }
 
+/*
+ * Rows of gradients: only short ones gain by being fetched before they are written; with longer ones, which the
+ * processor sees coming by itself, it took longer.
+ */
+static void look_back_at_written(const lilac_attention_output *output, size_t b, size_t h, size_t next, size_t size,
+                                 lilac_linear_attention_ahead **ahead) {
+    if (size * sizeof(float) <= SHORT_ROW) {
+        *(*ahead)++ = lilac_linear_attention_written_ahead(output, b, h, next, size);
+    }
+}
+
 /* What the chunk of tokens before `first` is made of. */
 static void look_back(const backward_call *call, size_t b, size_t h, size_t first,
                       lilac_linear_attention_chunk *chunk) {
@@ -131,10 +145,13 @@ static void look_back(const backward_call *call, size_t b, size_t h, size_t firs
         *ahead++ = lilac_linear_attention_ahead_of(&tensors->query, b, h, next, D);
         *ahead++ = lilac_linear_attention_ahead_of(&tensors->output, b, h, next, M);
         *ahead++ = lilac_linear_attention_ahead_of(&tensors->output_gradient, b, h, next, M);
+        look_back_at_written(&tensors->query_gradient, b, h, next, D, &ahead);
     }
     if (chunk->keys > 0) {
         *ahead++ = lilac_linear_attention_ahead_of(&tensors->key, b, h, next, D);
         *ahead++ = lilac_linear_attention_ahead_of(&tensors->value, b, h, next, M);
+        look_back_at_written(&tensors->key_gradient, b, h, next, D, &ahead);
+        look_back_at_written(&tensors->value_gradient, b, h, next, M, &ahead);
     }
 }
 
