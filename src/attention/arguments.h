@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT */
-/* What linear and softmax attention share: checks of shapes and tensors, addresses of rows, cutting up a workspace. */
+/* What linear and softmax attention share: checks of shapes and tensors, addresses of rows. */
 #ifndef LILAC_ATTENTION_ARGUMENTS_H
 #define LILAC_ATTENTION_ARGUMENTS_H
 
 #include "runtime/context.h"
+#include "runtime/workspace.h"
 
 #include <lilac/attention.h>
 
@@ -36,26 +37,5 @@ static inline const void *lilac_attention_input_row(const lilac_attention_input 
 static inline float *lilac_attention_output_row(const lilac_attention_output *output, size_t b, size_t n, size_t h) {
     return output->data + b * output->batch_stride + n * output->token_stride + h * output->head_stride;
 }
-
-/*
- * Cuts a workspace into aligned pieces. One function that takes the pieces serves twice: with memory NULL it measures,
- * with the caller's memory it hands them out.
- */
-typedef struct lilac_workspace {
-    char *memory;
-    size_t used; /* bytes; SIZE_MAX once a size did not fit */
-} lilac_workspace;
-
-/* A workspace over the caller's memory (any alignment), or one that measures if memory is NULL. */
-lilac_workspace lilac_workspace_over(void *memory);
-
-/* The next piece for count items of size bytes, aligned to LILAC_ALIGNMENT; NULL while measuring. */
-void *lilac_workspace_take(lilac_workspace *workspace, size_t count, size_t size);
-
-/* After measuring: *bytes = what the caller must provide. Errors: OVERFLOW. */
-lilac_status lilac_workspace_measured(lilac_context *context, const lilac_workspace *workspace, size_t *bytes);
-
-/* Errors: ARGUMENT (NULL but something is needed), SHAPE (fewer bytes than needed). */
-lilac_status lilac_workspace_check(lilac_context *context, const void *memory, size_t bytes, size_t needed);
 
 #endif

@@ -8,6 +8,7 @@
 #include "nn/layer_norm.h"
 #include "nn/logistic_mixture.h"
 #include "runtime/parallel.h"
+#include "runtime/workspace.h"
 
 #include <string.h>
 
@@ -285,16 +286,12 @@ lilac_status lilac_transformer_workspace_size(lilac_context *context, const lila
 lilac_status lilac_transformer_forward(lilac_context *context, const lilac_transformer *model,
                                        const lilac_adapter *adapter, size_t B, size_t N, const uint8_t *tokens,
                                        float *outputs, void *workspace, size_t workspace_bytes) {
-    if (context == NULL || model == NULL || workspace == NULL ||
-        (B > 0 && N > 0 && (tokens == NULL || outputs == NULL))) {
+    if (context == NULL || model == NULL || (B > 0 && N > 0 && (tokens == NULL || outputs == NULL))) {
         return lilac_fail(context, LILAC_ERROR_ARGUMENT, "transformer: a null pointer");
     }
     size_t needed;
     LILAC_TRY(lilac_transformer_workspace_size(context, model, adapter, B, N, &needed));
-    if (workspace_bytes < needed) {
-        return lilac_fail(context, LILAC_ERROR_SHAPE, "transformer: a workspace of %zu bytes, expected at least %zu",
-                          workspace_bytes, needed);
-    }
+    LILAC_TRY(lilac_workspace_check(context, workspace, workspace_bytes, needed));
     const lilac_transformer_pass_config config = {.B = B, .N = N, .adapter = adapter};
     lilac_transformer_pass pass;
     LILAC_TRY(lilac_transformer_pass_place(context, model, &config, workspace, &pass));

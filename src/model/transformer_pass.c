@@ -10,6 +10,7 @@
 #include "nn/convert.h"
 #include "nn/embedding.h"
 #include "nn/layer_norm.h"
+#include "runtime/workspace.h"
 
 #include <string.h>
 
@@ -18,27 +19,12 @@ static const uint64_t dropout_groups_per_place = UINT64_C(1) << 40;
 
 /* ---- Cutting a block of memory into the parts of a pass ---- */
 
-typedef struct {
-    char *block; /* NULL: only count */
-    size_t used;
-    bool fits;
-} cutter;
-
-static void *cut(cutter *c, size_t count, size_t size) {
-    size_t bytes;
-    if (!lilac_size_multiply(count, size, &bytes) || bytes > SIZE_MAX / 2 - c->used) {
-        c->fits = false;
-        return NULL;
-    }
-    void *part = c->block == NULL ? NULL : c->block + c->used;
-    c->used = lilac_round_up(c->used + bytes, LILAC_ALIGNMENT);
-    return part;
-}
-
-static lilac_pass_matrix cut_matrix(cutter *c, const lilac_transformer_pass *pass, size_t cols) {
+static lilac_pass_matrix cut_matrix(lilac_workspace *w, const lilac_transformer_pass *pass, size_t cols) {
     lilac_pass_matrix matrix = {0};
-    matrix.values = cut(c, pass->rows * cols, sizeof(float));
-    matrix.rounded = pass->config.precision == LILAC_PRECISION_F32 ? NULL : cut(c, pass->rows * cols, sizeof(uint16_t));
+    matrix.values = lilac_workspace_take(w, pass->rows, cols * sizeof(float));
+    matrix.rounded = pass->config.precision == LILAC_PRECISION_F32
+                         ? NULL
+                         : lilac_workspace_take(w, pass->rows, cols * sizeof(uint16_t));
     return matrix;
 }
 
@@ -48,126 +34,131 @@ typedef struct {
     lilac_pass_sublayer sublayers[2];
 } shared_parts;
 
-static lilac_pass_sublayer cut_sublayer(cutter *c, const lilac_transformer_pass *pass, const shared_parts *shared,
-                                        size_t turn) {
+static lilac_pass_sublayer cut_sublayer(lilac_workspace *w, const lilac_transformer_pass *pass,
+                                        const shared_parts *shared, size_t turn) {
     const size_t F = pass->model->F;
     lilac_pass_sublayer sublayer = shared->sublayers[turn];
     if (!pass->config.backward) {
         return sublayer;
     }
     if (pass->config.precision == LILAC_PRECISION_F32) {
-        sublayer.input.values = cut(c, pass->rows * F, sizeof(float));
+        sublayer.input.values = lilac_workspace_take(w, pass->rows, F * sizeof(float));
     } else {
-        sublayer.input.rounded = cut(c, pass->rows * F, sizeof(uint16_t));
+        sublayer.input.rounded = lilac_workspace_take(w, pass->rows, F * sizeof(uint16_t));
         sublayer.input.shared = true;
     }
-    sublayer.sum = cut(c, pass->rows * F, sizeof(float));
-    sublayer.mean = cut(c, pass->rows, sizeof(float));
-    sublayer.rstd = cut(c, pass->rows, sizeof(float));
+    sublayer.sum = lilac_workspace_take(w, pass->rows, F * sizeof(float));
+    sublayer.mean = lilac_workspace_take(w, pass->rows, sizeof(float));
+    sublayer.rstd = lilac_workspace_take(w, pass->rows, sizeof(float));
     return sublayer;
 }
 
-static void cut_shared(cutter *c, const lilac_transformer_pass *pass, shared_parts *shared) {
+static void cut_shared(lilac_workspace *w, const lilac_transformer_pass *pass, shared_parts *shared) {
     const size_t F = pass->model->F;
     const bool rounds = pass->config.precision != LILAC_PRECISION_F32, backward = pass->config.backward;
     *shared = (shared_parts){0};
     for (int i = 0; i < 2; i++) {
         lilac_pass_sublayer *sublayer = &shared->sublayers[i];
         if (rounds || !backward) {
-            sublayer->input.values = cut(c, pass->rows * F, sizeof(float));
+            sublayer->input.values = lilac_workspace_take(w, pass->rows, F * sizeof(float));
         }
         if (!backward) {
-            sublayer->input.rounded = rounds ? cut(c, pass->rows * F, sizeof(uint16_t)) : NULL;
-            sublayer->sum = cut(c, pass->rows * F, sizeof(float));
-            sublayer->mean = cut(c, pass->rows, sizeof(float));
-            sublayer->rstd = cut(c, pass->rows, sizeof(float));
+            sublayer->input.rounded = rounds ? lilac_workspace_take(w, pass->rows, F * sizeof(uint16_t)) : NULL;
+            sublayer->sum = lilac_workspace_take(w, pass->rows, F * sizeof(float));
+            sublayer->mean = lilac_workspace_take(w, pass->rows, sizeof(float));
+            sublayer->rstd = lilac_workspace_take(w, pass->rows, sizeof(float));
         }
     }
 }
 
-static lilac_pass_layer cut_layer(cutter *c, const lilac_transformer_pass *pass, size_t saved) {
+static lilac_pass_layer cut_layer(lilac_workspace *w, const lilac_transformer_pass *pass, size_t saved) {
     const lilac_transformer_config *config = &pass->model->config;
     lilac_pass_layer layer = {0};
-    layer.qkv = cut(c, pass->rows * 3 * pass->model->HD, sizeof(float));
-    layer.context = cut_matrix(c, pass, pass->model->HD);
-    layer.saved = pass->config.backward ? cut(c, saved, sizeof(float)) : NULL;
+    layer.qkv = lilac_workspace_take(w, pass->rows, 3 * pass->model->HD * sizeof(float));
+    layer.context = cut_matrix(w, pass, pass->model->HD);
+    layer.saved = pass->config.backward ? lilac_workspace_take(w, saved, sizeof(float)) : NULL;
     if (config->activation == LILAC_TRANSFORMER_GELU) {
-        layer.pre_activation = cut(c, pass->rows * config->feed_forward, sizeof(float));
+        layer.pre_activation = lilac_workspace_take(w, pass->rows, config->feed_forward * sizeof(float));
     }
     return layer;
 }
 
-static void cut_layers(cutter *c, lilac_transformer_pass *pass, size_t saved) {
+static void cut_layers(lilac_workspace *w, lilac_transformer_pass *pass, size_t saved) {
     const size_t feed_forward = pass->model->config.feed_forward;
     const bool rounds = pass->config.precision != LILAC_PRECISION_F32, backward = pass->config.backward;
     shared_parts shared;
-    cut_shared(c, pass, &shared);
-    lilac_pass_matrix hidden = cut_matrix(c, pass, feed_forward);
+    cut_shared(w, pass, &shared);
+    lilac_pass_matrix hidden = cut_matrix(w, pass, feed_forward);
     hidden.shared = rounds;
-    const lilac_pass_layer common = cut_layer(c, pass, saved);
-    pass->layers = cut(c, pass->model->config.layers, sizeof *pass->layers);
+    const lilac_pass_layer common = cut_layer(w, pass, saved);
+    pass->layers = lilac_workspace_take(w, pass->model->config.layers, sizeof *pass->layers);
     if (pass->model->config.norm == LILAC_TRANSFORMER_PRE_NORM) {
-        pass->first = cut_sublayer(c, pass, &shared, 1);
+        pass->first = cut_sublayer(w, pass, &shared, 1);
     }
     for (size_t l = 0; l < pass->model->config.layers; l++) {
-        lilac_pass_layer layer = l == 0 || !backward ? common : cut_layer(c, pass, saved);
+        lilac_pass_layer layer = l == 0 || !backward ? common : cut_layer(w, pass, saved);
         layer.hidden = hidden;
         if (backward && l > 0) {
-            layer.hidden.rounded = rounds ? cut(c, pass->rows * feed_forward, sizeof(uint16_t)) : NULL;
-            layer.hidden.values = rounds ? hidden.values : cut(c, pass->rows * feed_forward, sizeof(float));
+            layer.hidden.rounded = rounds ? lilac_workspace_take(w, pass->rows, feed_forward * sizeof(uint16_t)) : NULL;
+            layer.hidden.values =
+                rounds ? hidden.values : lilac_workspace_take(w, pass->rows, feed_forward * sizeof(float));
         }
-        layer.attention = cut_sublayer(c, pass, &shared, 0);
-        layer.feed_forward = cut_sublayer(c, pass, &shared, 1);
+        layer.attention = cut_sublayer(w, pass, &shared, 0);
+        layer.feed_forward = cut_sublayer(w, pass, &shared, 1);
         if (pass->layers != NULL) {
             pass->layers[l] = layer;
         }
     }
-    pass->last = cut_sublayer(c, pass, &shared, 0);
+    pass->last = cut_sublayer(w, pass, &shared, 0);
 }
 
-static void cut_gradients(cutter *c, lilac_transformer_pass *pass) {
+static void cut_gradients(lilac_workspace *w, lilac_transformer_pass *pass) {
     const lilac_transformer *model = pass->model;
-    pass->gradients.stream = cut(c, pass->rows * model->F, sizeof(float));
-    pass->gradients.branch = cut_matrix(c, pass, lilac_size_max(model->F, model->O));
-    pass->gradients.wide = cut_matrix(c, pass, lilac_size_max(model->config.feed_forward, 3 * model->HD));
-    pass->gradients.context = cut(c, pass->rows * model->HD, sizeof(float));
+    pass->gradients.stream = lilac_workspace_take(w, pass->rows, model->F * sizeof(float));
+    pass->gradients.branch = cut_matrix(w, pass, lilac_size_max(model->F, model->O));
+    pass->gradients.wide = cut_matrix(w, pass, lilac_size_max(model->config.feed_forward, 3 * model->HD));
+    pass->gradients.context = lilac_workspace_take(w, pass->rows, model->HD * sizeof(float));
     if (model->config.norm == LILAC_TRANSFORMER_PRE_NORM) {
-        pass->gradients.input = cut(c, pass->rows * model->F, sizeof(float));
+        pass->gradients.input = lilac_workspace_take(w, pass->rows, model->F * sizeof(float));
     }
-    pass->gradients.norm_scratch = cut(c, lilac_layer_norm_scratch_size(pass->rows, model->F), sizeof(float));
+    pass->gradients.norm_scratch =
+        lilac_workspace_take(w, lilac_layer_norm_scratch_size(pass->rows, model->F), sizeof(float));
     if (pass->config.adapter != NULL) {
-        pass->gradients.down = cut(c, pass->rows * pass->config.adapter->config.rank, sizeof(float));
+        pass->gradients.down = lilac_workspace_take(w, pass->rows, pass->config.adapter->config.rank * sizeof(float));
     }
 }
 
-static void cut_adapter(cutter *c, lilac_transformer_pass *pass) {
+static void cut_adapter(lilac_workspace *w, lilac_transformer_pass *pass) {
     const lilac_adapter *adapter = pass->config.adapter;
-    pass->entries = cut(c, pass->model->linear_count, sizeof *pass->entries);
-    pass->down = cut(c, adapter->entry_count, sizeof *pass->down);
-    float *shared = cut(c, pass->rows * adapter->config.rank, sizeof(float));
+    pass->entries = lilac_workspace_take(w, pass->model->linear_count, sizeof *pass->entries);
+    pass->down = lilac_workspace_take(w, adapter->entry_count, sizeof *pass->down);
+    float *shared = lilac_workspace_take(w, pass->rows, adapter->config.rank * sizeof(float));
     for (size_t e = 0; e < adapter->entry_count; e++) {
-        float *own = pass->config.backward && e > 0 ? cut(c, pass->rows * adapter->config.rank, sizeof(float)) : shared;
+        float *own = pass->config.backward && e > 0
+                         ? lilac_workspace_take(w, pass->rows, adapter->config.rank * sizeof(float))
+                         : shared;
         if (pass->down != NULL) {
             pass->down[e] = own;
         }
     }
 }
 
-static void cut_all(cutter *c, lilac_transformer_pass *pass, size_t saved) {
+static void cut_all(lilac_workspace *w, lilac_transformer_pass *pass, size_t saved) {
     const lilac_transformer *model = pass->model;
-    cut_layers(c, pass, saved);
-    pass->weights =
-        pass->config.precision == LILAC_PRECISION_F32 ? NULL : cut(c, model->parameter_count, sizeof *pass->weights);
-    pass->positions = cut(c, pass->config.N * model->config.position_width, sizeof(float));
-    pass->tokens = cut(c, pass->rows, 1);
-    pass->targets = cut(c, pass->rows, 1);
-    pass->outputs = cut(c, pass->rows * model->O, sizeof(float));
-    pass->attention_workspace = cut(c, pass->attention_bytes, 1);
+    cut_layers(w, pass, saved);
+    pass->weights = pass->config.precision == LILAC_PRECISION_F32
+                        ? NULL
+                        : lilac_workspace_take(w, model->parameter_count, sizeof *pass->weights);
+    pass->positions = lilac_workspace_take(w, pass->config.N, model->config.position_width * sizeof(float));
+    pass->tokens = lilac_workspace_take(w, pass->rows, 1);
+    pass->targets = lilac_workspace_take(w, pass->rows, 1);
+    pass->outputs = lilac_workspace_take(w, pass->rows, model->O * sizeof(float));
+    pass->attention_workspace = lilac_workspace_take(w, pass->attention_bytes, 1);
     if (pass->config.adapter != NULL) {
-        cut_adapter(c, pass);
+        cut_adapter(w, pass);
     }
     if (pass->config.backward) {
-        cut_gradients(c, pass);
+        cut_gradients(w, pass);
     }
 }
 
@@ -260,15 +251,14 @@ lilac_status lilac_transformer_pass_place(lilac_context *context, const lilac_tr
     size_t saved = 0;
     LILAC_TRY(model->config.attention == LILAC_TRANSFORMER_LINEAR ? size_linear_attention(context, pass, &saved)
                                                                   : size_softmax_attention(context, pass, &saved));
-    /* The first bytes are lost to the alignment of what follows. */
-    const size_t lost = memory == NULL ? LILAC_ALIGNMENT : (size_t)(-(uintptr_t)memory % LILAC_ALIGNMENT);
-    cutter c = {.block = memory == NULL ? NULL : (char *)memory + lost, .fits = true};
-    cut_all(&c, pass, saved);
-    if (!c.fits) {
+    lilac_workspace w = lilac_workspace_over(memory);
+    cut_all(&w, pass, saved);
+    if (!lilac_workspace_fits(&w)) {
         return lilac_fail(context, LILAC_ERROR_OVERFLOW, "transformer: %zu sequences of %zu tokens are too many",
                           config->B, config->N);
     }
-    pass->bytes = c.used + lost;
+    /* As the memory may lie at any alignment. */
+    pass->bytes = w.used + LILAC_ALIGNMENT;
     if (memory == NULL) {
         return LILAC_OK;
     }

@@ -4,49 +4,30 @@
 
 #include "adapt/adapter.h"
 #include "core/memory.h"
+#include "runtime/workspace.h"
 
 /* ---- Activations ---- */
 
-/* Cuts a block into aligned parts, or only measures where it is NULL. */
-typedef struct {
-    char *block;
-    size_t used;
-    bool fits;
-} cutter;
-
-static void *cut(cutter *c, size_t count, size_t columns, size_t size) {
-    size_t bytes, end;
-    if (!c->fits || !lilac_size_multiply(count, columns, &bytes) || !lilac_size_multiply(bytes, size, &bytes) ||
-        bytes > PTRDIFF_MAX - LILAC_ALIGNMENT ||
-        !lilac_size_add(c->used, lilac_round_up(bytes, LILAC_ALIGNMENT), &end)) {
-        c->fits = false;
-        return NULL;
-    }
-    void *part = c->block == NULL ? NULL : c->block + c->used;
-    c->used = end;
-    return part;
-}
-
-static void cut_all(cutter *c, const lilac_transformer_state *state, size_t sequences, size_t n,
+static void cut_all(lilac_workspace *w, const lilac_transformer_state *state, size_t sequences, size_t n,
                     lilac_state_activations *a) {
     const lilac_transformer *model = state->model;
     const size_t T = sequences * n;
-    a->tokens = cut(c, T, 1, 1);
-    a->positions = cut(c, n, model->config.position_width, sizeof(float));
-    a->stream = cut(c, T, model->F, sizeof(float));
-    a->branch = cut(c, T, model->F, sizeof(float));
-    a->input = cut(c, T, model->F, sizeof(float));
-    a->qkv = cut(c, T, 3 * model->HD, sizeof(float));
-    a->context = cut(c, T, model->HD, sizeof(float));
-    a->hidden = cut(c, T, model->config.feed_forward, sizeof(float));
+    a->tokens = lilac_workspace_take(w, T, 1);
+    a->positions = lilac_workspace_take(w, n, model->config.position_width * sizeof(float));
+    a->stream = lilac_workspace_take(w, T, model->F * sizeof(float));
+    a->branch = lilac_workspace_take(w, T, model->F * sizeof(float));
+    a->input = lilac_workspace_take(w, T, model->F * sizeof(float));
+    a->qkv = lilac_workspace_take(w, T, 3 * model->HD * sizeof(float));
+    a->context = lilac_workspace_take(w, T, model->HD * sizeof(float));
+    a->hidden = lilac_workspace_take(w, T, model->config.feed_forward * sizeof(float));
     a->activated = model->config.activation == LILAC_TRANSFORMER_RELU
                        ? a->hidden
-                       : cut(c, T, model->config.feed_forward, sizeof(float));
-    a->low = cut(c, T, state->rank, sizeof(float));
-    a->mean = cut(c, T, 1, sizeof(float));
-    a->rstd = cut(c, T, 1, sizeof(float));
-    a->outputs = cut(c, sequences, model->O, sizeof(float));
-    a->attention_workspace = cut(c, a->attention_bytes, 1, 1);
+                       : lilac_workspace_take(w, T, model->config.feed_forward * sizeof(float));
+    a->low = lilac_workspace_take(w, T, state->rank * sizeof(float));
+    a->mean = lilac_workspace_take(w, T, sizeof(float));
+    a->rstd = lilac_workspace_take(w, T, sizeof(float));
+    a->outputs = lilac_workspace_take(w, sequences, model->O * sizeof(float));
+    a->attention_workspace = lilac_workspace_take(w, a->attention_bytes, 1);
 }
 
 lilac_status lilac_state_activations_create(lilac_context *context, const lilac_transformer_state *state,
@@ -54,19 +35,22 @@ lilac_status lilac_state_activations_create(lilac_context *context, const lilac_
                                             lilac_state_activations *out) {
     lilac_state_activations activations = {.attention_bytes = attention_bytes};
     size_t rows;
-    cutter c = {.fits = lilac_size_multiply(sequences, n, &rows)};
-    cut_all(&c, state, sequences, n, &activations);
-    if (!c.fits) {
+    lilac_workspace w = lilac_workspace_over(NULL);
+    const bool countable = lilac_size_multiply(sequences, n, &rows);
+    if (countable) {
+        cut_all(&w, state, sequences, n, &activations);
+    }
+    if (!countable || !lilac_workspace_fits(&w)) {
         return lilac_fail(context, LILAC_ERROR_OVERFLOW, "transformer state: %zu sequences of %zu tokens are too many",
                           sequences, n);
     }
-    activations.bytes = c.used;
-    activations.block = lilac_memory_allocate(c.used, 1);
+    activations.bytes = w.used;
+    activations.block = lilac_memory_allocate(w.used, 1);
     if (activations.block == NULL) {
-        return lilac_fail_memory(context, "the activations of a transformer", c.used);
+        return lilac_fail_memory(context, "the activations of a transformer", w.used);
     }
-    c = (cutter){.block = activations.block, .fits = true};
-    cut_all(&c, state, sequences, n, &activations);
+    w = lilac_workspace_over(activations.block);
+    cut_all(&w, state, sequences, n, &activations);
     *out = activations;
     return LILAC_OK;
 }
