@@ -71,6 +71,13 @@ lilac_status lilac_transformer_create_empty(lilac_context *context, const lilac_
  * allocated is left to lilac_transformer_destroy. Errors: OVERFLOW, MEMORY. */
 lilac_status lilac_transformer_lay_out(lilac_context *context, lilac_transformer *model);
 
+/* Number `index` of the 2 * layers + 1 norms, in the order in which tokens go through them, as offsets. */
+typedef struct lilac_norm_offsets {
+    size_t weight, bias;
+} lilac_norm_offsets;
+
+lilac_norm_offsets lilac_transformer_norm_at(const lilac_transformer *model, size_t index);
+
 /* entries[l] = the adapter's entry for linear layer l of the model, or -1. Errors: BASE_MISMATCH unless all entries are
  * layers of the model by name and shape; hashes are not compared. */
 lilac_status lilac_transformer_match_adapter(lilac_context *context, const lilac_transformer *model,

@@ -8,8 +8,6 @@
 #include "model/transformer_pass.h"
 #include "nn/linear.h"
 
-#include <lilac/attention.h>
-
 /* A matrix that products read: floats and, where the pass rounds, their bf16. */
 typedef struct lilac_pass_matrix {
     float *values;
@@ -71,24 +69,12 @@ struct lilac_transformer_pass {
     lilac_pass_gradients gradients;
 };
 
-/* Number `index` of the 2 * layers + 1 norms, in the order of a pass, as offsets in the parameters. */
-typedef struct lilac_pass_norm {
-    size_t weight, bias;
-} lilac_pass_norm;
-
-lilac_pass_norm lilac_pass_norm_at(const lilac_transformer *model, size_t index);
-
 /* Operands of products: a weight by its offset in the parameters, and a matrix. */
 lilac_operand lilac_pass_weight(const lilac_transformer_pass *pass, size_t offset);
 lilac_operand lilac_pass_operand(lilac_pass_matrix matrix);
 
 /* Rounds rows x cols values, where the pass rounds. */
 void lilac_pass_round(lilac_context *context, lilac_pass_matrix matrix, size_t rows, size_t cols);
-
-/* The attention of B sequences, and part 0, 1 or 2 (queries, keys, values) of a T x 3HD matrix. */
-lilac_attention_shape lilac_pass_attention_shape(const lilac_transformer_pass *pass, size_t B);
-lilac_attention_input lilac_pass_qkv_input(const lilac_transformer_pass *pass, const float *qkv, size_t part);
-lilac_attention_output lilac_pass_qkv_output(const lilac_transformer_pass *pass, float *qkv, size_t part);
 
 /* The dropout of place 0 .. 3 * layers - 1 of the pass under way; NULL where it has none. */
 const lilac_dropout *lilac_pass_dropout(const lilac_transformer_pass *pass, size_t place, lilac_dropout *dropout);

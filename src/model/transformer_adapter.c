@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Adapters of a transformer: new ones for the layers that a pattern names, and those of files. */
+/* Adapters of a transformer: new ones for the layers that a pattern names, those of files, and which layer is whose. */
 #include "adapt/adapter.h"
 #include "core/memory.h"
 #include "model/transformer.h"
@@ -87,5 +87,27 @@ lilac_status lilac_transformer_adapter_load(lilac_context *context, const lilac_
         return lilac_fail(context, status, "%s: %s", path, lilac_context_message(context));
     }
     *out = adapter;
+    return LILAC_OK;
+}
+
+lilac_status lilac_transformer_match_adapter(lilac_context *context, const lilac_transformer *model,
+                                             const lilac_adapter *adapter, int *entries) {
+    size_t matched = 0;
+    for (size_t l = 0; l < model->linear_count; l++) {
+        const lilac_linear_layer *layer = &model->linear_layers[l];
+        entries[l] = -1;
+        for (size_t e = 0; e < adapter->entry_count; e++) {
+            const lilac_adapter_entry *entry = &adapter->entries[e];
+            if (strcmp(entry->name, layer->name) == 0 && entry->in == layer->in && entry->out == layer->out) {
+                entries[l] = (int)e;
+                matched++;
+            }
+        }
+    }
+    if (matched != adapter->entry_count) {
+        return lilac_fail(context, LILAC_ERROR_BASE_MISMATCH,
+                          "the adapter has %zu layers of which the transformer has %zu of the same name and shape",
+                          adapter->entry_count, matched);
+    }
     return LILAC_OK;
 }

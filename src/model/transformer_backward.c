@@ -3,6 +3,7 @@
 #include "adapt/adapter.h"
 #include "core/memory.h"
 #include "model/transformer_activations.h"
+#include "model/transformer_attention.h"
 #include "nn/activation.h"
 #include "nn/convert.h"
 #include "nn/embedding.h"
@@ -81,25 +82,19 @@ static lilac_status linear_layers(const backward *b, size_t first, size_t count,
 
 static lilac_status attention_gradients(const backward *b, const lilac_pass_layer *layer, float *dqkv) {
     lilac_transformer_pass *pass = b->pass;
-    const size_t HD = b->model->HD;
-    const lilac_attention_shape shape = lilac_pass_attention_shape(pass, pass->B);
-    const lilac_attention_input query = lilac_pass_qkv_input(pass, layer->qkv, 0);
-    const lilac_attention_input key = lilac_pass_qkv_input(pass, layer->qkv, 1);
-    const lilac_attention_input value = lilac_pass_qkv_input(pass, layer->qkv, 2);
-    lilac_attention_input output = {.data = layer->context.values,
-                                    .batch_stride = pass->config.N * HD,
-                                    .token_stride = HD,
-                                    .head_stride = b->model->config.head_size};
-    lilac_attention_input output_gradient = output;
-    output_gradient.data = pass->gradients.context;
-    const lilac_attention_output dquery = lilac_pass_qkv_output(pass, dqkv, 0);
-    const lilac_attention_output dkey = lilac_pass_qkv_output(pass, dqkv, 1);
-    const lilac_attention_output dvalue = lilac_pass_qkv_output(pass, dqkv, 2);
-    if (b->model->config.attention == LILAC_TRANSFORMER_LINEAR) {
-        lilac_linear_attention_config config;
-        lilac_linear_attention_config_default(&shape, &config);
-        config.causal = !pass->config.full;
-        config.feature_map = b->model->feature_map;
+    const lilac_transformer *model = b->model;
+    const size_t N = pass->config.N;
+    const lilac_attention_input query = lilac_transformer_qkv_input(model, N, layer->qkv, 0);
+    const lilac_attention_input key = lilac_transformer_qkv_input(model, N, layer->qkv, 1);
+    const lilac_attention_input value = lilac_transformer_qkv_input(model, N, layer->qkv, 2);
+    const lilac_attention_input output = lilac_transformer_context_input(model, N, layer->context.values);
+    const lilac_attention_input output_gradient = lilac_transformer_context_input(model, N, pass->gradients.context);
+    const lilac_attention_output dquery = lilac_transformer_qkv_output(model, N, dqkv, 0);
+    const lilac_attention_output dkey = lilac_transformer_qkv_output(model, N, dqkv, 1);
+    const lilac_attention_output dvalue = lilac_transformer_qkv_output(model, N, dqkv, 2);
+    if (model->config.attention == LILAC_TRANSFORMER_LINEAR) {
+        const lilac_linear_attention_config config =
+            lilac_transformer_linear_attention(model, pass->B, N, !pass->config.full);
         const lilac_linear_attention_backward_tensors tensors = {.query = query,
                                                                  .key = key,
                                                                  .value = value,
@@ -112,9 +107,8 @@ static lilac_status attention_gradients(const backward *b, const lilac_pass_laye
         return lilac_linear_attention_backward(b->context, &config, &tensors, pass->attention_workspace,
                                                pass->attention_bytes);
     }
-    lilac_softmax_attention_config config;
-    lilac_softmax_attention_config_default(&shape, &config);
-    config.causal = !pass->config.full;
+    const lilac_softmax_attention_config config =
+        lilac_transformer_softmax_attention(model, pass->B, N, !pass->config.full);
     const lilac_softmax_attention_backward_tensors tensors = {.query = query,
                                                               .key = key,
                                                               .value = value,
@@ -171,7 +165,7 @@ static lilac_status feed_forward_branch(const backward *b, size_t l, lilac_pass_
 /* ds (T x F) = the gradient through a norm, dout being that of its output, plus `extra`. */
 static void norm_backward(const backward *b, const lilac_pass_sublayer *sublayer, size_t norm, const float *dout,
                           const float *extra, float *ds) {
-    const lilac_pass_norm at = lilac_pass_norm_at(b->model, norm);
+    const lilac_norm_offsets at = lilac_transformer_norm_at(b->model, norm);
     lilac_layer_norm_backward(b->context, b->T, b->model->F, sublayer->sum, sublayer->mean, sublayer->rstd,
                               b->model->parameters + at.weight, dout, extra, ds, parameter_gradient(b, at.weight),
                               parameter_gradient(b, at.bias), b->pass->gradients.norm_scratch);

@@ -2,6 +2,7 @@
 /* The forward pass of a transformer over whole sequences, and its losses. */
 #include "core/memory.h"
 #include "model/transformer_activations.h"
+#include "model/transformer_attention.h"
 #include "nn/activation.h"
 #include "nn/cross_entropy.h"
 #include "nn/embedding.h"
@@ -43,32 +44,25 @@ static lilac_status multiply(lilac_context *context, const lilac_transformer_pas
 
 /* ---- Attention ---- */
 
-static lilac_status attend_linear(lilac_context *context, const lilac_transformer_pass *pass,
-                                  const lilac_pass_layer *layer, const lilac_attention_output *output) {
-    const lilac_attention_shape shape = lilac_pass_attention_shape(pass, pass->B);
-    lilac_linear_attention_config config;
-    lilac_linear_attention_config_default(&shape, &config);
-    config.causal = !pass->config.full;
-    config.feature_map = pass->model->feature_map;
-    const lilac_linear_attention_forward_tensors tensors = {.query = lilac_pass_qkv_input(pass, layer->qkv, 0),
-                                                            .key = lilac_pass_qkv_input(pass, layer->qkv, 1),
-                                                            .value = lilac_pass_qkv_input(pass, layer->qkv, 2),
-                                                            .output = *output,
-                                                            .saved = layer->saved};
-    return lilac_linear_attention_forward(context, &config, &tensors, pass->attention_workspace, pass->attention_bytes);
-}
-
-static lilac_status attend_softmax(lilac_context *context, const lilac_transformer_pass *pass,
-                                   const lilac_pass_layer *layer, const lilac_attention_output *output) {
-    const lilac_attention_shape shape = lilac_pass_attention_shape(pass, pass->B);
-    lilac_softmax_attention_config config;
-    lilac_softmax_attention_config_default(&shape, &config);
-    config.causal = !pass->config.full;
-    const lilac_softmax_attention_forward_tensors tensors = {.query = lilac_pass_qkv_input(pass, layer->qkv, 0),
-                                                             .key = lilac_pass_qkv_input(pass, layer->qkv, 1),
-                                                             .value = lilac_pass_qkv_input(pass, layer->qkv, 2),
-                                                             .output = *output,
-                                                             .log_sum_exp = layer->saved};
+static lilac_status attend(lilac_context *context, const lilac_transformer_pass *pass, const lilac_pass_layer *layer) {
+    const lilac_transformer *model = pass->model;
+    const size_t N = pass->config.N;
+    const lilac_attention_input query = lilac_transformer_qkv_input(model, N, layer->qkv, 0);
+    const lilac_attention_input key = lilac_transformer_qkv_input(model, N, layer->qkv, 1);
+    const lilac_attention_input value = lilac_transformer_qkv_input(model, N, layer->qkv, 2);
+    const lilac_attention_output output = lilac_transformer_context_output(model, N, layer->context.values);
+    if (model->config.attention == LILAC_TRANSFORMER_LINEAR) {
+        const lilac_linear_attention_config config =
+            lilac_transformer_linear_attention(model, pass->B, N, !pass->config.full);
+        const lilac_linear_attention_forward_tensors tensors = {
+            .query = query, .key = key, .value = value, .output = output, .saved = layer->saved};
+        return lilac_linear_attention_forward(context, &config, &tensors, pass->attention_workspace,
+                                              pass->attention_bytes);
+    }
+    const lilac_softmax_attention_config config =
+        lilac_transformer_softmax_attention(model, pass->B, N, !pass->config.full);
+    const lilac_softmax_attention_forward_tensors tensors = {
+        .query = query, .key = key, .value = value, .output = output, .log_sum_exp = layer->saved};
     return lilac_softmax_attention_forward(context, &config, &tensors, pass->attention_workspace,
                                            pass->attention_bytes);
 }
@@ -80,12 +74,7 @@ static lilac_status attention_branch(lilac_context *context, lilac_transformer_p
     const size_t T = pass->B * pass->config.N, HD = model->HD, first = l * LILAC_PROJECTION_COUNT;
     LILAC_TRY(multiply(context, pass, layer->attention.input, weights->qkv_weight, first, 3, layer->qkv));
     lilac_add_bias(context, T, 3 * HD, model->parameters + weights->qkv_bias, layer->qkv);
-    const lilac_attention_output output = {.data = layer->context.values,
-                                           .batch_stride = pass->config.N * HD,
-                                           .token_stride = HD,
-                                           .head_stride = model->config.head_size};
-    LILAC_TRY(model->config.attention == LILAC_TRANSFORMER_LINEAR ? attend_linear(context, pass, layer, &output)
-                                                                  : attend_softmax(context, pass, layer, &output));
+    LILAC_TRY(attend(context, pass, layer));
     lilac_pass_round(context, layer->context, T, HD);
     return multiply(context, pass, layer->context, weights->output_weight, first + LILAC_PROJECTION_OUTPUT, 1,
                     layer->attention.sum);
@@ -121,7 +110,7 @@ static lilac_status feed_forward_branch(lilac_context *context, lilac_transforme
 static void residual_norm(lilac_context *context, const lilac_transformer_pass *pass, const float *residual,
                           const float *bias, const lilac_dropout *dropout, const lilac_pass_sublayer *sublayer,
                           size_t norm, float *out) {
-    const lilac_pass_norm at = lilac_pass_norm_at(pass->model, norm);
+    const lilac_norm_offsets at = lilac_transformer_norm_at(pass->model, norm);
     const float *parameters = pass->model->parameters;
     lilac_residual_norm_forward(context, pass->B * pass->config.N, pass->model->F, residual, bias, dropout,
                                 sublayer->sum, parameters + at.weight, parameters + at.bias, sublayer->mean,

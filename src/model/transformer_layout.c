@@ -100,6 +100,15 @@ lilac_status lilac_transformer_lay_out(lilac_context *context, lilac_transformer
     return LILAC_OK;
 }
 
+lilac_norm_offsets lilac_transformer_norm_at(const lilac_transformer *model, size_t index) {
+    if (index == 2 * model->config.layers) {
+        return (lilac_norm_offsets){.weight = model->norm_weight, .bias = model->norm_bias};
+    }
+    const lilac_transformer_layer *layer = &model->layers[index / 2];
+    return index % 2 == 0 ? (lilac_norm_offsets){.weight = layer->norm1_weight, .bias = layer->norm1_bias}
+                          : (lilac_norm_offsets){.weight = layer->norm2_weight, .bias = layer->norm2_bias};
+}
+
 /* Copies the pattern that *patterns begins with and moves on to the next; false when none is left. */
 static bool next_pattern(const char **patterns, size_t size, char *pattern) {
     if (**patterns == '\0') {

@@ -6,6 +6,7 @@
 #include "core/memory.h"
 #include "linalg/matmul.h"
 #include "model/transformer_activations.h"
+#include "model/transformer_attention.h"
 #include "nn/activation.h"
 #include "nn/convert.h"
 #include "nn/embedding.h"
@@ -164,38 +165,9 @@ static void cut_all(lilac_workspace *w, lilac_transformer_pass *pass, size_t sav
 
 /* ---- Attention ---- */
 
-lilac_attention_shape lilac_pass_attention_shape(const lilac_transformer_pass *pass, size_t B) {
-    const lilac_transformer_config *config = &pass->model->config;
-    return (lilac_attention_shape){.batch = B,
-                                   .heads = config->heads,
-                                   .queries = pass->config.N,
-                                   .keys = pass->config.N,
-                                   .key_size = config->head_size,
-                                   .value_size = config->head_size};
-}
-
-lilac_attention_input lilac_pass_qkv_input(const lilac_transformer_pass *pass, const float *qkv, size_t part) {
-    const size_t HD = pass->model->HD;
-    return (lilac_attention_input){.data = qkv + part * HD,
-                                   .batch_stride = pass->config.N * 3 * HD,
-                                   .token_stride = 3 * HD,
-                                   .head_stride = pass->model->config.head_size};
-}
-
-lilac_attention_output lilac_pass_qkv_output(const lilac_transformer_pass *pass, float *qkv, size_t part) {
-    const size_t HD = pass->model->HD;
-    return (lilac_attention_output){.data = qkv + part * HD,
-                                    .batch_stride = pass->config.N * 3 * HD,
-                                    .token_stride = 3 * HD,
-                                    .head_stride = pass->model->config.head_size};
-}
-
 static lilac_status size_linear_attention(lilac_context *context, lilac_transformer_pass *pass, size_t *saved) {
-    const lilac_attention_shape shape = lilac_pass_attention_shape(pass, pass->config.B);
-    lilac_linear_attention_config config;
-    lilac_linear_attention_config_default(&shape, &config);
-    config.causal = !pass->config.full;
-    config.feature_map = pass->model->feature_map;
+    const lilac_linear_attention_config config =
+        lilac_transformer_linear_attention(pass->model, pass->config.B, pass->config.N, !pass->config.full);
     size_t backward = 0;
     LILAC_TRY(lilac_linear_attention_forward_workspace_size(context, &config, &pass->attention_bytes));
     if (pass->config.backward) {
@@ -207,10 +179,8 @@ static lilac_status size_linear_attention(lilac_context *context, lilac_transfor
 }
 
 static lilac_status size_softmax_attention(lilac_context *context, lilac_transformer_pass *pass, size_t *saved) {
-    const lilac_attention_shape shape = lilac_pass_attention_shape(pass, pass->config.B);
-    lilac_softmax_attention_config config;
-    lilac_softmax_attention_config_default(&shape, &config);
-    config.causal = !pass->config.full;
+    const lilac_softmax_attention_config config =
+        lilac_transformer_softmax_attention(pass->model, pass->config.B, pass->config.N, !pass->config.full);
     size_t backward = 0;
     LILAC_TRY(lilac_softmax_attention_forward_workspace_size(context, &config, &pass->attention_bytes));
     if (pass->config.backward) {
@@ -315,15 +285,6 @@ void lilac_transformer_pass_update(lilac_context *context, lilac_transformer_pas
 
 /* ---- What forward and backward share ---- */
 
-lilac_pass_norm lilac_pass_norm_at(const lilac_transformer *model, size_t index) {
-    if (index == 2 * model->config.layers) {
-        return (lilac_pass_norm){.weight = model->norm_weight, .bias = model->norm_bias};
-    }
-    const lilac_transformer_layer *layer = &model->layers[index / 2];
-    return index % 2 == 0 ? (lilac_pass_norm){.weight = layer->norm1_weight, .bias = layer->norm1_bias}
-                          : (lilac_pass_norm){.weight = layer->norm2_weight, .bias = layer->norm2_bias};
-}
-
 lilac_operand lilac_pass_weight(const lilac_transformer_pass *pass, size_t offset) {
     return (lilac_operand){.values = pass->model->parameters + offset,
                            .rounded = pass->weights == NULL ? NULL : pass->weights + offset};
@@ -356,26 +317,4 @@ bool lilac_pass_low_rank(const lilac_transformer_pass *pass, size_t linear_layer
     *entry = (size_t)pass->entries[linear_layer];
     *term = lilac_adapter_term(pass->config.adapter, *entry);
     return true;
-}
-
-lilac_status lilac_transformer_match_adapter(lilac_context *context, const lilac_transformer *model,
-                                             const lilac_adapter *adapter, int *entries) {
-    size_t matched = 0;
-    for (size_t l = 0; l < model->linear_count; l++) {
-        const lilac_linear_layer *layer = &model->linear_layers[l];
-        entries[l] = -1;
-        for (size_t e = 0; e < adapter->entry_count; e++) {
-            const lilac_adapter_entry *entry = &adapter->entries[e];
-            if (strcmp(entry->name, layer->name) == 0 && entry->in == layer->in && entry->out == layer->out) {
-                entries[l] = (int)e;
-                matched++;
-            }
-        }
-    }
-    if (matched != adapter->entry_count) {
-        return lilac_fail(context, LILAC_ERROR_BASE_MISMATCH,
-                          "the adapter has %zu layers of which the transformer has %zu of the same name and shape",
-                          adapter->entry_count, matched);
-    }
-    return LILAC_OK;
 }

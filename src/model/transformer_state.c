@@ -4,6 +4,7 @@
 
 #include "adapt/adapter.h"
 #include "core/memory.h"
+#include "model/transformer_attention.h"
 #include "runtime/workspace.h"
 
 /* ---- Activations ---- */
@@ -145,23 +146,10 @@ static lilac_status pack_layer(lilac_context *context, const lilac_transformer *
     return pack(context, model, weights->down_weight, F, feed_forward, bf16, &layer->down);
 }
 
-static lilac_attention_shape attention_shape(const lilac_transformer *model, size_t batch, size_t keys) {
-    return (lilac_attention_shape){.batch = batch,
-                                   .heads = model->config.heads,
-                                   .queries = 1,
-                                   .keys = keys,
-                                   .key_size = model->config.head_size,
-                                   .value_size = model->config.head_size};
-}
-
 static lilac_status create_linear(lilac_context *context, lilac_transformer_state *state, lilac_state_layer *layer) {
-    const lilac_attention_shape one = attention_shape(state->model, 1, 1);
-    const lilac_attention_shape all = attention_shape(state->model, state->B, 1);
-    lilac_linear_attention_config config;
-    lilac_linear_attention_config_default(&one, &config);
-    config.feature_map = state->model->feature_map;
+    lilac_linear_attention_config config = lilac_transformer_linear_attention(state->model, 1, 1, true);
     LILAC_TRY(lilac_linear_attention_state_size(context, &config, &state->attention_floats));
-    config.shape = all;
+    config.shape.batch = state->B;
     return lilac_linear_attention_state_create(context, &config, &layer->linear);
 }
 
@@ -174,10 +162,9 @@ static lilac_status create_softmax(lilac_context *context, lilac_transformer_sta
     }
     for (size_t block = 0; block < state->blocks; block++) {
         const size_t first = block * LILAC_STATE_SOFTMAX_BLOCK;
-        const lilac_attention_shape shape = attention_shape(
-            state->model, lilac_size_min(LILAC_STATE_SOFTMAX_BLOCK, state->B - first), state->model->config.length);
-        lilac_softmax_attention_config config;
-        lilac_softmax_attention_config_default(&shape, &config);
+        const size_t count = lilac_size_min(LILAC_STATE_SOFTMAX_BLOCK, state->B - first);
+        const lilac_softmax_attention_config config =
+            lilac_transformer_softmax_attention(state->model, count, state->model->config.length, true);
         LILAC_TRY(lilac_softmax_attention_state_create(context, &config, &layer->softmax[block]));
     }
     return LILAC_OK;

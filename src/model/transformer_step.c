@@ -2,6 +2,7 @@
 /* A transformer's state takes in tokens: one of each sequence, or prompts by the parallel form. */
 #include "core/clock.h"
 #include "core/memory.h"
+#include "model/transformer_attention.h"
 #include "model/transformer_state.h"
 #include "nn/activation.h"
 #include "nn/embedding.h"
@@ -62,47 +63,13 @@ typedef struct attention_tensors {
 /* Those of the part's sequences from number `sequence` of it on. */
 static attention_tensors tensors_from(const part *p, size_t sequence) {
     const lilac_transformer *model = p->state->model;
-    const size_t HD = model->HD, row = sequence * p->n;
-    const lilac_attention_input query = {.data = p->a->qkv + row * 3 * HD,
-                                         .batch_stride = p->n * 3 * HD,
-                                         .token_stride = 3 * HD,
-                                         .head_stride = model->config.head_size};
-    attention_tensors tensors = {.query = query,
-                                 .key = query,
-                                 .value = query,
-                                 .output = {.data = p->a->context + row * HD,
-                                            .batch_stride = p->n * HD,
-                                            .token_stride = HD,
-                                            .head_stride = model->config.head_size}};
-    tensors.key.data = p->a->qkv + row * 3 * HD + HD;
-    tensors.value.data = p->a->qkv + row * 3 * HD + 2 * HD;
-    return tensors;
-}
-
-static lilac_attention_shape parallel_shape(const lilac_transformer *model, size_t count, size_t n) {
-    return (lilac_attention_shape){.batch = count,
-                                   .heads = model->config.heads,
-                                   .queries = n,
-                                   .keys = n,
-                                   .key_size = model->config.head_size,
-                                   .value_size = model->config.head_size};
-}
-
-static lilac_linear_attention_config linear_config(const lilac_transformer *model, size_t count, size_t n) {
-    const lilac_attention_shape shape = parallel_shape(model, count, n);
-    lilac_linear_attention_config config;
-    lilac_linear_attention_config_default(&shape, &config);
-    config.causal = true;
-    config.feature_map = model->feature_map;
-    return config;
-}
-
-static lilac_softmax_attention_config softmax_config(const lilac_transformer *model, size_t count, size_t n) {
-    const lilac_attention_shape shape = parallel_shape(model, count, n);
-    lilac_softmax_attention_config config;
-    lilac_softmax_attention_config_default(&shape, &config);
-    config.causal = true;
-    return config;
+    const size_t row = sequence * p->n;
+    const float *qkv = p->a->qkv + row * 3 * model->HD;
+    return (attention_tensors){.query = lilac_transformer_qkv_input(model, p->n, qkv, 0),
+                               .key = lilac_transformer_qkv_input(model, p->n, qkv, 1),
+                               .value = lilac_transformer_qkv_input(model, p->n, qkv, 2),
+                               .output =
+                                   lilac_transformer_context_output(model, p->n, p->a->context + row * model->HD)};
 }
 
 static lilac_status attend_linear(lilac_context *context, const part *p, const lilac_state_layer *layer) {
@@ -110,7 +77,8 @@ static lilac_status attend_linear(lilac_context *context, const part *p, const l
     if (p->n == 1 && p->count == p->state->B) {
         return lilac_linear_attention_step(context, layer->linear, &t.query, &t.key, &t.value, &t.output);
     }
-    const lilac_linear_attention_config config = linear_config(p->state->model, p->count, p->n);
+    const lilac_linear_attention_config config =
+        lilac_transformer_linear_attention(p->state->model, p->count, p->n, true);
     float *data = lilac_linear_attention_state_data(layer->linear) + p->first * p->state->attention_floats;
     const lilac_linear_attention_forward_tensors tensors = {.query = t.query,
                                                             .key = t.key,
@@ -124,7 +92,8 @@ static lilac_status attend_linear(lilac_context *context, const part *p, const l
 static lilac_status attend_softmax(lilac_context *context, const part *p, const lilac_state_layer *layer) {
     if (p->n > 1) { /* the part is one block, and these are its first tokens */
         const attention_tensors t = tensors_from(p, 0);
-        const lilac_softmax_attention_config config = softmax_config(p->state->model, p->count, p->n);
+        const lilac_softmax_attention_config config =
+            lilac_transformer_softmax_attention(p->state->model, p->count, p->n, true);
         const lilac_softmax_attention_forward_tensors tensors = {
             .query = t.query, .key = t.key, .value = t.value, .output = t.output};
         LILAC_TRY(lilac_softmax_attention_state_append(context, layer->softmax[p->first / LILAC_STATE_SOFTMAX_BLOCK],
@@ -197,12 +166,9 @@ static void feed_forward_branch(lilac_context *context, const part *p, size_t l,
 static void residual_norm(lilac_context *context, const part *p, const float *residual, const float *bias, float *sum,
                           size_t norm, float *out) {
     const lilac_transformer *model = p->state->model;
-    const lilac_transformer_layer *layer = &model->layers[norm / 2 < model->config.layers ? norm / 2 : 0];
-    const bool last = norm == 2 * model->config.layers;
-    const size_t gain = last ? model->norm_weight : norm % 2 == 0 ? layer->norm1_weight : layer->norm2_weight;
-    const size_t shift = last ? model->norm_bias : norm % 2 == 0 ? layer->norm1_bias : layer->norm2_bias;
-    lilac_residual_norm_forward(context, p->T, model->F, residual, bias, NULL, sum, model->parameters + gain,
-                                model->parameters + shift, p->a->mean, p->a->rstd, out);
+    const lilac_norm_offsets at = lilac_transformer_norm_at(model, norm);
+    lilac_residual_norm_forward(context, p->T, model->F, residual, bias, NULL, sum, model->parameters + at.weight,
+                                model->parameters + at.bias, p->a->mean, p->a->rstd, out);
 }
 
 /* From the embedded tokens in a->stream to what the output layer (pre-norm, in a->input) or the last norm before it
@@ -314,10 +280,10 @@ lilac_status lilac_transformer_state_step(lilac_context *context, lilac_transfor
 static lilac_status attention_workspace(lilac_context *context, const lilac_transformer *model, size_t count, size_t n,
                                         size_t *bytes) {
     if (model->config.attention == LILAC_TRANSFORMER_LINEAR) {
-        const lilac_linear_attention_config config = linear_config(model, count, n);
+        const lilac_linear_attention_config config = lilac_transformer_linear_attention(model, count, n, true);
         return lilac_linear_attention_forward_workspace_size(context, &config, bytes);
     }
-    const lilac_softmax_attention_config config = softmax_config(model, count, n);
+    const lilac_softmax_attention_config config = lilac_transformer_softmax_attention(model, count, n, true);
     return lilac_softmax_attention_forward_workspace_size(context, &config, bytes);
 }
 
