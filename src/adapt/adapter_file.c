@@ -109,11 +109,6 @@ static lilac_status metadata(const loading *load, const char *key, const char **
     return LILAC_OK;
 }
 
-static lilac_status bad_value(const loading *load, const char *key, const char *value, const char *expected) {
-    return lilac_fail(load->context, LILAC_ERROR_FORMAT, "%s: metadata \"%s\" is \"%.40s\", expected %s", load->path,
-                      key, value, expected);
-}
-
 static lilac_status read_config(loading *load) {
     const char *rank, *alpha, *rule, *initialisation;
     LILAC_TRY(metadata(load, "rank", &rank));
@@ -122,17 +117,18 @@ static lilac_status read_config(loading *load) {
     LILAC_TRY(metadata(load, "initialisation", &initialisation));
     uint64_t r;
     if (!lilac_number_parse_whole(rank, &r) || r == 0 || r > INT32_MAX) {
-        return bad_value(load, "rank", rank, "a whole number from 1 to 2147483647");
+        return lilac_safetensors_bad_metadata(load->context, load->file, "rank", "a whole number from 1 to 2147483647");
     }
     load->config.rank = (size_t)r;
     if (!lilac_number_parse(alpha, &load->config.alpha)) {
-        return bad_value(load, "alpha", alpha, "a finite number");
+        return lilac_safetensors_bad_metadata(load->context, load->file, "alpha", "a finite number");
     }
     if (lilac_lora_scale_rule_parse(rule, &load->config.scale_rule) != LILAC_OK) {
-        return bad_value(load, "scale_rule", rule, "fixed, alpha/r or alpha/sqrt(r)");
+        return lilac_safetensors_bad_metadata(load->context, load->file, "scale_rule",
+                                              "fixed, alpha/r or alpha/sqrt(r)");
     }
     if (lilac_lora_initialisation_parse(initialisation, &load->config.initialisation) != LILAC_OK) {
-        return bad_value(load, "initialisation", initialisation, "standard or report");
+        return lilac_safetensors_bad_metadata(load->context, load->file, "initialisation", "standard or report");
     }
     return LILAC_OK;
 }
@@ -153,7 +149,8 @@ static lilac_status read_hash(loading *load) {
         valid = high >= 0 && low >= 0;
         load->base.hash[i] = (uint8_t)(valid ? high * 16 + low : 0);
     }
-    return valid ? LILAC_OK : bad_value(load, "base_sha256", text, "64 hexadecimal digits");
+    return valid ? LILAC_OK
+                 : lilac_safetensors_bad_metadata(load->context, load->file, "base_sha256", "64 hexadecimal digits");
 }
 
 /* One layer's name and shape, from its two tensors. */
@@ -163,7 +160,7 @@ static lilac_status read_layer(loading *load, size_t index) {
     snprintf(key, sizeof key, "layer.%zu", index);
     LILAC_TRY(metadata(load, key, &name));
     if (strlen(name) == 0 || strlen(name) >= LILAC_LAYER_NAME_SIZE) {
-        return bad_value(load, key, name, "a layer's name of 1 to 95 bytes");
+        return lilac_safetensors_bad_metadata(load->context, load->file, key, "a layer's name of 1 to 95 bytes");
     }
     snprintf(name_A, sizeof name_A, "%s%s", name, suffix_A);
     snprintf(name_B, sizeof name_B, "%s%s", name, suffix_B);
@@ -207,7 +204,7 @@ static lilac_status read_layers(loading *load) {
     const char *name = lilac_safetensors_metadata(load->file, key);
     if (name != NULL) {
         snprintf(expected, sizeof expected, "none: there are tensors for %zu layers", load->base.layer_count);
-        return bad_value(load, key, name, expected);
+        return lilac_safetensors_bad_metadata(load->context, load->file, key, expected);
     }
     return LILAC_OK;
 }

@@ -96,6 +96,17 @@ const char *lilac_safetensors_metadata(const lilac_safetensors_file *file, const
 LILAC_MUST_USE lilac_status lilac_safetensors_check_kind(lilac_context *context, const lilac_safetensors_file *file,
                                                          const char *kind, const char *format, const char *version);
 
+/* The metadata stored under key as a whole number of at most limit, and as a finite number. Errors: FORMAT (there is
+ * none, or it is something else); *out is untouched then. */
+LILAC_MUST_USE lilac_status lilac_safetensors_read_whole(lilac_context *context, const lilac_safetensors_file *file,
+                                                         const char *key, uint64_t limit, uint64_t *out);
+LILAC_MUST_USE lilac_status lilac_safetensors_read_number(lilac_context *context, const lilac_safetensors_file *file,
+                                                          const char *key, double *out);
+
+/* FORMAT, saying what is stored under key, if anything, and what was expected. */
+LILAC_MUST_USE lilac_status lilac_safetensors_bad_metadata(lilac_context *context, const lilac_safetensors_file *file,
+                                                           const char *key, const char *expected);
+
 /*
  * Copies a tensor of dtype F32, BF16, F16 or F64 into out (the product of shape floats, not inside the file's memory),
  * rounding F64 to nearest.

@@ -4,6 +4,7 @@
 #include "core/bf16.h"
 #include "core/memory.h"
 #include "format/json_check.h"
+#include "format/number_text.h"
 #include "runtime/file.h"
 
 #include <cjson/cJSON.h>
@@ -390,6 +391,33 @@ lilac_status lilac_safetensors_check_kind(lilac_context *context, const lilac_sa
     if (strcmp(found, version) != 0) {
         return lilac_fail(context, LILAC_ERROR_UNSUPPORTED, "%s: format version \"%.40s\", this program reads \"%s\"",
                           file->name, found, version);
+    }
+    return LILAC_OK;
+}
+
+lilac_status lilac_safetensors_bad_metadata(lilac_context *context, const lilac_safetensors_file *file, const char *key,
+                                            const char *expected) {
+    const char *value = lilac_safetensors_metadata(file, key), *quote = value == NULL ? "" : "\"";
+    return lilac_fail(context, LILAC_ERROR_FORMAT, "%s: metadata \"%s\" is %s%.40s%s, expected %s", file->name, key,
+                      quote, value == NULL ? "missing" : value, quote, expected);
+}
+
+lilac_status lilac_safetensors_read_whole(lilac_context *context, const lilac_safetensors_file *file, const char *key,
+                                          uint64_t limit, uint64_t *out) {
+    const char *text = lilac_safetensors_metadata(file, key);
+    uint64_t value;
+    if (text == NULL || !lilac_number_parse_whole(text, &value) || value > limit) {
+        return lilac_safetensors_bad_metadata(context, file, key, "a whole number");
+    }
+    *out = value;
+    return LILAC_OK;
+}
+
+lilac_status lilac_safetensors_read_number(lilac_context *context, const lilac_safetensors_file *file, const char *key,
+                                           double *out) {
+    const char *text = lilac_safetensors_metadata(file, key);
+    if (text == NULL || !lilac_number_parse(text, out)) {
+        return lilac_safetensors_bad_metadata(context, file, key, "a number");
     }
     return LILAC_OK;
 }

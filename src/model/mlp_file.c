@@ -48,25 +48,6 @@ lilac_status lilac_mlp_save(lilac_context *context, const lilac_mlp *mlp, const 
     return status;
 }
 
-static lilac_status bad_value(lilac_context *context, const char *path, const char *key, const char *value,
-                              const char *expected) {
-    const char *quote = value == NULL ? "" : "\"";
-    return lilac_fail(context, LILAC_ERROR_FORMAT, "%s: metadata \"%s\" is %s%.40s%s, expected %s", path, key, quote,
-                      value == NULL ? "missing" : value, quote, expected);
-}
-
-static lilac_status read_metadata(lilac_context *context, const char *path, const lilac_safetensors_file *file,
-                                  lilac_mlp_config *config) {
-    const char *dropout = lilac_safetensors_metadata(file, "dropout"), *seed = lilac_safetensors_metadata(file, "seed");
-    if (dropout == NULL || !lilac_number_parse(dropout, &config->dropout)) {
-        return bad_value(context, path, "dropout", dropout, "a number");
-    }
-    if (seed == NULL || !lilac_number_parse_whole(seed, &config->seed)) {
-        return bad_value(context, path, "seed", seed, "a whole number");
-    }
-    return LILAC_OK;
-}
-
 static lilac_status find_tensor(lilac_context *context, const char *path, const lilac_safetensors_file *file,
                                 size_t layer, const char *part, const lilac_safetensors_tensor **tensor) {
     char name[LILAC_SAFETENSORS_NAME_SIZE];
@@ -123,7 +104,8 @@ static lilac_status read_model(lilac_context *context, const char *path, const l
                                lilac_mlp **out) {
     lilac_mlp_config config = {0};
     LILAC_TRY(lilac_safetensors_check_kind(context, file, "an MLP model file", format_name, format_version));
-    LILAC_TRY(read_metadata(context, path, file, &config));
+    LILAC_TRY(lilac_safetensors_read_number(context, file, "dropout", &config.dropout));
+    LILAC_TRY(lilac_safetensors_read_whole(context, file, "seed", UINT64_MAX, &config.seed));
     LILAC_TRY(read_sizes(context, path, file, &config));
     lilac_mlp *mlp;
     const lilac_status created = lilac_mlp_create(context, &config, &mlp);

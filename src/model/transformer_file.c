@@ -107,24 +107,7 @@ lilac_status lilac_transformer_save(lilac_context *context, const lilac_transfor
     return status;
 }
 
-static lilac_status bad_value(lilac_context *context, const char *path, const char *key, const char *value,
-                              const char *expected) {
-    const char *quote = value == NULL ? "" : "\"";
-    return lilac_fail(context, LILAC_ERROR_FORMAT, "%s: metadata \"%s\" is %s%.40s%s, expected %s", path, key, quote,
-                      value == NULL ? "missing" : value, quote, expected);
-}
-
-static lilac_status read_whole(lilac_context *context, const char *path, const lilac_safetensors_file *file,
-                               const char *key, uint64_t limit, uint64_t *out) {
-    const char *text = lilac_safetensors_metadata(file, key);
-    if (text == NULL || !lilac_number_parse_whole(text, out) || *out > limit) {
-        return bad_value(context, path, key, text, "a whole number");
-    }
-    return LILAC_OK;
-}
-
-static lilac_status read_choice(lilac_context *context, const char *path, const lilac_safetensors_file *file,
-                                int choice, int *out) {
+static lilac_status read_choice(lilac_context *context, const lilac_safetensors_file *file, int choice, int *out) {
     const char *text = lilac_safetensors_metadata(file, choices[choice].key);
     for (int i = 0; text != NULL && choices[choice].names[i] != NULL; i++) {
         if (strcmp(text, choices[choice].names[i]) == 0) {
@@ -132,31 +115,28 @@ static lilac_status read_choice(lilac_context *context, const char *path, const 
             return LILAC_OK;
         }
     }
-    return bad_value(context, path, choices[choice].key, text, choices[choice].expected);
+    return lilac_safetensors_bad_metadata(context, file, choices[choice].key, choices[choice].expected);
 }
 
-static lilac_status read_settings(lilac_context *context, const char *path, const lilac_safetensors_file *file,
+static lilac_status read_settings(lilac_context *context, const lilac_safetensors_file *file,
                                   lilac_transformer_config *config) {
     for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
         uint64_t value;
-        LILAC_TRY(read_whole(context, path, file, sizes[i].key, SIZE_MAX, &value));
+        LILAC_TRY(lilac_safetensors_read_whole(context, file, sizes[i].key, SIZE_MAX, &value));
         const size_t size = (size_t)value;
         memcpy((char *)config + sizes[i].offset, &size, sizeof size);
     }
     int chosen[CHOICES];
     for (int i = 0; i < CHOICES; i++) {
-        LILAC_TRY(read_choice(context, path, file, i, &chosen[i]));
+        LILAC_TRY(read_choice(context, file, i, &chosen[i]));
     }
     config->attention = (lilac_transformer_attention)chosen[ATTENTION];
     config->features = (lilac_transformer_features)chosen[FEATURES];
     config->norm = (lilac_transformer_norm)chosen[NORM];
     config->activation = (lilac_transformer_activation)chosen[ACTIVATION];
     config->output = (lilac_transformer_output)chosen[OUTPUT];
-    const char *dropout = lilac_safetensors_metadata(file, "dropout");
-    if (dropout == NULL || !lilac_number_parse(dropout, &config->dropout)) {
-        return bad_value(context, path, "dropout", dropout, "a number");
-    }
-    return read_whole(context, path, file, "seed", UINT64_MAX, &config->seed);
+    LILAC_TRY(lilac_safetensors_read_number(context, file, "dropout", &config->dropout));
+    return lilac_safetensors_read_whole(context, file, "seed", UINT64_MAX, &config->seed);
 }
 
 /* Settings that call for more weights than the file holds must not cost memory. */
@@ -203,7 +183,7 @@ static lilac_status read_model(lilac_context *context, const char *path, const l
                                lilac_transformer **out) {
     lilac_transformer_config config = {0};
     LILAC_TRY(lilac_safetensors_check_kind(context, file, "a transformer file", format_name, format_version));
-    LILAC_TRY(read_settings(context, path, file, &config));
+    LILAC_TRY(read_settings(context, file, &config));
     const lilac_status checked = lilac_transformer_check_config(context, &config);
     if (checked != LILAC_OK) {
         return refuse_settings(context, path, checked);
