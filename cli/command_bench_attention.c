@@ -96,11 +96,6 @@ static point *curve(const results *r, size_t size, size_t causal, size_t kind) {
     return r->points + ((size * 2 + causal) * KINDS + kind) * r->tokens.count;
 }
 
-static int compare_ints(const void *a, const void *b) {
-    const int x = *(const int *)a, y = *(const int *)b;
-    return (x > y) - (x < y);
-}
-
 /* ---- Measuring ---- */
 
 /*
@@ -200,24 +195,16 @@ static int find_overtaking(const results *r, size_t size, size_t causal, size_t 
 
 /* ---- Printing ---- */
 
-static void number_cell(lilac_table *table, int decimals, const char *unit, double value) {
-    if (isnan(value)) {
-        lilac_table_cell(table, "-");
-    } else {
-        lilac_table_cell(table, "%.*f%s", decimals, value, unit);
-    }
-}
-
 static void add_point(lilac_table *table, const point *p, double peak) {
     const lilac_bench_attention_figures *forward = &p->passes[FORWARD], *both = &p->passes[FORWARD_BACKWARD];
-    number_cell(table, 3, "", 1e3 * forward->seconds);
-    number_cell(table, 1, "", rate(forward));
-    number_cell(table, 0, " %", 100.0 * rate(forward) / peak);
-    number_cell(table, 3, "", 1e3 * both->seconds);
-    number_cell(table, 0, " %", 100.0 * rate(both) / peak);
-    number_cell(table, 3, "", 1e3 * p->passes[FORWARD_BF16].seconds);
-    number_cell(table, 0, "", isnan(forward->seconds) ? NAN : 1e-3 * (double)forward->extra_bytes);
-    number_cell(table, 0, "", isnan(both->seconds) ? NAN : 1e-3 * (double)both->extra_bytes);
+    lilac_table_number(table, 3, "", 1e3 * forward->seconds);
+    lilac_table_number(table, 1, "", rate(forward));
+    lilac_table_number(table, 0, " %", 100.0 * rate(forward) / peak);
+    lilac_table_number(table, 3, "", 1e3 * both->seconds);
+    lilac_table_number(table, 0, " %", 100.0 * rate(both) / peak);
+    lilac_table_number(table, 3, "", 1e3 * p->passes[FORWARD_BF16].seconds);
+    lilac_table_number(table, 0, "", isnan(forward->seconds) ? NAN : 1e-3 * (double)forward->extra_bytes);
+    lilac_table_number(table, 0, "", isnan(both->seconds) ? NAN : 1e-3 * (double)both->extra_bytes);
 }
 
 static lilac_status print_points(lilac_session *session, const results *r) {
@@ -253,8 +240,8 @@ static lilac_status print_growth(lilac_session *session, const results *r) {
         lilac_table_cell(table, "%d", r->sizes.item[s]);
         lilac_table_cell(table, causal ? "causal" : "full");
         lilac_table_cell(table, "%s", pass_names[pass]);
-        number_cell(table, 2, "", fit_exponent(&r->tokens, curve(r, s, causal, LILAC_BENCH_LINEAR), pass));
-        number_cell(table, 2, "", fit_exponent(&r->tokens, curve(r, s, causal, LILAC_BENCH_SOFTMAX), pass));
+        lilac_table_number(table, 2, "", fit_exponent(&r->tokens, curve(r, s, causal, LILAC_BENCH_LINEAR), pass));
+        lilac_table_number(table, 2, "", fit_exponent(&r->tokens, curve(r, s, causal, LILAC_BENCH_SOFTMAX), pass));
         lilac_table_cell(table, from == 0 ? "beyond" : "N = %d", from);
     }
     return lilac_session_print_table(session, LILAC_OK, table);
@@ -346,13 +333,7 @@ static void write_panel(FILE *script, const results *r, size_t pass) {
     fputc('\n', script);
 }
 
-static lilac_status write_plot(lilac_session *session, const bench_settings *settings, const results *r) {
-    char *text = NULL;
-    size_t size = 0;
-    FILE *script = open_memstream(&text, &size);
-    if (script == NULL) {
-        return lilac_fail_memory(session->context, "drawing a figure", size);
-    }
+static void write_script(FILE *script, const void *argument) {
     fputs("set terminal svg size 1200,600 background rgb 'white'\n"
           "set multiplot layout 1,2\n"
           "set logscale xy\n"
@@ -360,27 +341,23 @@ static lilac_status write_plot(lilac_session *session, const bench_settings *set
           "set xlabel 'N'\n"
           "set ylabel 'milliseconds'\n",
           script);
-    write_panel(script, r, FORWARD);
-    write_panel(script, r, FORWARD_BACKWARD);
+    write_panel(script, argument, FORWARD);
+    write_panel(script, argument, FORWARD_BACKWARD);
     fputs("unset multiplot\n", script);
-    const lilac_status status = fclose(script) != 0 ? lilac_fail_memory(session->context, "drawing a figure", size)
-                                                    : lilac_gnuplot_run(session->context, text, settings->plot);
-    free(text);
-    return status;
 }
 
 static lilac_status report(lilac_session *session, const bench_settings *settings, const results *r) {
     LILAC_TRY(print_points(session, r));
     putchar('\n');
     LILAC_TRY(print_growth(session, r));
-    const int threads = lilac_context_threads(session->context);
-    printf("\nPeak of %d thread%s: %.1f GFLOP/s in f32\n", threads, threads == 1 ? "" : "s", r->peak);
+    putchar('\n');
+    lilac_session_print_peak(session, r->peak, 0.0);
     if (settings->json != NULL) {
         LILAC_TRY(write_json(session, settings, r));
         printf("Saved %s\n", settings->json);
     }
     if (settings->plot != NULL) {
-        LILAC_TRY(write_plot(session, settings, r));
+        LILAC_TRY(lilac_gnuplot_draw(session->context, write_script, r, settings->plot));
         printf("Saved %s\n", settings->plot);
     }
     return LILAC_OK;
@@ -390,7 +367,7 @@ static lilac_status run(lilac_session *session, const void *values) {
     const bench_settings *settings = values;
     LILAC_TRY(lilac_session_check_figures(session, settings->json, settings->plot));
     results r = {.tokens = settings->tokens, .sizes = settings->sizes};
-    qsort(r.tokens.item, r.tokens.count, sizeof r.tokens.item[0], compare_ints);
+    lilac_sizes_sort(&r.tokens);
     const size_t count = r.sizes.count * 2 * KINDS * r.tokens.count;
     r.points = calloc(count, sizeof *r.points);
     if (r.points == NULL) {

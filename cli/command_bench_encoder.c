@@ -98,11 +98,6 @@ typedef struct results {
     double per_sequence[KINDS][LILAC_SIZES_MAX]; /* seconds */
 } results;
 
-static int compare_ints(const void *a, const void *b) {
-    const int x = *(const int *)a, y = *(const int *)b;
-    return (x > y) - (x < y);
-}
-
 /* ---- Measuring ---- */
 
 static size_t choose_batch(const bench_settings *settings, const experiment *e, size_t tokens) {
@@ -227,13 +222,8 @@ static lilac_status write_json(lilac_session *session, const bench_settings *set
     return status;
 }
 
-static lilac_status write_plot(lilac_session *session, const bench_settings *settings, const results *r) {
-    char *text = NULL;
-    size_t size = 0;
-    FILE *script = open_memstream(&text, &size);
-    if (script == NULL) {
-        return lilac_fail_memory(session->context, "drawing a figure", size);
-    }
+static void write_script(FILE *script, const void *argument) {
+    const results *r = argument;
     fprintf(script,
             "set terminal svg size 700,600 background rgb 'white'\n"
             "set title '%s'\n"
@@ -251,24 +241,19 @@ static lilac_status write_plot(lilac_session *session, const bench_settings *set
     }
     fprintf(script, "plot $%s with linespoints title '%s', $%s with linespoints title '%s'\n", kind_names[0],
             kind_names[0], kind_names[1], kind_names[1]);
-    const lilac_status status = fclose(script) != 0 ? lilac_fail_memory(session->context, "drawing a figure", size)
-                                                    : lilac_gnuplot_run(session->context, text, settings->plot);
-    free(text);
-    return status;
 }
 
 static lilac_status report(lilac_session *session, const bench_settings *settings, const results *r) {
     printf("%s\n\n", r->experiment->title);
     LILAC_TRY(print_points(session, r));
     print_growth(r);
-    const int threads = lilac_context_threads(session->context);
-    printf("Peak of %d thread%s: %.1f GFLOP/s in f32\n", threads, threads == 1 ? "" : "s", r->peak);
+    lilac_session_print_peak(session, r->peak, 0.0);
     if (settings->json != NULL) {
         LILAC_TRY(write_json(session, settings, r));
         printf("Saved %s\n", settings->json);
     }
     if (settings->plot != NULL) {
-        LILAC_TRY(write_plot(session, settings, r));
+        LILAC_TRY(lilac_gnuplot_draw(session->context, write_script, r, settings->plot));
         printf("Saved %s\n", settings->plot);
     }
     return LILAC_OK;
@@ -280,7 +265,7 @@ static lilac_status run(lilac_session *session, const void *values) {
     const experiment *e = &experiments[settings->experiment];
     results r = {
         .experiment = e, .tokens = settings->tokens.count > 0 ? settings->tokens : e->tokens, .runs = settings->runs};
-    qsort(r.tokens.item, r.tokens.count, sizeof r.tokens.item[0], compare_ints);
+    lilac_sizes_sort(&r.tokens);
     LILAC_TRY(measure(session, settings, &r));
     return report(session, settings, &r);
 }

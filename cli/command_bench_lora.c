@@ -76,8 +76,7 @@ static lilac_status run(lilac_session *session, const void *values) {
     }
     const lilac_status status = add_rows(session, values, peak, table);
     LILAC_TRY(lilac_session_print_table(session, status, table));
-    const int threads = lilac_context_threads(session->context);
-    printf("Peak of %d thread%s: %.1f GFLOP/s in f32\n", threads, threads == 1 ? "" : "s", peak);
+    lilac_session_print_peak(session, peak, 0.0);
     return LILAC_OK;
 }
 

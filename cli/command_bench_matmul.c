@@ -83,15 +83,9 @@ static lilac_matmul_shape shape_of(timed_pass pass, size_t rows, size_t in, size
 /* Milliseconds, GFLOP/s and the share of the peak; "-" where nothing was timed. */
 static void add_figures(lilac_table *table, const lilac_matmul_shape *shape, double seconds, double peak) {
     const double rate = 2e-9 * (double)shape->m * (double)shape->n * (double)shape->k / seconds;
-    if (isnan(seconds)) {
-        for (int i = 0; i < 3; i++) {
-            lilac_table_cell(table, "-");
-        }
-        return;
-    }
-    lilac_table_cell(table, "%.4f", 1e3 * seconds);
-    lilac_table_cell(table, "%.1f", rate);
-    lilac_table_cell(table, "%.0f %%", 100.0 * rate / peak);
+    lilac_table_number(table, 4, "", 1e3 * seconds);
+    lilac_table_number(table, 1, "", rate);
+    lilac_table_number(table, 0, " %", 100.0 * rate / peak);
 }
 
 typedef struct peaks {
@@ -152,12 +146,7 @@ static lilac_status run(lilac_session *session, const void *values) {
     }
     const lilac_status status = add_all(session, values, peak, table);
     LILAC_TRY(lilac_session_print_table(session, status, table));
-    const int threads = lilac_context_threads(session->context);
-    printf("Peak of %d thread%s: %.1f GFLOP/s in f32", threads, threads == 1 ? "" : "s", peak.f32);
-    if (peak.bf16 > 0.0) {
-        printf(", %.1f in bf16", peak.bf16);
-    }
-    putchar('\n');
+    lilac_session_print_peak(session, peak.f32, peak.bf16);
     return LILAC_OK;
 }
 

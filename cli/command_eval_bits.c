@@ -14,8 +14,6 @@ typedef struct eval_settings {
     int images, variant, precision;
 } eval_settings;
 
-static const char *const precisions[] = {"f32", "bf16", NULL};
-
 static const lilac_option options[] = {
     {.name = "model",
      .letter = 'm',
@@ -55,7 +53,7 @@ static const lilac_option options[] = {
      .offset = offsetof(eval_settings, precision),
      .help = "precision of matrix products; bf16 is f32 where the processor lacks it",
      .initial = "f32",
-     .choices = precisions},
+     .choices = lilac_precision_choices},
 };
 
 static lilac_status evaluate(lilac_session *session, const eval_settings *settings, const lilac_transformer *model,

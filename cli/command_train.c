@@ -5,7 +5,6 @@
 
 #include "model/transformer.h"
 
-static const char *const precisions[] = {"f32", "bf16", NULL};
 static const char *const optimisers[] = {"adamw", "radam", NULL};
 static const char *const distributions[] = {"auto", "logistic-mixture", "categorical", NULL};
 
@@ -22,7 +21,7 @@ static const lilac_option options[] = {
      .offset = offsetof(lilac_train_settings, store),
      .help = "how weights are stored in that file: in 4 bytes, or rounded to 2",
      .initial = "f32",
-     .choices = precisions},
+     .choices = lilac_precision_choices},
     {.name = "bytes",
      .type = LILAC_OPTION_TEXT,
      .offset = offsetof(lilac_train_settings, bytes),
@@ -211,7 +210,7 @@ static const lilac_option options[] = {
      .offset = offsetof(lilac_train_settings, precision),
      .help = "precision of matrix products; bf16 is f32 where the processor lacks it",
      .initial = "f32",
-     .choices = precisions},
+     .choices = lilac_precision_choices},
     {.name = "optimiser",
      .type = LILAC_OPTION_CHOICE,
      .offset = offsetof(lilac_train_settings, optimiser),

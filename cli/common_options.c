@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 #include "common_options.h"
 
+const char *const lilac_precision_choices[] = {"f32", "bf16", NULL};
+
 static const char *const cpu_levels[] = {"scalar", "avx2", "avx512", NULL};
 
 static const lilac_option compute_options[] = {

@@ -11,33 +11,19 @@
 
 static const char *const model_names[LILAC_COMPLETION_MODEL_COUNT] = {"linear", "softmax"};
 
-/* A figure of which there is none is a dash. */
-static void add_number(lilac_table *table, int decimals, double value) {
-    if (isnan(value)) {
-        lilac_table_cell(table, "-");
-    } else {
-        lilac_table_cell(table, "%.*f", decimals, value);
-    }
-}
-
-static bool print_and_free(lilac_table *table, FILE *file) {
-    const bool printed = lilac_table_print(table, file);
-    lilac_table_destroy(table);
-    return printed;
-}
-
 static void add_times_of_model(lilac_table *table, const lilac_completion *completion, size_t model) {
     lilac_table_cell(table, "%s", model_names[model]);
     for (size_t t = 0; t < completion->config.time_count; t++) {
-        add_number(table, 2, completion->present[model] ? completion->figures[model].seconds[t] : NAN);
+        lilac_table_number(table, 2, "", completion->present[model] ? completion->figures[model].seconds[t] : NAN);
     }
 }
 
 static void add_published_times(lilac_table *table, const lilac_completion *completion, size_t model) {
     lilac_table_cell(table, "report, on a GPU: %s", model_names[model]);
     for (size_t t = 0; t < completion->config.time_count; t++) {
-        add_number(table, 2,
-                   lilac_completion_published_seconds((lilac_transformer_attention)model, completion->config.times[t]));
+        lilac_table_number(
+            table, 2, "",
+            lilac_completion_published_seconds((lilac_transformer_attention)model, completion->config.times[t]));
     }
 }
 
@@ -67,7 +53,7 @@ static bool print_times(const lilac_completion *completion, int threads, FILE *f
     add_published_times(table, completion, LILAC_TRANSFORMER_LINEAR);
     add_published_times(table, completion, LILAC_TRANSFORMER_SOFTMAX);
     fprintf(file, "%d thread%s, %s\n\n", threads, threads == 1 ? "" : "s", lilac_precision_name(config->precision));
-    const bool printed = print_and_free(table, file);
+    const bool printed = lilac_table_finish(table, file);
     if (!isnan(lilac_completion_no_cache_estimate(completion, 1))) {
         fprintf(file, "\n~ measured on %zu image%s, %.2f s, and scaled\n", config->no_cache_images,
                 config->no_cache_images == 1 ? "" : "s",
@@ -102,10 +88,10 @@ static bool print_completed(const lilac_completion *completion, size_t test_coun
     for (size_t model = 0; model < LILAC_COMPLETION_MODEL_COUNT; model++) {
         lilac_table_cell(table, "completed, %s", model_names[model]);
         add_accuracy(table, completion->present[model] ? completion->figures[model].accuracy : NAN, images);
-        add_number(table, 2, lilac_completion_get_published((lilac_transformer_attention)model)->accuracy);
+        lilac_table_number(table, 2, "", lilac_completion_get_published((lilac_transformer_attention)model)->accuracy);
     }
     fputc('\n', file);
-    const bool printed = print_and_free(table, file);
+    const bool printed = lilac_table_finish(table, file);
     fprintf(file, "\nThe classifier learnt from all training images; on all %zu test images it reaches %.2f %%\n",
             test_count, completion->all);
     return printed;
@@ -124,10 +110,11 @@ static bool print_trained(const lilac_completion *completion, size_t test_count,
         lilac_table_cell(table, "on their completions, %s", model_names[model]);
         add_accuracy(table, completion->present[model] ? completion->figures[model].training_accuracy : NAN,
                      test_count);
-        add_number(table, 2, lilac_completion_get_published((lilac_transformer_attention)model)->training_accuracy);
+        lilac_table_number(table, 2, "",
+                           lilac_completion_get_published((lilac_transformer_attention)model)->training_accuracy);
     }
     fputc('\n', file);
-    return print_and_free(table, file);
+    return lilac_table_finish(table, file);
 }
 
 static bool print_bits(const lilac_completion *completion, FILE *file) {
@@ -140,12 +127,12 @@ static bool print_bits(const lilac_completion *completion, FILE *file) {
     for (size_t model = 0; model < LILAC_COMPLETION_MODEL_COUNT; model++) {
         const lilac_completion_figures *figures = &completion->figures[model];
         lilac_table_cell(table, "%s", model_names[model]);
-        add_number(table, 0, completion->present[model] ? (double)figures->parameters : NAN);
-        add_number(table, 4, completion->present[model] ? figures->bits : NAN);
-        add_number(table, 3, lilac_completion_get_published((lilac_transformer_attention)model)->bits);
+        lilac_table_number(table, 0, "", completion->present[model] ? (double)figures->parameters : NAN);
+        lilac_table_number(table, 4, "", completion->present[model] ? figures->bits : NAN);
+        lilac_table_number(table, 3, "", lilac_completion_get_published((lilac_transformer_attention)model)->bits);
     }
     fputc('\n', file);
-    return print_and_free(table, file);
+    return lilac_table_finish(table, file);
 }
 
 lilac_status lilac_completion_tables_print(lilac_context *context, const lilac_completion *completion,

@@ -5,6 +5,7 @@
 #include "format/png.h"
 #include "runtime/context.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -13,17 +14,11 @@ enum {
     OCCLUDED_GREY = 128
 };
 
-const char *const lilac_precision_choices[] = {"f32", "bf16", NULL};
-
 static void add_row(lilac_table *table, const char *part, double seconds, double sequences, double tokens) {
     lilac_table_cell(table, "%s", part);
     lilac_table_cell(table, "%.3f", seconds);
     lilac_table_cell(table, "%.2f", 1e3 * seconds / sequences);
-    if (tokens > 0.0 && seconds > 0.0) {
-        lilac_table_cell(table, "%.0f", tokens / seconds);
-    } else {
-        lilac_table_cell(table, "-");
-    }
+    lilac_table_number(table, 0, "", tokens > 0.0 && seconds > 0.0 ? tokens / seconds : NAN);
 }
 
 lilac_status lilac_print_generation_times(lilac_session *session, const lilac_generation_config *config,

@@ -7,9 +7,6 @@
 
 #include "data/image_grid.h"
 
-/* Choices for --precision, in the order of lilac_precision. */
-extern const char *const lilac_precision_choices[];
-
 /* "f32, 300 sequences, 391 tokens each": prints a table of where the seconds went. */
 LILAC_MUST_USE lilac_status lilac_print_generation_times(lilac_session *session, const lilac_generation_config *config,
                                                          const lilac_generation_times *times);

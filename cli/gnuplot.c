@@ -34,7 +34,7 @@ static lilac_status copy_output(lilac_context *context, const char *command, lil
     return status;
 }
 
-lilac_status lilac_gnuplot_run(lilac_context *context, const char *script, const char *path) {
+static lilac_status run(lilac_context *context, const char *script, const char *path) {
     static const char format[] = "gnuplot <<'END OF SCRIPT'\n%s\nEND OF SCRIPT\n";
     const size_t size = strlen(script) + sizeof format;
     char *command = malloc(size);
@@ -53,5 +53,20 @@ lilac_status lilac_gnuplot_run(lilac_context *context, const char *script, const
         }
     }
     free(command);
+    return status;
+}
+
+lilac_status lilac_gnuplot_draw(lilac_context *context, lilac_gnuplot_script *write, const void *argument,
+                                const char *path) {
+    char *text = NULL;
+    size_t size = 0;
+    FILE *script = open_memstream(&text, &size);
+    if (script == NULL) {
+        return lilac_fail_memory(context, "drawing a figure", size);
+    }
+    write(script, argument);
+    const lilac_status status =
+        fclose(script) != 0 ? lilac_fail_memory(context, "drawing a figure", size) : run(context, text, path);
+    free(text);
     return status;
 }

@@ -4,14 +4,19 @@
 #define LILAC_CLI_GNUPLOT_H
 
 #include <lilac/context.h>
+#include <stdio.h>
 
 /* Whether gnuplot is there. To be asked before long work whose result is to be drawn. Errors: UNSUPPORTED. */
 LILAC_MUST_USE lilac_status lilac_gnuplot_check(lilac_context *context);
 
+/* Writes a script for gnuplot, which prints the figure. */
+typedef void lilac_gnuplot_script(FILE *script, const void *argument);
+
 /*
- * Runs gnuplot and saves what it prints at path. The script must have no line "END OF SCRIPT" and at most 100,000
- * characters. Errors: UNSUPPORTED (gnuplot failed), and those of lilac_file_writer.
+ * Saves at path the figure that a script draws. The script must have no line "END OF SCRIPT" and at most 100,000
+ * characters. Errors: MEMORY, UNSUPPORTED (gnuplot failed), and those of lilac_file_writer.
  */
-LILAC_MUST_USE lilac_status lilac_gnuplot_run(lilac_context *context, const char *script, const char *path);
+LILAC_MUST_USE lilac_status lilac_gnuplot_draw(lilac_context *context, lilac_gnuplot_script *write,
+                                               const void *argument, const char *path);
 
 #endif

@@ -55,12 +55,6 @@ static void add_head(lilac_table *table, const char *first, const char *second, 
     lilac_table_rule(table);
 }
 
-static bool print_and_free(lilac_table *table, FILE *file) {
-    const bool printed = lilac_table_print(table, file);
-    lilac_table_destroy(table);
-    return printed;
-}
-
 static bool print_base(const lilac_lora_table *table, FILE *file) {
     lilac_table *out = lilac_table_create("lrr");
     lilac_table_cell(out, "Accuracy of the base in %%");
@@ -79,7 +73,7 @@ static bool print_base(const lilac_lora_table *table, FILE *file) {
         lilac_table_cell(out, "training images, %s", variant_titles[v + 1]);
         add_pairs(out, table, offsetof(lilac_lora_figures, base_on_training_images) + v * sizeof(double), 1, 0);
     }
-    return print_and_free(out, file);
+    return lilac_table_finish(out, file);
 }
 
 static bool print_fine_tuning(const lilac_lora_table *table, FILE *file) {
@@ -95,7 +89,7 @@ static bool print_fine_tuning(const lilac_lora_table *table, FILE *file) {
         add_pairs(out, table, offsetof(lilac_lora_figures, adapted) + i * sizeof table->figures->adapted[0],
                   LILAC_LORA_VARIANT_COUNT, lilac_lora_ranks[i]);
     }
-    return print_and_free(out, file);
+    return lilac_table_finish(out, file);
 }
 
 static bool print_scratch(const lilac_lora_table *table, FILE *file) {
@@ -108,7 +102,7 @@ static bool print_scratch(const lilac_lora_table *table, FILE *file) {
         add_pairs(out, table, offsetof(lilac_lora_figures, scratch) + i * sizeof table->figures->scratch[0],
                   LILAC_LORA_INPUT_COUNT, lilac_lora_ranks[i]);
     }
-    return print_and_free(out, file);
+    return lilac_table_finish(out, file);
 }
 
 /* The range over the seeds of one rank of change. */
@@ -148,7 +142,7 @@ static bool print_change(const lilac_lora_table *table, FILE *file) {
             lilac_table_cell(out, "-");
         }
     }
-    return print_and_free(out, file);
+    return lilac_table_finish(out, file);
 }
 
 lilac_status lilac_lora_tables_print(lilac_context *context, const lilac_lora_table *table, FILE *file) {

@@ -9,6 +9,7 @@
 #include <limits.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 /* A group's options must fit one word of bits. */
@@ -87,6 +88,15 @@ static bool parse_choice(const lilac_option *option, const char *text, int *out,
                     suggestion.best);
     }
     return fail(error, "--%s: expected one of %s, got '%s'", option->name, choices, text);
+}
+
+static int compare_ints(const void *a, const void *b) {
+    const int x = *(const int *)a, y = *(const int *)b;
+    return (x > y) - (x < y);
+}
+
+void lilac_sizes_sort(lilac_sizes *sizes) {
+    qsort(sizes->item, sizes->count, sizeof sizes->item[0], compare_ints);
 }
 
 static bool parse_sizes(const lilac_option *option, const char *text, lilac_sizes *out, const parse_error *error) {

@@ -30,6 +30,9 @@ typedef struct lilac_sizes {
     int item[LILAC_SIZES_MAX];
 } lilac_sizes;
 
+/* Into ascending order. */
+void lilac_sizes_sort(lilac_sizes *sizes);
+
 /* The values of an option that may be given several times, in that order; no two names are equal. */
 typedef struct lilac_named_values {
     size_t count;

@@ -66,6 +66,15 @@ lilac_status lilac_session_print_table(lilac_session *session, lilac_status stat
     return status;
 }
 
+void lilac_session_print_peak(const lilac_session *session, double f32, double bf16) {
+    const int threads = lilac_context_threads(session->context);
+    printf("Peak of %d thread%s: %.1f GFLOP/s in f32", threads, threads == 1 ? "" : "s", f32);
+    if (bf16 > 0.0) {
+        printf(", %.1f in bf16", bf16);
+    }
+    putchar('\n');
+}
+
 static int on_progress(void *user, const lilac_progress *progress) {
     lilac_session *session = user;
     if (lilac_signals_caught() != 0) {

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "table.h"
 
+#include <math.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
@@ -76,6 +77,14 @@ void lilac_table_cell(lilac_table *table, const char *format, ...) {
     }
     va_end(again);
     va_end(arguments);
+}
+
+void lilac_table_number(lilac_table *table, int decimals, const char *unit, double value) {
+    if (isnan(value)) {
+        lilac_table_cell(table, "-");
+    } else {
+        lilac_table_cell(table, "%.*f%s", decimals, value, unit);
+    }
 }
 
 void lilac_table_rule(lilac_table *table) {
@@ -154,4 +163,10 @@ bool lilac_table_print(const lilac_table *table, FILE *file) {
     }
     free(widths);
     return true;
+}
+
+bool lilac_table_finish(lilac_table *table, FILE *file) {
+    const bool printed = lilac_table_print(table, file);
+    lilac_table_destroy(table);
+    return printed;
 }

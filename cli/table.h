@@ -18,10 +18,16 @@ void lilac_table_destroy(lilac_table *table);
 /* Appends a cell: cells fill row after row. */
 void lilac_table_cell(lilac_table *table, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
+/* Appends a number with that many decimals and a unit ("" or " %"); "-" for NaN, a figure of which there is none. */
+void lilac_table_number(lilac_table *table, int decimals, const char *unit, double value);
+
 /* Leaves the current row's remaining cells empty and draws a line below it. */
 void lilac_table_rule(lilac_table *table);
 
 /* Prints the table; false if memory was short at any time. */
 bool lilac_table_print(const lilac_table *table, FILE *file);
+
+/* The same, and frees the table. */
+bool lilac_table_finish(lilac_table *table, FILE *file);
 
 #endif
