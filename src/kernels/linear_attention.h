@@ -5,11 +5,22 @@
  *
  * Letters. Q and K are the chunk's queries and keys once mapped (rows of C numbers), V its values (rows of M numbers),
  * S (C x M) and z (C) the state before the chunk. If causal, A = tril(Q K^T), that is, query i sees keys 0 .. i of the
- * chunk besides the state; if not, A = 0 and the chunk may hold different numbers of queries and keys. d = Q z +
- * rowsum(A) + epsilon,   O = (Q S + A V) / d,   next S = S + K^T V,   next z = z + colsum(K) Gradients, with g = dL/dO,
- * O~' = g / d (the gradient of the numerator), delta = -rowsum(g * O) / d (of the denominator), and dS, dz the
- * gradients with respect to the state after the chunk: dA = tril(O~' V^T + delta 1^T),   dQ = O~' S^T + delta z^T + dA
- * K,   dK = V dS^T + 1 dz^T + dA^T Q, dV = K dS + A^T O~',   previous dS = dS + Q^T O~',   previous dz = dz + Q^T delta
+ * chunk besides the state; if not, A = 0 and the chunk may hold different numbers of queries and keys.
+ *
+ * - d = Q z + rowsum(A) + epsilon
+ * - O = (Q S + A V) / d
+ * - next S = S + K^T V
+ * - next z = z + colsum(K)
+ *
+ * Gradients, with g = dL/dO, O~' = g / d (that of the numerator), delta = -rowsum(g * O) / d (of the denominator), and
+ * dS, dz those of the state after the chunk:
+ *
+ * - dA = tril(O~' V^T + delta 1^T)
+ * - dQ = O~' S^T + delta z^T + dA K
+ * - dK = V dS^T + 1 dz^T + dA^T Q
+ * - dV = K dS + A^T O~'
+ * - previous dS = dS + Q^T O~'
+ * - previous dz = dz + Q^T delta
  *
  * States are padded: with Cp and Mp the sizes rounded up to LILAC_STATE_LANES, S is Cp x Mp followed by z (Cp), zeros
  * beyond C and M. A transposed state holds S^T (Mp x Cp) and then z. They are aligned to LILAC_ALIGNMENT.
