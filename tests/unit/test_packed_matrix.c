@@ -122,7 +122,7 @@ static void test_rows_are_independent(void **state) {
 static void test_memory(void **state) {
     (void)state;
     lilac_context *context = create_context(1, LILAC_CPU_AVX512);
-    const float W[6] = {0};
+    const float W[33 * 2] = {0};
     const lilac_unpacked_matrix unpacked = {.data = W, .row_step = 2, .column_step = 1, .scale = 1.0f};
     lilac_packed_matrix packed = {.panels = NULL};
     lilac_test_fail_allocation(0);
