@@ -5,17 +5,19 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 enum {
-    FIRST_BUFFER = 4096,         /* for files whose size is not known beforehand, such as those under /proc */
-    TRANSFER_MOST = 1 << 30,     /* bytes in one read or write call: systems cap or refuse more than about 2 GB */
-    TEMPORARY_ATTEMPTS = 100000, /* names tried before giving up */
+    FIRST_BUFFER = 4096,       /* for files whose size is not known beforehand, such as those under /proc */
+    TRANSFER_MOST = 1 << 30,   /* bytes in one read or write call: systems cap or refuse more than about 2 GB */
+    TEMPORARY_ATTEMPTS = 1000, /* names tried before giving up: others may be writing the same file */
     TEMPORARY_NAME_SIZE = 64
 };
 
@@ -125,11 +127,11 @@ struct lilac_file_writer {
     char path[];
 };
 
-/* Closes and removes the temporary file, if it is still there. */
+/* Removes and closes the temporary file, if it is still there. In this order: its lock keeps others off its name. */
 static void remove_temporary(lilac_file_writer *writer) {
     if (writer->descriptor >= 0) {
-        close(writer->descriptor);
         unlinkat(writer->folder, writer->temporary, 0);
+        close(writer->descriptor);
         writer->descriptor = -1;
     }
 }
@@ -151,21 +153,75 @@ static lilac_status open_folder(lilac_context *context, lilac_file_writer *write
     return LILAC_OK;
 }
 
-/* The name does not contain the target's, which may already be as long as the file system allows. */
+/* True if name is still that of the open file. */
+static bool is_named(int folder, const char *name, int descriptor) {
+    struct stat named, opened;
+    return fstatat(folder, name, &named, AT_SYMLINK_NOFOLLOW) == 0 && fstat(descriptor, &opened) == 0 &&
+           named.st_dev == opened.st_dev && named.st_ino == opened.st_ino;
+}
+
+/*
+ * Removes a temporary file that a writer left behind when it was killed, and tells whether the name is free. Writers
+ * hold a lock while they live, so what can be locked is nobody's. Only the holder of the lock renames or removes a
+ * file.
+ */
+static bool remove_left_temporary(int folder, const char *name) {
+    const int descriptor = openat(folder, name, O_WRONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+    if (descriptor < 0) {
+        return errno == ENOENT;
+    }
+    const bool removed = flock(descriptor, LOCK_EX | LOCK_NB) == 0 && is_named(folder, name, descriptor) &&
+                         unlinkat(folder, name, 0) == 0;
+    close(descriptor);
+    return removed;
+}
+
+/* Locks the temporary file just made. False if another writer of the same target took it for one left behind. Where the
+ * file system has no locks, nobody can do that. */
+static bool keep_temporary(const lilac_file_writer *writer) {
+    if (flock(writer->descriptor, LOCK_EX | LOCK_NB) != 0) {
+        return errno != EWOULDBLOCK;
+    }
+    return is_named(writer->folder, writer->temporary, writer->descriptor);
+}
+
+/* The same for each writer of a target, so that the next one finds what a killed one left. It does not contain the
+ * target's name, which may already be as long as the file system allows, but its hash (FNV-1a). */
+static void name_temporary(lilac_file_writer *writer, int attempt) {
+    uint64_t hash = 0xcbf29ce484222325;
+    for (const char *letter = writer->name; *letter != '\0'; letter++) {
+        hash = (hash ^ (unsigned char)*letter) * 0x100000001b3;
+    }
+    snprintf(writer->temporary, sizeof writer->temporary, ".lilac-%016" PRIx64 "-%d.tmp", hash, attempt);
+}
+
+/* Returns 0 or the error's number. */
+static int create_temporary(lilac_file_writer *writer) {
+    writer->descriptor =
+        openat(writer->folder, writer->temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0666);
+    return writer->descriptor < 0 ? errno : 0;
+}
+
 static lilac_status open_temporary(lilac_context *context, lilac_file_writer *writer) {
     struct stat information;
     if (fstatat(writer->folder, writer->name, &information, 0) == 0 && !S_ISREG(information.st_mode)) {
         return fail_kind(context, writer->path, information.st_mode);
     }
     for (int attempt = 0; attempt < TEMPORARY_ATTEMPTS; attempt++) {
-        snprintf(writer->temporary, sizeof writer->temporary, ".lilac-%jd-%d.tmp", (intmax_t)getpid(), attempt);
-        writer->descriptor =
-            openat(writer->folder, writer->temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0666);
-        if (writer->descriptor >= 0) {
+        name_temporary(writer, attempt);
+        int number = create_temporary(writer);
+        if (number == EEXIST && remove_left_temporary(writer->folder, writer->temporary)) {
+            number = create_temporary(writer);
+        }
+        if (number != 0 && number != EEXIST) {
+            return lilac_fail_system(context, writer->path, "cannot create a temporary file beside it", number);
+        }
+        if (number == 0 && keep_temporary(writer)) {
             return LILAC_OK;
         }
-        if (errno != EEXIST) {
-            return lilac_fail_system(context, writer->path, "cannot create a temporary file beside it", errno);
+        if (number == 0) {
+            close(writer->descriptor);
+            writer->descriptor = -1;
         }
     }
     return lilac_fail(context, LILAC_ERROR_IO, "%s: too many temporary files (.lilac-*.tmp) in its folder",

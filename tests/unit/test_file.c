@@ -1,17 +1,17 @@
 /* SPDX-License-Identifier: MIT */
-/*
- * Tests of reading whole files and of the atomic writer. The linker sends read, write and fsync here, so that a test
- * can make them short, interrupted or failing, and change a file while it is read.
- */
+/* Tests of reading whole files and of the atomic writer: also with system calls that are short, interrupted or failing,
+ * with files that change while they are read, and beside what killed writers left. */
 #include "core/memory.h"
 #include "runtime/context.h"
 #include "runtime/file.h"
 #include "support/failing_allocator.h"
+#include "support/failing_calls.h"
 #include "support/full_disk.h"
 
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdbool.h>
 #include <stddef.h>
@@ -20,6 +20,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <setjmp.h>
@@ -32,34 +33,6 @@ typedef struct test_state {
     char path[96]; /* in folder; not there at first */
 } test_state;
 
-/* What the replaced system calls do; all zero for the plain behaviour. */
-static struct {
-    size_t most;            /* bytes moved by one read or write, 0 for no limit */
-    bool interrupt;         /* every other read or write ends with EINTR */
-    bool interrupted;       /* the last one did */
-    const char *grow;       /* the first read appends to this file */
-    const char *shrink;     /* the first read empties this file */
-    int fail_synchronise;   /* the n-th fsync fails, counted from 1 */
-    int synchronise_number; /* with this errno */
-} calls;
-
-ssize_t __real_read(int descriptor, void *data, size_t size);
-ssize_t __real_write(int descriptor, const void *data, size_t size);
-int __real_fsync(int descriptor);
-ssize_t __wrap_read(int descriptor, void *data, size_t size);
-ssize_t __wrap_write(int descriptor, const void *data, size_t size);
-int __wrap_fsync(int descriptor);
-
-static bool interrupt(void) {
-    calls.interrupted = calls.interrupt && !calls.interrupted;
-    errno = EINTR;
-    return calls.interrupted;
-}
-
-static size_t shorten(size_t size) {
-    return calls.most == 0 ? size : lilac_size_min(size, calls.most);
-}
-
 static void append(const char *path, size_t bytes) {
     FILE *file = fopen(path, "ab");
     assert_non_null(file);
@@ -69,32 +42,14 @@ static void append(const char *path, size_t bytes) {
     assert_int_equal(fclose(file), 0);
 }
 
-ssize_t __wrap_read(int descriptor, void *data, size_t size) {
-    if (interrupt()) {
-        return -1;
-    }
-    if (calls.grow != NULL) {
-        append(calls.grow, 10000);
-        calls.grow = NULL;
-    }
-    if (calls.shrink != NULL) {
-        assert_int_equal(truncate(calls.shrink, 3), 0);
-        calls.shrink = NULL;
-    }
-    return __real_read(descriptor, data, shorten(size));
+static const char *changing; /* the file that the next read changes */
+
+static void grow(void) {
+    append(changing, 10000);
 }
 
-ssize_t __wrap_write(int descriptor, const void *data, size_t size) {
-    return interrupt() ? -1 : __real_write(descriptor, data, shorten(size));
-}
-
-int __wrap_fsync(int descriptor) {
-    calls.fail_synchronise--;
-    if (calls.fail_synchronise == 0) {
-        errno = calls.synchronise_number;
-        return -1;
-    }
-    return __real_fsync(descriptor);
+static void shrink(void) {
+    assert_int_equal(truncate(changing, 3), 0);
 }
 
 static int set_up(void **state) {
@@ -104,7 +59,8 @@ static int set_up(void **state) {
     strcpy(test->folder, "/tmp/lilac_test_file_XXXXXX");
     assert_non_null(mkdtemp(test->folder));
     snprintf(test->path, sizeof test->path, "%s/target", test->folder);
-    memset(&calls, 0, sizeof calls);
+    lilac_test_calls = (lilac_test_call_behaviour){0};
+    changing = test->path;
     *state = test;
     return 0;
 }
@@ -218,8 +174,8 @@ static void test_read_error(void **state) {
 static void test_read_short_and_interrupted(void **state) {
     const test_state *test = *state;
     make_file(test->path, "some more text");
-    calls.most = 3;
-    calls.interrupt = true;
+    lilac_test_calls.most = 3;
+    lilac_test_calls.interrupt = true;
     expect_content(test, "some more text");
 }
 
@@ -228,7 +184,7 @@ static void test_read_while_the_size_changes(void **state) {
     unsigned char *data = NULL;
     size_t size = 0;
     make_file(test->path, "abcdef");
-    calls.grow = test->path;
+    lilac_test_calls.before_read = grow;
     assert_int_equal(lilac_file_read(test->context, test->path, 20000, &data, &size), LILAC_OK);
     assert_int_equal(size, 10006);
     assert_memory_equal(data, "abcdef++", 8);
@@ -236,11 +192,11 @@ static void test_read_while_the_size_changes(void **state) {
     lilac_memory_free(data);
 
     make_file(test->path, "abcdef");
-    calls.grow = test->path;
+    lilac_test_calls.before_read = grow;
     expect_unreadable(test, test->path, 10005, LILAC_ERROR_UNSUPPORTED, "larger than the limit of 10005 bytes");
 
     make_file(test->path, "abcdef");
-    calls.shrink = test->path;
+    lilac_test_calls.before_read = shrink;
     expect_content(test, "abc");
 }
 
@@ -266,7 +222,7 @@ static void test_read_every_failing_allocation(void **state) {
         const size_t live = lilac_test_live_allocations();
         lilac_test_fail_allocation(n);
         assert_int_equal(truncate(test->path, 6), 0);
-        calls.grow = test->path;
+        lilac_test_calls.before_read = grow;
         status = lilac_file_read(test->context, test->path, 100000, &data, &size);
         if (lilac_test_allocation_failed()) {
             assert_int_equal(status, LILAC_ERROR_MEMORY);
@@ -371,8 +327,8 @@ static void test_write_to_a_full_disk(void **state) {
 
 static void test_write_short_and_interrupted(void **state) {
     const test_state *test = *state;
-    calls.most = 3;
-    calls.interrupt = true;
+    lilac_test_calls.most = 3;
+    lilac_test_calls.interrupt = true;
     assert_int_equal(write_text(test, test->path, "some more text"), LILAC_OK);
     expect_content(test, "some more text");
 }
@@ -380,19 +336,17 @@ static void test_write_short_and_interrupted(void **state) {
 static void test_write_failing_synchronisation(void **state) {
     const test_state *test = *state;
     make_file(test->path, "old");
-    calls.fail_synchronise = 1;
-    calls.synchronise_number = EIO;
+    lilac_test_fail_call("fsync", 0, EIO);
     assert_int_equal(write_text(test, test->path, "new"), LILAC_ERROR_IO);
     expect_message(test, "target: cannot bring it to the disk: Input/output error");
     expect_content(test, "old");
     assert_int_equal(count_names(test->folder), 1);
     /* The second is that of the folder. */
-    calls.fail_synchronise = 2;
+    lilac_test_fail_call("fsync", 1, EIO);
     assert_int_equal(write_text(test, test->path, "new"), LILAC_ERROR_IO);
     expect_message(test, "the new file is in place, but its folder could not be brought to the disk");
     expect_content(test, "new");
-    calls.fail_synchronise = 2;
-    calls.synchronise_number = EINVAL;
+    lilac_test_fail_call("fsync", 1, EINVAL);
     assert_int_equal(write_text(test, test->path, "newer"), LILAC_OK);
     expect_content(test, "newer");
 }
@@ -449,15 +403,83 @@ static void test_write_replaces_a_link(void **state) {
     assert_int_equal(unlink(other), 0);
 }
 
-static void test_write_beside_left_temporary_files(void **state) {
+/* The name of the temporary file of a writer that has just been opened. */
+static void find_temporary(const test_state *test, char name[static 256]) {
+    DIR *entries = opendir(test->folder);
+    assert_non_null(entries);
+    name[0] = '\0';
+    for (const struct dirent *entry = readdir(entries); entry != NULL; entry = readdir(entries)) {
+        if (strncmp(entry->d_name, ".lilac-", 7) == 0) {
+            snprintf(name, 256, "%s", entry->d_name);
+        }
+    }
+    closedir(entries);
+    assert_true(name[0] != '\0');
+}
+
+/* Leaves the temporary file of a writer that is killed. */
+static void leave_temporary(const test_state *test) {
+    const pid_t child = fork();
+    if (child == 0) {
+        lilac_file_writer *writer;
+        if (lilac_file_writer_open(test->context, test->path, &writer) != LILAC_OK ||
+            lilac_file_writer_write(test->context, writer, "a half", 6) != LILAC_OK) {
+            _exit(1);
+        }
+        kill(getpid(), SIGKILL);
+    }
+    int ending;
+    assert_int_equal(waitpid(child, &ending, 0), child);
+    assert_true(WIFSIGNALED(ending));
+}
+
+static void test_write_removes_what_a_killed_writer_left(void **state) {
     const test_state *test = *state;
-    char left[128];
-    snprintf(left, sizeof left, "%s/.lilac-%jd-0.tmp", test->folder, (intmax_t)getpid());
-    make_file(left, "left");
+    make_file(test->path, "old");
+    for (int kills = 0; kills < 3; kills++) {
+        leave_temporary(test);
+        assert_int_equal(count_names(test->folder), 2);
+    }
+    expect_content(test, "old");
+    assert_int_equal(write_text(test, test->path, "new"), LILAC_OK);
+    expect_content(test, "new");
+    assert_int_equal(count_names(test->folder), 1);
+}
+
+/* What cannot be removed, because it is no file of a writer or because there are no locks, is left where it is. */
+static void test_write_beside_other_temporary_files(void **state) {
+    const test_state *test = *state;
+    char name[256], path[400];
+    lilac_file_writer *writer = NULL;
+    assert_int_equal(lilac_file_writer_open(test->context, test->path, &writer), LILAC_OK);
+    find_temporary(test, name);
+    lilac_file_writer_abort(writer);
+    snprintf(path, sizeof path, "%s/%s", test->folder, name);
+    assert_int_equal(mkdir(path, 0700), 0);
     assert_int_equal(write_text(test, test->path, "new"), LILAC_OK);
     expect_content(test, "new");
     assert_int_equal(count_names(test->folder), 2);
-    assert_int_equal(unlink(left), 0);
+    assert_int_equal(rmdir(path), 0);
+
+    leave_temporary(test);
+    lilac_test_fail_call("flock", 0, ENOLCK);
+    assert_int_equal(write_text(test, test->path, "newer"), LILAC_OK);
+    assert_non_null(lilac_test_failed_call());
+    expect_content(test, "newer");
+    assert_int_equal(count_names(test->folder), 2);
+    /* A new file without a lock will do. */
+    assert_int_equal(unlink(path), 0);
+    lilac_test_fail_call("flock", 0, ENOLCK);
+    assert_int_equal(write_text(test, test->path, "newest"), LILAC_OK);
+    assert_non_null(lilac_test_failed_call());
+    expect_content(test, "newest");
+    /* Another writer has taken it for one left behind, and will remove it. */
+    lilac_test_fail_call("flock", 0, EWOULDBLOCK);
+    assert_int_equal(write_text(test, test->path, "last"), LILAC_OK);
+    assert_non_null(lilac_test_failed_call());
+    expect_content(test, "last");
+    assert_int_equal(count_names(test->folder), 2);
+    assert_int_equal(unlink(path), 0);
 }
 
 static void test_write_names(void **state) {
@@ -518,7 +540,8 @@ int main(void) {
         FILE_TEST(test_write_failing_rename),
         FILE_TEST(test_write_refuses),
         FILE_TEST(test_write_replaces_a_link),
-        FILE_TEST(test_write_beside_left_temporary_files),
+        FILE_TEST(test_write_removes_what_a_killed_writer_left),
+        FILE_TEST(test_write_beside_other_temporary_files),
         FILE_TEST(test_write_names),
         FILE_TEST(test_write_failing_allocation),
     };
