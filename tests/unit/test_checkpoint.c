@@ -1,9 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* Tests of checkpoint files: what is written is read, what does not fit is refused, and an old file stays whole. */
+/* Tests of checkpoint files: what is written is read, what does not fit is refused. */
 #include "train/checkpoint.h"
 
-#include "support/failing_allocator.h"
-#include "support/full_disk.h"
 #include "support/temporary_file.h"
 #include "support/tensor_file.h"
 
@@ -204,52 +202,6 @@ static void test_refuses_every_truncation(void **state) {
     expect_refused(LILAC_ERROR_NOT_FOUND, "");
 }
 
-static void test_full_disk_keeps_the_old_checkpoint(void **state) {
-    (void)state;
-    filled_checkpoint old, new;
-    write_checkpoint(&old, 1);
-    fill(&new, 2);
-    lilac_test_limit_file_size(100);
-    const lilac_status status = lilac_checkpoint_write(context, &new.checkpoint, &settings, file.path);
-    lilac_test_limit_file_size(-1);
-    assert_int_equal(status, LILAC_ERROR_IO);
-    expect_file_holds(&old);
-    write_checkpoint(&new, 2);
-    expect_file_holds(&new);
-}
-
-static void test_failed_allocations(void **state) {
-    (void)state;
-    filled_checkpoint old, new;
-    write_checkpoint(&old, 1);
-    fill(&new, 2);
-    lilac_status status = LILAC_ERROR_MEMORY;
-    for (size_t n = 0; status != LILAC_OK; n++) {
-        const size_t live = lilac_test_live_allocations();
-        lilac_test_fail_allocation(n);
-        status = lilac_checkpoint_write(context, &new.checkpoint, &settings, file.path);
-        if (lilac_test_allocation_failed()) {
-            assert_int_equal(status, LILAC_ERROR_MEMORY);
-            assert_int_equal(lilac_test_live_allocations(), live);
-            expect_file_holds(&old);
-        }
-    }
-    status = LILAC_ERROR_MEMORY;
-    for (size_t n = 0; status != LILAC_OK; n++) {
-        filled_checkpoint read, before;
-        fill(&read, 5);
-        memcpy(&before, &read, sizeof before);
-        const size_t live = lilac_test_live_allocations();
-        lilac_test_fail_allocation(n);
-        status = lilac_checkpoint_read(context, file.path, &settings, 12, &read.checkpoint);
-        if (lilac_test_allocation_failed()) {
-            assert_int_equal(status, LILAC_ERROR_MEMORY);
-            assert_int_equal(lilac_test_live_allocations(), live);
-            assert_memory_equal(&read, &before, sizeof before);
-        }
-    }
-}
-
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_reads_what_it_wrote, set_up, tear_down),
@@ -257,8 +209,6 @@ int main(void) {
         cmocka_unit_test_setup_teardown(test_refuses_another_number_of_weights, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_refuses_impossible_content, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_refuses_every_truncation, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(test_full_disk_keeps_the_old_checkpoint, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(test_failed_allocations, set_up, tear_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

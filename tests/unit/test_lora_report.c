@@ -3,8 +3,6 @@
 #include "report/lora_report.h"
 
 #include "experiments/lora_published.h"
-#include "support/failing_allocator.h"
-#include "support/full_disk.h"
 #include "support/temporary_file.h"
 
 #include <cjson/cJSON.h>
@@ -308,53 +306,6 @@ static void test_rounding(void **state) {
     cJSON_Delete(root);
 }
 
-static void test_full_disk_keeps_the_old_file(void **state) {
-    (void)state;
-    lilac_lora_figures figures[MAX_SEEDS] = {{0}};
-    lilac_lora_table table = create_table(64, 1, figures);
-    cJSON *before = write_and_read(contexts[0], &table, 1);
-    table.config.seed = 8;
-    const size_t live = lilac_test_live_allocations();
-    lilac_test_limit_file_size(1000);
-    const lilac_status status = lilac_lora_results_write(contexts[0], &table, 1, file.path);
-    lilac_test_limit_file_size(-1);
-    assert_int_equal(lilac_test_live_allocations(), live);
-    assert_int_equal(status, LILAC_ERROR_IO);
-    cJSON *after = read_results();
-    assert_true(cJSON_Compare(before, after, true));
-    cJSON_Delete(before);
-    cJSON_Delete(after);
-}
-
-/* Lets each allocation fail, those of cJSON too, alone and with all that follow. */
-static void check_failed_allocations(void (*fail_allocation)(size_t n)) {
-    lilac_lora_figures figures[MAX_SEEDS] = {{0}};
-    const lilac_lora_table table = create_table(64, 1, figures);
-    lilac_status status = LILAC_ERROR_MEMORY;
-    size_t n = 0;
-    remove(file.path);
-    for (; status != LILAC_OK; n++) {
-        const size_t live = lilac_test_live_allocations();
-        fail_allocation(n);
-        status = lilac_lora_results_write(contexts[0], &table, 1, file.path);
-        if (lilac_test_allocation_failed()) {
-            assert_int_equal(status, LILAC_ERROR_MEMORY);
-            FILE *none = fopen(file.path, "r");
-            assert_null(none);
-        }
-        assert_int_equal(lilac_test_live_allocations(), live);
-    }
-    assert_true(n > 500);
-}
-
-static void test_failed_allocations(void **state) {
-    (void)state;
-    cJSON_InitHooks(&(cJSON_Hooks){.malloc_fn = malloc, .free_fn = free});
-    check_failed_allocations(lilac_test_fail_allocation);
-    check_failed_allocations(lilac_test_fail_one_allocation);
-    cJSON_InitHooks(NULL);
-}
-
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_cell, set_up, tear_down),
@@ -364,8 +315,6 @@ int main(void) {
         cmocka_unit_test_setup_teardown(test_only_times_differ, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_large_seeds, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_rounding, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(test_full_disk_keeps_the_old_file, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(test_failed_allocations, set_up, tear_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,15 +1,12 @@
 /* SPDX-License-Identifier: MIT */
-/* Tests of model files: what is in them, round trips, refusal of whatever is not a model, failed allocations. */
+/* Tests of model files: what is in them, round trips, refusal of whatever is not a model. */
 #include "format/safetensors.h"
 #include "model/mlp.h"
 #include "support/comma_locale.h"
 #include "support/failing_allocator.h"
-#include "support/full_disk.h"
 #include "support/numbers.h"
 #include "support/temporary_file.h"
 #include "support/tensor_file.h"
-
-#include <cjson/cJSON.h>
 
 #include <stdarg.h>
 #include <stdbool.h>
@@ -294,67 +291,6 @@ static void test_refuses_null_pointers(void **state) {
     lilac_mlp_destroy(mlp);
 }
 
-/* Whether the file still holds those weights. */
-static void expect_file_holds(lilac_mlp *mlp) {
-    lilac_mlp *loaded = NULL;
-    assert_int_equal(lilac_mlp_load(context, file.path, &loaded), LILAC_OK);
-    expect_equal(lilac_mlp_get_config(mlp), lilac_mlp_parameters(mlp), loaded);
-    lilac_mlp_destroy(loaded);
-}
-
-static void test_full_disk_keeps_the_old_file(void **state) {
-    (void)state;
-    lilac_mlp *mlp = create_mlp(), *other = create_mlp();
-    assert_int_equal(lilac_mlp_save(context, mlp, file.path), LILAC_OK);
-    lilac_mlp_parameters(other)[5] += 1;
-    lilac_test_limit_file_size(100);
-    const lilac_status status = lilac_mlp_save(context, other, file.path);
-    lilac_test_limit_file_size(-1);
-    assert_int_equal(status, LILAC_ERROR_IO);
-    expect_file_holds(mlp);
-    assert_int_equal(lilac_mlp_save(context, other, file.path), LILAC_OK);
-    expect_file_holds(other);
-    lilac_mlp_destroy(other);
-    lilac_mlp_destroy(mlp);
-}
-
-/* Lets each allocation of a load or a save fail, those of cJSON too, alone and with all that follow. */
-static void test_failed_allocations(void **state) {
-    (void)state;
-    lilac_mlp *mlp = create_mlp(), *other = create_mlp();
-    lilac_mlp_parameters(other)[5] += 1;
-    cJSON_InitHooks(&(cJSON_Hooks){.malloc_fn = malloc, .free_fn = free});
-    for (int step = 0; step < 4; step++) {
-        const bool saving = step >= 2;
-        assert_int_equal(lilac_mlp_save(context, mlp, file.path), LILAC_OK);
-        lilac_status status = LILAC_ERROR_MEMORY;
-        size_t n = 0;
-        for (; status != LILAC_OK; n++) {
-            lilac_mlp *loaded = untouched;
-            const size_t live = lilac_test_live_allocations();
-            if (step % 2 == 0) {
-                lilac_test_fail_one_allocation(n);
-            } else {
-                lilac_test_fail_allocation(n);
-            }
-            status = saving ? lilac_mlp_save(context, other, file.path) : lilac_mlp_load(context, file.path, &loaded);
-            if (lilac_test_allocation_failed()) {
-                assert_int_equal(status, LILAC_ERROR_MEMORY);
-                assert_ptr_equal(loaded, untouched);
-                expect_file_holds(mlp);
-            } else if (!saving) {
-                lilac_mlp_destroy(loaded);
-            }
-            assert_int_equal(lilac_test_live_allocations(), live);
-        }
-        assert_true(n > 10);
-    }
-    cJSON_InitHooks(NULL);
-    expect_file_holds(other);
-    lilac_mlp_destroy(other);
-    lilac_mlp_destroy(mlp);
-}
-
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_round_trip, set_up, tear_down),
@@ -370,8 +306,6 @@ int main(void) {
         cmocka_unit_test_setup_teardown(test_refuses_impossible_sizes, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_refuses_what_is_no_file_of_tensors, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_refuses_null_pointers, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(test_full_disk_keeps_the_old_file, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(test_failed_allocations, set_up, tear_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -4,8 +4,6 @@
 #include "format/png.h"
 #include "runtime/context.h"
 #include "runtime/file.h"
-#include "support/failing_allocator.h"
-#include "support/full_disk.h"
 #include "support/temporary_file.h"
 
 #include <png.h>
@@ -99,47 +97,11 @@ static void test_refuses_impossible_images(void **state) {
                    "/tmp/no such folder/a.png", LILAC_ERROR_NOT_FOUND);
 }
 
-static void test_full_disk_keeps_the_old_image(void **state) {
-    const test_state *test = *state;
-    assert_int_equal(lilac_png_write(test->context, test->file.path, WIDTH, HEIGHT, test->pixels), LILAC_OK);
-    const size_t live = lilac_test_live_allocations();
-    lilac_test_limit_file_size(100);
-    const lilac_status status = lilac_png_write(test->context, test->file.path, WIDTH, HEIGHT, test->pixels);
-    lilac_test_limit_file_size(-1);
-    expect_failure(test, status, "file: cannot write: File too large", LILAC_ERROR_IO);
-    assert_int_equal(lilac_test_live_allocations(), live);
-    expect_image(test);
-}
-
-static void test_every_failing_allocation(void **state) {
-    const test_state *test = *state;
-    lilac_status status = LILAC_ERROR_MEMORY;
-    size_t failures = 0;
-    while (status != LILAC_OK) {
-        const size_t live = lilac_test_live_allocations();
-        lilac_test_fail_allocation(failures);
-        status = lilac_png_write(test->context, test->file.path, WIDTH, HEIGHT, test->pixels);
-        if (lilac_test_allocation_failed()) {
-            assert_int_equal(status, LILAC_ERROR_MEMORY);
-            assert_non_null(strstr(lilac_context_message(test->context), "out of memory"));
-            assert_int_equal(access(test->file.path, F_OK), -1);
-            failures++;
-        } else {
-            assert_int_equal(status, LILAC_OK);
-        }
-        assert_int_equal(lilac_test_live_allocations(), live);
-    }
-    assert_true(failures > 3);
-    expect_image(test);
-}
-
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_image_reads_back, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_same_pixels_give_the_same_file, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_refuses_impossible_images, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(test_full_disk_keeps_the_old_image, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(test_every_failing_allocation, set_up, tear_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

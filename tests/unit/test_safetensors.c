@@ -1,15 +1,12 @@
 /* SPDX-License-Identifier: MIT */
-/* Tests of the safetensors reader and writer: bytes, round trips, conversions, wrong arguments, short memory. */
+/* Tests of the safetensors reader and writer: bytes, round trips, conversions, wrong arguments. */
 #include "core/bf16.h"
 #include "core/memory.h"
 #include "format/safetensors.h"
 #include "runtime/context.h"
 #include "runtime/file.h"
-#include "support/failing_allocator.h"
-#include "support/full_disk.h"
 #include "support/safetensors_bytes.h"
 
-#include <cjson/cJSON.h>
 #include <math.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -490,79 +487,6 @@ static void test_writer_refuses_what_cannot_be_read(void **state) {
     expect_unwritten(test, writer, "the tensors are too large for one file");
 }
 
-static void test_full_disk_keeps_the_old_file(void **state) {
-    const test_state *test = *state;
-    assert_int_equal(write_small(test->context, test->path), LILAC_OK);
-    const size_t live = lilac_test_live_allocations();
-    lilac_test_limit_file_size(30);
-    const lilac_status status = write_small(test->context, test->path);
-    lilac_test_limit_file_size(-1);
-    assert_int_equal(status, LILAC_ERROR_IO);
-    assert_int_equal(lilac_test_live_allocations(), live);
-    lilac_safetensors_file *file = NULL;
-    assert_int_equal(lilac_safetensors_open(test->context, test->path, &file), LILAC_OK);
-    expect_small(file);
-    lilac_safetensors_close(file);
-}
-
-/* The parser's own allocations are counted and failed too. */
-static void hook_parser(void) {
-    cJSON_InitHooks(&(cJSON_Hooks){.malloc_fn = malloc, .free_fn = free});
-}
-
-static void test_open_with_every_failing_allocation(void **state) {
-    const test_state *test = *state;
-    hook_parser();
-    assert_int_equal(write_small(test->context, test->path), LILAC_OK);
-    lilac_status status = LILAC_ERROR_MEMORY;
-    size_t failures = 0;
-    while (status != LILAC_OK) {
-        lilac_safetensors_file *file = NULL;
-        const size_t live = lilac_test_live_allocations();
-        lilac_test_fail_allocation(failures);
-        status = lilac_safetensors_open(test->context, test->path, &file);
-        if (lilac_test_allocation_failed()) {
-            assert_int_equal(status, LILAC_ERROR_MEMORY);
-            assert_non_null(strstr(lilac_context_message(test->context), "out of memory"));
-            assert_null(file);
-            failures++;
-        } else {
-            assert_int_equal(status, LILAC_OK);
-            expect_small(file);
-            lilac_safetensors_close(file);
-        }
-        assert_int_equal(lilac_test_live_allocations(), live);
-    }
-    assert_true(failures > 20);
-    cJSON_InitHooks(NULL);
-}
-
-static void test_write_with_every_failing_allocation(void **state) {
-    const test_state *test = *state;
-    hook_parser();
-    lilac_status status = LILAC_ERROR_MEMORY;
-    size_t failures = 0;
-    while (status != LILAC_OK) {
-        const size_t live = lilac_test_live_allocations();
-        lilac_test_fail_allocation(failures);
-        status = write_small(test->context, test->path);
-        if (lilac_test_allocation_failed()) {
-            assert_int_equal(status, LILAC_ERROR_MEMORY);
-            assert_non_null(strstr(lilac_context_message(test->context), "out of memory"));
-            failures++;
-        } else {
-            assert_int_equal(status, LILAC_OK);
-        }
-        assert_int_equal(lilac_test_live_allocations(), live);
-    }
-    assert_true(failures > 20);
-    lilac_safetensors_file *file = NULL;
-    assert_int_equal(lilac_safetensors_open(test->context, test->path, &file), LILAC_OK);
-    expect_small(file);
-    lilac_safetensors_close(file);
-    cJSON_InitHooks(NULL);
-}
-
 #define SAFETENSORS_TEST(function) cmocka_unit_test_setup_teardown(function, set_up, tear_down)
 
 int main(void) {
@@ -578,9 +502,6 @@ int main(void) {
         SAFETENSORS_TEST(test_written_order),
         SAFETENSORS_TEST(test_writer_refuses),
         SAFETENSORS_TEST(test_writer_refuses_what_cannot_be_read),
-        SAFETENSORS_TEST(test_full_disk_keeps_the_old_file),
-        SAFETENSORS_TEST(test_open_with_every_failing_allocation),
-        SAFETENSORS_TEST(test_write_with_every_failing_allocation),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

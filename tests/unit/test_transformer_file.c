@@ -1,15 +1,12 @@
 /* SPDX-License-Identifier: MIT */
-/* Tests of transformer files: content, round trips in both precisions, refusals, failed allocations, a full disk. */
+/* Tests of transformer files: content, round trips in both precisions, refusals. */
 #include "core/bf16.h"
 #include "format/safetensors.h"
 #include "model/transformer.h"
 #include "support/failing_allocator.h"
-#include "support/full_disk.h"
 #include "support/numbers.h"
 #include "support/temporary_file.h"
 #include "support/tensor_file.h"
-
-#include <cjson/cJSON.h>
 
 #include <stdarg.h>
 #include <stdio.h>
@@ -431,59 +428,6 @@ static void test_refuses_impossible_arguments(void **state) {
     lilac_transformer_destroy(model);
 }
 
-static void test_full_disk_keeps_the_old_file(void **state) {
-    (void)state;
-    lilac_transformer *model = create(&odd), *other = create(&odd);
-    assert_int_equal(lilac_transformer_save(context, model, LILAC_PRECISION_F32, file.path), LILAC_OK);
-    lilac_transformer_parameters(other)[5] += 1;
-    lilac_test_limit_file_size(100);
-    const lilac_status status = lilac_transformer_save(context, other, LILAC_PRECISION_F32, file.path);
-    lilac_test_limit_file_size(-1);
-    assert_int_equal(status, LILAC_ERROR_IO);
-    expect_loads(model, LILAC_PRECISION_F32);
-    assert_int_equal(lilac_transformer_save(context, other, LILAC_PRECISION_F32, file.path), LILAC_OK);
-    expect_loads(other, LILAC_PRECISION_F32);
-    lilac_transformer_destroy(other);
-    lilac_transformer_destroy(model);
-}
-
-/* Lets each allocation of a load or a save fail, those of cJSON too, alone and with all that follow. */
-static void test_failed_allocations(void **state) {
-    (void)state;
-    lilac_transformer *model = create(&odd), *other = create(&odd);
-    lilac_transformer_parameters(other)[5] += 1;
-    cJSON_InitHooks(&(cJSON_Hooks){.malloc_fn = malloc, .free_fn = free});
-    for (int step = 0; step < 4; step++) {
-        const bool saving = step >= 2;
-        assert_int_equal(lilac_transformer_save(context, model, LILAC_PRECISION_F32, file.path), LILAC_OK);
-        lilac_status status = LILAC_ERROR_MEMORY;
-        size_t n = 0;
-        for (; status != LILAC_OK; n++) {
-            lilac_transformer *loaded = untouched;
-            const size_t live = lilac_test_live_allocations();
-            if (step % 2 == 0) {
-                lilac_test_fail_one_allocation(n);
-            } else {
-                lilac_test_fail_allocation(n);
-            }
-            status = saving ? lilac_transformer_save(context, other, LILAC_PRECISION_F32, file.path)
-                            : lilac_transformer_load(context, file.path, &loaded);
-            if (lilac_test_allocation_failed()) {
-                assert_int_equal(status, LILAC_ERROR_MEMORY);
-                assert_ptr_equal(loaded, untouched);
-            } else if (!saving) {
-                lilac_transformer_destroy(loaded);
-            }
-            assert_int_equal(lilac_test_live_allocations(), live);
-        }
-        assert_true(n > 10);
-        expect_loads(saving ? other : model, LILAC_PRECISION_F32);
-    }
-    cJSON_InitHooks(NULL);
-    lilac_transformer_destroy(other);
-    lilac_transformer_destroy(model);
-}
-
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_round_trip, set_up, tear_down),
@@ -500,8 +444,6 @@ int main(void) {
         cmocka_unit_test_setup_teardown(test_refuses_impossible_features, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_refuses_what_is_no_file_of_tensors, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_refuses_impossible_arguments, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(test_full_disk_keeps_the_old_file, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(test_failed_allocations, set_up, tear_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
