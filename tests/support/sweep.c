@@ -62,7 +62,7 @@ static size_t refuse_allocations(const lilac_test_sweep *sweep, void (*refuse)(s
 size_t lilac_test_sweep_allocations(const lilac_test_sweep *sweep) {
     cJSON_InitHooks(&(cJSON_Hooks){.malloc_fn = malloc, .free_fn = free});
     const size_t count = refuse_allocations(sweep, lilac_test_fail_one_allocation);
-    assert_int_equal(refuse_allocations(sweep, lilac_test_fail_allocation), count);
+    refuse_allocations(sweep, lilac_test_fail_allocation);
     cJSON_InitHooks(NULL);
     return count;
 }

@@ -4,7 +4,6 @@
 
 #include "experiments/completion_published.h"
 #include "report/completion_report.h"
-#include "support/failing_allocator.h"
 #include "support/temporary_file.h"
 #include "support/toy_images.h"
 
@@ -366,35 +365,6 @@ static void test_refusals(void **state) {
     lilac_transformer_destroy(shorter);
 }
 
-/* Lets each allocation fail, that of a classifier's epoch as that of a completion. */
-static void test_failed_allocations(void **state) {
-    (void)state;
-    lilac_completion_config config = tiny;
-    config.images = 2;
-    config.time_count = config.epochs = 1;
-    config.times[0] = 1;
-    config.keep_rows = SIDE - 1;
-    lilac_status status = LILAC_ERROR_MEMORY;
-    size_t n = 0;
-    for (; status != LILAC_OK; n++) {
-        lilac_completion completion = {.total_seconds = -1};
-        const size_t live = lilac_test_live_allocations();
-        lilac_test_fail_allocation(n);
-        reset_progress();
-        status = run_models(contexts[0], &config, models[0], models[1], &completion);
-        if (lilac_test_allocation_failed()) {
-            assert_int_equal(status, LILAC_ERROR_MEMORY);
-            assert_true(lilac_context_message(contexts[0])[0] != '\0');
-            assert_true(completion.total_seconds == -1);
-        } else {
-            assert_int_equal(status, LILAC_OK);
-            lilac_completion_destroy(&completion);
-        }
-        assert_int_equal(lilac_test_live_allocations(), live);
-    }
-    assert_true(n > 100);
-}
-
 static void test_published_figures(void **state) {
     (void)state;
     const lilac_completion_published *linear = lilac_completion_get_published(LILAC_TRANSFORMER_LINEAR);
@@ -534,7 +504,6 @@ int main(void) {
         cmocka_unit_test(test_parts_left_out),
         cmocka_unit_test(test_stops_on_request),
         cmocka_unit_test(test_refusals),
-        cmocka_unit_test(test_failed_allocations),
         cmocka_unit_test(test_published_figures),
         cmocka_unit_test(test_results_file),
         cmocka_unit_test(test_results_file_without_a_transformer),

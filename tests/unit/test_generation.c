@@ -496,39 +496,6 @@ static void test_progress_and_cancelling(void **state) {
     lilac_transformer_destroy(model);
 }
 
-/* Lets each allocation fail, alone and with all that follow. */
-static void test_failed_allocations(void **state) {
-    (void)state;
-    lilac_context *context = lilac_test_context(lilac_test_levels() - 1, 1);
-    for (int number = 0; number < 4; number++) {
-        lilac_transformer *model = create_model(number / 2);
-        lilac_adapter *adapters[ADAPTERS];
-        create_adapters(model, adapters);
-        const lilac_adapter *rows[2] = {adapters[1], NULL};
-        lilac_generation_config config = generation(2, 0);
-        config.adapters = rows;
-        lilac_status status = LILAC_ERROR_MEMORY;
-        size_t n = 0;
-        for (; status != LILAC_OK; n++) {
-            uint8_t written[2 * (N + 1)] = {0};
-            const size_t live = lilac_test_live_allocations();
-            if (number % 2 == 0) {
-                lilac_test_fail_one_allocation(n);
-            } else {
-                lilac_test_fail_allocation(n);
-            }
-            status = lilac_generate(context, model, &config, written, NULL);
-            if (lilac_test_allocation_failed()) {
-                assert_int_equal(status, LILAC_ERROR_MEMORY);
-            }
-            assert_int_equal(lilac_test_live_allocations(), live);
-        }
-        assert_true(n > 20);
-        destroy_adapters(adapters);
-        lilac_transformer_destroy(model);
-    }
-}
-
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_recurrent_is_parallel),
@@ -543,7 +510,6 @@ int main(void) {
         cmocka_unit_test(test_refuses_impossible_generation),
         cmocka_unit_test(test_refuses_adapters_of_other_models),
         cmocka_unit_test(test_progress_and_cancelling),
-        cmocka_unit_test(test_failed_allocations),
     };
     return cmocka_run_group_tests(tests, set_up, lilac_test_levels_tear_down);
 }

@@ -5,7 +5,6 @@
  */
 #include <lilac/train_transformer.h>
 
-#include "support/failing_allocator.h"
 #include "support/full_disk.h"
 #include "support/temporary_file.h"
 #include "support/toy_images.h"
@@ -367,33 +366,6 @@ static void test_divergence_keeps_the_old_checkpoint(void **state) {
     assert_false(file_exists());
 }
 
-/* Whatever allocation fails, the checkpoint that is there can be gone on from. */
-static void test_failed_allocations(void **state) {
-    (void)state;
-    float *expected = train_at_once(), *weights = NULL;
-    lilac_transformer_training config = sliced_training();
-    config.seconds = 1e-9;
-    config.checkpoint_interval = 1;
-    assert_null(train_slice(context, &config, LILAC_OK));
-    config.seconds = 0;
-    for (size_t n = 0; weights == NULL; n++) {
-        lilac_transformer *model = tiny_transformer_create(context, LILAC_TRANSFORMER_LINEAR, 0.2);
-        const size_t live = lilac_test_live_allocations();
-        lilac_test_fail_allocation(n);
-        const lilac_status status = lilac_train_transformer(context, &config, model, NULL, &source, NULL, NULL);
-        if (lilac_test_allocation_failed()) {
-            assert_int_equal(status, LILAC_ERROR_MEMORY);
-            assert_int_equal(lilac_test_live_allocations(), live);
-        } else {
-            assert_int_equal(status, LILAC_OK);
-            weights = tiny_transformer_weights(model);
-        }
-        lilac_transformer_destroy(model);
-    }
-    expect_weights(weights, expected);
-    free(expected);
-}
-
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_goes_on_from_any_stop, set_up, tear_down),
@@ -406,7 +378,6 @@ int main(void) {
         cmocka_unit_test_setup_teardown(test_refuses_other_settings, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_full_disk_keeps_the_old_checkpoint, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_divergence_keeps_the_old_checkpoint, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(test_failed_allocations, set_up, tear_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
