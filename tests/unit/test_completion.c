@@ -4,6 +4,7 @@
 
 #include "experiments/completion_published.h"
 #include "report/completion_report.h"
+#include "support/failing_allocator.h"
 #include "support/temporary_file.h"
 #include "support/toy_images.h"
 
