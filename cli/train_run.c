@@ -8,7 +8,9 @@
 #include "runtime/context.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <math.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -18,42 +20,75 @@
 typedef struct train_reports {
     lilac_session *session;
     const lilac_train_settings *settings;
-    double peak;   /* operations a second; 0: not known */
-    FILE *metrics; /* NULL: none */
+    double peak; /* operations a second; 0: not known */
+    int metrics; /* the file's descriptor; -1: none */
     bool fallback_told;
 } train_reports;
+
+/* A line of the metrics. Its fields, at most 11 of fewer than 40 characters, fit. */
+typedef struct metrics_line {
+    char text[640];
+    size_t length;
+} metrics_line;
 
 static double bits(double nats) {
     return nats / log(2.0);
 }
 
-static void write_field(FILE *file, const char *name, double value) {
+static void add_text(metrics_line *line, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+static void add_text(metrics_line *line, const char *format, ...) {
+    va_list arguments;
+    va_start(arguments, format);
+    const int length = vsnprintf(line->text + line->length, sizeof line->text - line->length, format, arguments);
+    va_end(arguments);
+    line->length += (size_t)length;
+}
+
+static void add_field(metrics_line *line, const char *name, double value) {
     /* JSON has no NaN. */
     if (isfinite(value)) {
-        fprintf(file, ", \"%s\": %.7g", name, value);
+        add_text(line, ", \"%s\": %.7g", name, value);
     }
 }
 
-static lilac_status write_metrics(const train_reports *reports, const lilac_transformer_metrics *metrics) {
-    FILE *file = reports->metrics;
-    fprintf(file, "{\"step\": %llu, \"tokens\": %llu", (unsigned long long)metrics->step,
-            (unsigned long long)metrics->tokens);
-    write_field(file, "seconds", metrics->seconds);
-    write_field(file, "loss", metrics->loss);
-    write_field(file, "bits", bits(metrics->loss));
-    write_field(file, "learning_rate", metrics->learning_rate);
-    write_field(file, "gradient_norm", metrics->gradient_norm);
-    write_field(file, "tokens_per_second", metrics->tokens_per_second);
-    if (reports->peak > 0.0) {
-        write_field(file, "share_of_peak", metrics->operations_per_second / reports->peak);
-    }
-    write_field(file, "validation_loss", metrics->validation);
-    write_field(file, "validation_bits", bits(metrics->validation));
-    if (fputs("}\n", file) == EOF || fflush(file) != 0) {
-        return lilac_fail(reports->session->context, LILAC_ERROR_IO, "%s: cannot write: %s", reports->settings->metrics,
-                          strerror(errno));
+/* Appends the line whole or not at all: a training that goes on must not continue half a line. */
+static lilac_status append_line(const train_reports *reports, const metrics_line *line) {
+    const off_t end = lseek(reports->metrics, 0, SEEK_END);
+    for (size_t done = 0; done < line->length;) {
+        const ssize_t written = write(reports->metrics, line->text + done, line->length - done);
+        if (written < 0 && errno == EINTR) {
+            continue;
+        }
+        if (written <= 0) {
+            const int number = written < 0 ? errno : ENOSPC;
+            const bool cut = end >= 0 && ftruncate(reports->metrics, end) == 0;
+            return lilac_fail(reports->session->context, LILAC_ERROR_IO, "%s: cannot write: %s%s",
+                              reports->settings->metrics, strerror(number),
+                              cut || done == 0 ? "" : "; its last line is not whole");
+        }
+        done += (size_t)written;
     }
     return LILAC_OK;
+}
+
+static lilac_status write_metrics(const train_reports *reports, const lilac_transformer_metrics *metrics) {
+    metrics_line line = {.length = 0};
+    add_text(&line, "{\"step\": %llu, \"tokens\": %llu", (unsigned long long)metrics->step,
+             (unsigned long long)metrics->tokens);
+    add_field(&line, "seconds", metrics->seconds);
+    add_field(&line, "loss", metrics->loss);
+    add_field(&line, "bits", bits(metrics->loss));
+    add_field(&line, "learning_rate", metrics->learning_rate);
+    add_field(&line, "gradient_norm", metrics->gradient_norm);
+    add_field(&line, "tokens_per_second", metrics->tokens_per_second);
+    if (reports->peak > 0.0) {
+        add_field(&line, "share_of_peak", metrics->operations_per_second / reports->peak);
+    }
+    add_field(&line, "validation_loss", metrics->validation);
+    add_field(&line, "validation_bits", bits(metrics->validation));
+    add_text(&line, "}\n");
+    return append_line(reports, &line);
 }
 
 /* "12.3k tokens/s, 61% of peak" */
@@ -82,7 +117,7 @@ static lilac_status on_report(void *user, const lilac_transformer_metrics *metri
         lilac_session_note(session, "Step %llu: training %.4f, validation %.4f bits a token; %s.",
                            (unsigned long long)metrics->step, bits(metrics->loss), bits(metrics->validation), speed);
     }
-    return reports->metrics != NULL ? write_metrics(reports, metrics) : LILAC_OK;
+    return reports->metrics >= 0 ? write_metrics(reports, metrics) : LILAC_OK;
 }
 
 static lilac_status create_model(lilac_session *session, const lilac_train_settings *settings, size_t pixels,
@@ -260,17 +295,17 @@ static lilac_status check_files(lilac_session *session, const lilac_train_settin
 lilac_status lilac_train_run(lilac_session *session, const void *values) {
     const lilac_train_settings *settings = values;
     LILAC_TRY(check_files(session, settings));
-    train_reports reports = {.session = session, .settings = settings};
+    train_reports reports = {.session = session, .settings = settings, .metrics = -1};
     if (settings->metrics != NULL) {
-        reports.metrics = fopen(settings->metrics, "a");
-        if (reports.metrics == NULL) {
+        reports.metrics = open(settings->metrics, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0666);
+        if (reports.metrics < 0) {
             return lilac_fail(session->context, LILAC_ERROR_IO, "%s: cannot open: %s", settings->metrics,
                               strerror(errno));
         }
     }
     const lilac_status status = load_and_train(session, settings, &reports);
-    if (reports.metrics != NULL) {
-        fclose(reports.metrics);
+    if (reports.metrics >= 0) {
+        close(reports.metrics);
     }
     return status;
 }
