@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 # Counts single tests in a log of `meson test`: usage: awk -v ran=STATUS -f scripts/count-tests.awk testlog.txt, where
-# STATUS is the exit status of meson test. Prints what was skipped or failed and, last, `N passed, N failed`.
+# STATUS is the exit status of meson test. Prints what was skipped or failed, how many cases the kernel tests went
+# through and, last, `N passed, N failed`.
 #
 # Executables print TAP. One that stops before its plan is fulfilled fails for each test it leaves out; one that ends
 # badly without a failed test fails once; one that prints no TAP counts as one test.
@@ -47,6 +48,7 @@ function title(line) {
 /^-+ stderr -+$/ { in_output = 2; next }
 in_output != 1 { next }
 /^1\.\.[0-9]+/ { split($0, plan, /\.\.| /); planned += plan[2]; next }
+/^# [0-9]+ kernel cases$/ { kernel_cases += $2; next }
 /^(not )?ok [0-9]*.*# SKIP/ { seen++; skip(name ": " title($0)); next }
 /^ok / { seen++; passed++; next }
 /^not ok / { seen++; failed_here = 1; fail(name ": " title($0)); next }
@@ -66,6 +68,9 @@ END {
     if (passed + failed + skipped == 0) {
         print "FAILED: no test was run"
         failed++
+    }
+    if (kernel_cases > 0) {
+        print "kernel cases (kernel x level x shape x kind of input): " kernel_cases
     }
     printf "%d passed, %d failed", passed, failed
     if (skipped > 0) {

@@ -17,12 +17,12 @@ section() { # section RESULT
     printf '==============================================================================\n\n'
 }
 
-counts() { # counts DESCRIPTION MESON_STATUS LAST_LINE EXIT_CODE: the log is standard input
+counts() { # counts DESCRIPTION MESON_STATUS LAST_LINES EXIT_CODE: the log is standard input
     number=$((number + 1))
     cat >"$work/log"
     awk -v ran="$2" -f "$script" "$work/log" >"$work/output"
     local code=$?
-    if [ "$(tail -n 1 "$work/output")" = "$3" ] && [ "$code" = "$4" ]; then
+    if [ "$(tail -n "$(printf '%s\n' "$3" | wc -l)" "$work/output")" = "$3" ] && [ "$code" = "$4" ]; then
         echo "ok $number - $1"
     else
         echo "not ok $number - $1"
@@ -31,7 +31,7 @@ counts() { # counts DESCRIPTION MESON_STATUS LAST_LINE EXIT_CODE: the log is sta
     fi
 }
 
-echo 1..12
+echo 1..13
 printf '1..2\nok 1 - a\nok 2 - b\n# ok - tests\n' | section 'exit status 0' |
     counts 'tests that pass' 0 '2 passed, 0 failed' 0
 printf '1..2\nok 1 - a\nnot ok 2 - b\n# 1 != 2\n# not ok - tests\n' | section 'exit status 1' |
@@ -58,3 +58,8 @@ printf '1..1\nok 1 - a\n' | section 'exit status 0' |
     printf '1..1\nok 1 - a\n' | section 'exit status 0'
     printf '1..1\n1..2\nok 1 - a\nok 1 - b\nok 2 - c\n' | section 'exit status 0'
 } | counts 'several executables and plans' 0 '4 passed, 0 failed' 0
+{
+    printf '1..1\nok 1 - a\n# 40 kernel cases\n' | section 'exit status 0'
+    printf '1..1\nok 1 - b\n# 2 kernel cases\n' | section 'exit status 0'
+} | counts 'kernel cases' 0 'kernel cases (kernel x level x shape x kind of input): 42
+2 passed, 0 failed' 0

@@ -57,6 +57,7 @@ struct kernel_state {
     size_t used;
     char note[256];
     bool finished;
+    uint64_t armed; /* cases: runs of a kernel at a level on a shape and a kind of input, with all that is compared */
 
     const char *filter;
     size_t bench_elements, bench_bytes;
@@ -206,6 +207,7 @@ void kernel_fill(kernel_test *test, kernel_input input, float *x, size_t rows, s
 }
 
 void kernel_arm(kernel_test *test) {
+    test->state->armed++;
     for (size_t i = 0; i < test->state->used; i++) {
         const buffer *b = &test->state->buffers[i];
         memcpy(b->copy, b->watched, (size_t)(b->end - b->watched));
@@ -418,6 +420,8 @@ int main(int argc, char **argv) {
     if (create_buffers(&state)) {
         failed = check_all(runs, count);
     }
+    /* scripts/count-tests.awk adds these up. */
+    printf("# %" PRIu64 " kernel cases\n", state.armed);
     destroy_buffers(&state);
     return failed == 0 ? 0 : 1;
 }

@@ -45,6 +45,7 @@ static int tear_down(void **state) {
 }
 
 static void fill(filled_checkpoint *filled, float start) {
+    memset(filled, 0, sizeof *filled);
     for (int i = 0; i < COUNT; i++) {
         filled->parameters[i] = start + (float)i / 3;
         filled->moment1[i] = start - (float)i / 7;
