@@ -105,7 +105,7 @@ static lilac_status time_step(step_bench *bench, lilac_lora_step_figures *out, d
     LILAC_TRY(lilac_mlp_training_backward(bench->context, bench->mlp, bench->adapter, bench->batch, true,
                                           &bench->activations, bench->gradient));
     const double backward = lilac_clock_seconds();
-    lilac_optimiser_update(bench->context, &bench->optimiser, 2e-4, 1.0, bench->gradient, bench->parameters);
+    LILAC_TRY(lilac_optimiser_update(bench->context, &bench->optimiser, 2e-4, 1.0, bench->gradient, bench->parameters));
     const double end = lilac_clock_seconds();
     *seconds = end - gathered;
     if (out->step_seconds == 0.0 || *seconds < out->step_seconds) {

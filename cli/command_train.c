@@ -5,7 +5,7 @@
 
 #include "model/transformer.h"
 
-static const char *const optimisers[] = {"adamw", "radam", NULL};
+static const char *const optimisers[] = {"adamw", "radam", "muon", NULL};
 static const char *const distributions[] = {"auto", "logistic-mixture", "categorical", NULL};
 
 static const lilac_option options[] = {
@@ -214,7 +214,7 @@ static const lilac_option options[] = {
     {.name = "optimiser",
      .type = LILAC_OPTION_CHOICE,
      .offset = offsetof(lilac_train_settings, optimiser),
-     .help = "the optimiser",
+     .help = "the optimiser; muon learns most from few images, and trains models only",
      .initial = "adamw",
      .choices = optimisers},
     {.name = "learning-rate",

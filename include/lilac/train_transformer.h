@@ -28,9 +28,18 @@ typedef struct lilac_token_source {
     size_t byte_count; /* 2 .. 2^32-1; to train: more than the model's length */
 } lilac_token_source;
 
-/* AdamW, and RAdam with AdamW's decoupled weight decay: Loshchilov and Hutter, "Decoupled Weight Decay Regularization",
- * 2019; Liu et al., "On the Variance of the Adaptive Learning Rate and Beyond", 2020. */
-typedef enum lilac_training_optimiser { LILAC_TRAINING_ADAMW = 0, LILAC_TRAINING_RADAM = 1 } lilac_training_optimiser;
+/*
+ * AdamW; RAdam with AdamW's decoupled weight decay; Muon, which updates the linear layers' matrices along the
+ * orthogonal factor of their mean gradient, scaled so that AdamW's learning rates fit, and leaves the embedding, the
+ * output layer, biases and norms to AdamW. Muon trains models, not adapters. Loshchilov and Hutter, "Decoupled Weight
+ * Decay Regularization", 2019; Liu et al., "On the Variance of the Adaptive Learning Rate and Beyond", 2020; Jordan et
+ * al., "Muon: An optimizer for hidden layers in neural networks", 2024.
+ */
+typedef enum lilac_training_optimiser {
+    LILAC_TRAINING_ADAMW = 0,
+    LILAC_TRAINING_RADAM = 1,
+    LILAC_TRAINING_MUON = 2
+} lilac_training_optimiser;
 
 /* What training has come to. Losses are in nats a predicted token; bits a dimension are nats / log 2. */
 typedef struct lilac_transformer_metrics {

@@ -7,7 +7,7 @@
 
 #include <math.h>
 
-enum { BLOCK = 16384, MAX_SUMS = 256 };
+enum { BLOCK = 16384 };
 
 lilac_status lilac_optimiser_create(lilac_context *context, const lilac_optimiser_config *config, size_t count,
                                     lilac_optimiser *out) {
@@ -18,11 +18,18 @@ lilac_status lilac_optimiser_create(lilac_context *context, const lilac_optimise
         lilac_optimiser_destroy(&optimiser);
         return lilac_fail_memory(context, "the optimiser's moments", 2 * count * sizeof(float));
     }
+    const lilac_status status =
+        lilac_muon_create(context, config->matrices, config->matrix_count, config->rounded_products, &optimiser.muon);
+    if (status != LILAC_OK) {
+        lilac_optimiser_destroy(&optimiser);
+        return status;
+    }
     *out = optimiser;
     return LILAC_OK;
 }
 
 void lilac_optimiser_destroy(lilac_optimiser *optimiser) {
+    lilac_muon_destroy(&optimiser->muon);
     lilac_memory_free(optimiser->moment1);
     lilac_memory_free(optimiser->moment2);
     *optimiser = (lilac_optimiser){0};
@@ -77,8 +84,17 @@ static void update_block(void *argument, size_t begin, size_t end) {
                                               loop->parameters + begin, loop->moment1 + begin, loop->moment2 + begin);
 }
 
-void lilac_optimiser_update(lilac_context *context, lilac_optimiser *optimiser, double learning_rate,
-                            double gradient_scale, const float *gradient, float *parameters) {
+static void update_range(const update_loop *all, size_t begin, size_t end) {
+    update_loop loop = *all;
+    loop.gradient += begin;
+    loop.parameters += begin;
+    loop.moment1 += begin;
+    loop.moment2 += begin;
+    lilac_parallel_for(loop.context, end - begin, BLOCK, update_block, &loop);
+}
+
+lilac_status lilac_optimiser_update(lilac_context *context, lilac_optimiser *optimiser, double learning_rate,
+                                    double gradient_scale, const float *gradient, float *parameters) {
     optimiser->step++;
     update_loop loop = {
         .context = context,
@@ -88,42 +104,15 @@ void lilac_optimiser_update(lilac_context *context, lilac_optimiser *optimiser, 
         .moment1 = optimiser->moment1,
         .moment2 = optimiser->moment2,
     };
-    lilac_parallel_for(context, optimiser->count, BLOCK, update_block, &loop);
-}
-
-typedef struct {
-    const float *values;
-    size_t block;
-    double *sums; /* of the squares of each block */
-} norm_loop;
-
-static void sum_squares(void *argument, size_t begin, size_t end) {
-    enum { LANES = 16 }; /* sums side by side: one alone would wait for each addition */
-    const norm_loop *loop = argument;
-    double sums[LANES] = {0.0};
-    size_t i = begin;
-    for (; i + LANES <= end; i += LANES) {
-        for (size_t k = 0; k < LANES; k++) {
-            sums[k] += (double)loop->values[i + k] * (double)loop->values[i + k];
-        }
+    size_t begin = 0;
+    for (size_t i = 0; i < optimiser->muon.count; i++) {
+        const lilac_muon_matrix *matrix = &optimiser->muon.matrices[i];
+        update_range(&loop, begin, matrix->offset);
+        begin = matrix->offset + matrix->rows * matrix->cols;
     }
-    for (; i < end; i++) {
-        sums[0] += (double)loop->values[i] * (double)loop->values[i];
-    }
-    double sum = 0.0;
-    for (size_t k = 0; k < LANES; k++) {
-        sum += sums[k];
-    }
-    loop->sums[begin / loop->block] = sum;
-}
-
-double lilac_gradient_norm(lilac_context *context, size_t count, const float *gradient) {
-    double sums[MAX_SUMS] = {0.0}, sum = 0.0;
-    norm_loop loop = {.values = gradient, .sums = sums};
-    loop.block = lilac_size_max(BLOCK, (count + MAX_SUMS - 1) / MAX_SUMS);
-    lilac_parallel_for(context, count, loop.block, sum_squares, &loop);
-    for (size_t i = 0; i < MAX_SUMS; i++) {
-        sum += sums[i];
-    }
-    return sqrt(sum);
+    update_range(&loop, begin, optimiser->count);
+    const lilac_muon_step step = {.learning_rate = learning_rate,
+                                  .gradient_scale = gradient_scale,
+                                  .weight_decay = optimiser->config.weight_decay};
+    return lilac_muon_update(context, &optimiser->muon, &step, gradient, parameters, optimiser->moment1);
 }

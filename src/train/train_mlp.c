@@ -112,8 +112,8 @@ static lilac_status train_step(training_run *run, const lilac_data_view *view, s
     LILAC_TRY(lilac_mlp_training_forward(run->context, run->mlp, run->adapter, rows, &dropout, activations));
     LILAC_TRY(
         lilac_mlp_training_backward(run->context, run->mlp, run->adapter, rows, true, activations, run->gradient));
-    lilac_optimiser_update(run->context, &run->optimiser, run->config->learning_rate, 1.0, run->gradient,
-                           run->parameters);
+    LILAC_TRY(lilac_optimiser_update(run->context, &run->optimiser, run->config->learning_rate, 1.0, run->gradient,
+                                     run->parameters));
     for (size_t i = 0; i < rows; i++) {
         *loss_sum += (double)activations->losses[i];
     }

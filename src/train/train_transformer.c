@@ -6,12 +6,14 @@
 #include "core/clock.h"
 #include "core/memory.h"
 #include "core/random.h"
+#include "nn/gradient_norm.h"
 #include "nn/optimiser.h"
 #include "nn/schedule.h"
 #include "train/token_losses.h"
 #include "train/transformer_settings.h"
 
 #include "adapt/adapter.h"
+#include "model/transformer.h"
 
 #include <inttypes.h>
 #include <math.h>
@@ -52,15 +54,46 @@ static void end_run(training_run *run) {
     lilac_transformer_pass_destroy(run->pass);
 }
 
+/* The matrices that Muon updates: the linear layers but for the output layer, which its authors leave to AdamW as they
+ * do the embedding. */
+static lilac_status create_muon(training_run *run, lilac_optimiser_config *optimiser) {
+    const lilac_transformer *model = run->model;
+    const size_t count = model->linear_count - 1;
+    lilac_muon_matrix *matrices = lilac_memory_allocate(count, sizeof *matrices);
+    if (matrices == NULL) {
+        return lilac_fail_memory(run->context, "the list of matrices", count * sizeof *matrices);
+    }
+    for (size_t i = 0; i < count; i++) {
+        const lilac_linear_layer *layer = &model->linear_layers[i];
+        matrices[i] = (lilac_muon_matrix){
+            .offset = (size_t)(layer->weight - model->parameters), .rows = layer->out, .cols = layer->in};
+    }
+    optimiser->matrices = matrices;
+    optimiser->matrix_count = count;
+    optimiser->rounded_products = run->pass_config.precision == LILAC_PRECISION_BF16;
+    const lilac_status status = lilac_optimiser_create(run->context, optimiser, run->count, &run->optimiser);
+    lilac_memory_free(matrices);
+    return status;
+}
+
+static lilac_status create_optimiser(training_run *run) {
+    static const lilac_optimiser_kind kinds[] = {[LILAC_TRAINING_ADAMW] = LILAC_OPTIMISER_ADAMW,
+                                                 [LILAC_TRAINING_RADAM] = LILAC_OPTIMISER_RADAM,
+                                                 [LILAC_TRAINING_MUON] = LILAC_OPTIMISER_MUON};
+    const lilac_transformer_training *config = run->config;
+    lilac_optimiser_config optimiser = {.kind = kinds[config->optimiser],
+                                        .weight_decay = config->weight_decay,
+                                        .beta1 = config->beta1,
+                                        .beta2 = config->beta2,
+                                        .epsilon = config->epsilon};
+    return optimiser.kind == LILAC_OPTIMISER_MUON
+               ? create_muon(run, &optimiser)
+               : lilac_optimiser_create(run->context, &optimiser, run->count, &run->optimiser);
+}
+
 static lilac_status begin_run(training_run *run, lilac_adapter *adapter) {
     lilac_context *context = run->context;
     const lilac_transformer_training *config = run->config;
-    const lilac_optimiser_config optimiser = {.kind = config->optimiser == LILAC_TRAINING_ADAMW ? LILAC_OPTIMISER_ADAMW
-                                                                                                : LILAC_OPTIMISER_RADAM,
-                                              .weight_decay = config->weight_decay,
-                                              .beta1 = config->beta1,
-                                              .beta2 = config->beta2,
-                                              .epsilon = config->epsilon};
     run->schedule = (lilac_schedule){.warmup = config->warm_up,
                                      .steps = config->steps,
                                      .peak = config->learning_rate,
@@ -75,7 +108,7 @@ static lilac_status begin_run(training_run *run, lilac_adapter *adapter) {
     LILAC_TRY(lilac_token_pass_create(context, run->model, &run->pass_config, &run->pass));
     LILAC_TRY(lilac_token_order_begin(context, &run->training, config->seed, &run->order));
     LILAC_TRY(lilac_token_buffers_create(context, run->pass_config.B, run->training.N, &run->buffers));
-    LILAC_TRY(lilac_optimiser_create(context, &optimiser, run->count, &run->optimiser));
+    LILAC_TRY(create_optimiser(run));
     run->gradient = lilac_memory_allocate(run->count, sizeof(float));
     if (run->gradient == NULL) {
         return lilac_fail_memory(context, "the gradient", run->count * sizeof(float));
@@ -181,8 +214,8 @@ static lilac_status train_step(training_run *run) {
     const bool clipped = config->clip_norm > 0.0 && norm > config->clip_norm;
     run->metrics.learning_rate = lilac_schedule_rate(&run->schedule, step);
     run->metrics.gradient_norm = norm;
-    lilac_optimiser_update(run->context, &run->optimiser, run->metrics.learning_rate,
-                           clipped ? config->clip_norm / norm : 1.0, run->gradient, run->parameters);
+    LILAC_TRY(lilac_optimiser_update(run->context, &run->optimiser, run->metrics.learning_rate,
+                                     clipped ? config->clip_norm / norm : 1.0, run->gradient, run->parameters));
     lilac_transformer_pass_update(run->context, run->pass);
     run->loss_sum += loss_sum;
     run->sequences += config->batch;
@@ -276,6 +309,9 @@ static lilac_status check_arguments(lilac_context *context, const lilac_transfor
         return lilac_fail(context, LILAC_ERROR_ARGUMENT, "training: a null pointer");
     }
     LILAC_TRY(lilac_transformer_training_check(context, config));
+    if (config->optimiser == LILAC_TRAINING_MUON && adapter != NULL) {
+        return lilac_fail(context, LILAC_ERROR_ARGUMENT, "training: Muon trains models, not adapters; take AdamW");
+    }
     const size_t length = model->config.length;
     LILAC_TRY(lilac_tokens_open(context, training, length, &run->training));
     if (training->images == NULL && run->training.N < length) {

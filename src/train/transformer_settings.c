@@ -69,13 +69,16 @@ lilac_status lilac_transformer_training_check(lilac_context *context, const lila
                           "2^20 sequences",
                           config->steps, config->batch, config->micro_batch);
     }
-    if ((int)config->optimiser < 0 || config->optimiser > LILAC_TRAINING_RADAM ||
+    if ((int)config->optimiser < 0 || config->optimiser > LILAC_TRAINING_MUON ||
         lilac_precision_name(config->precision) == NULL || !(config->seconds >= 0.0)) {
         return lilac_fail(context, LILAC_ERROR_ARGUMENT, "training: optimiser %d, precision %d, %g seconds",
                           (int)config->optimiser, (int)config->precision, config->seconds);
     }
     return LILAC_OK;
 }
+
+static const char *const optimiser_names[] = {
+    [LILAC_TRAINING_ADAMW] = "adamw", [LILAC_TRAINING_RADAM] = "radam", [LILAC_TRAINING_MUON] = "muon"};
 
 static void add_model(const lilac_transformer_config *config, lilac_settings *settings) {
     const struct {
@@ -128,7 +131,7 @@ void lilac_transformer_training_settings(const lilac_transformer_training *confi
     char text[LILAC_TOKENS_TEXT_SIZE];
     lilac_tokens_text(tokens, text);
     lilac_settings_add(settings, "training set", text);
-    lilac_settings_add(settings, "optimiser", config->optimiser == LILAC_TRAINING_ADAMW ? "adamw" : "radam");
+    lilac_settings_add(settings, "optimiser", optimiser_names[config->optimiser]);
     lilac_settings_add(settings, "precision", lilac_precision_name(config->precision));
     lilac_settings_add_whole(settings, "number of steps", config->steps);
     lilac_settings_add_whole(settings, "warm-up", config->warm_up);

@@ -170,7 +170,9 @@ static double check_training(const golden_run *run, float *losses, float *gradie
             sum += losses[i];
         }
         means[step] = (float)(sum / (double)(run->B * run->N));
-        lilac_optimiser_update(run->context, &optimiser, 1e-3, 1.0, gradient, lilac_transformer_parameters(run->model));
+        assert_int_equal(lilac_optimiser_update(run->context, &optimiser, 1e-3, 1.0, gradient,
+                                                lilac_transformer_parameters(run->model)),
+                         LILAC_OK);
         lilac_transformer_pass_update(run->context, run->pass);
     }
     lilac_optimiser_destroy(&optimiser);

@@ -251,8 +251,8 @@ static void run_step(lilac_context *context, const float *x, const float *W, con
     memset(sums, 0, STEP_OUT * sizeof(float));
     lilac_linear_backward_bias(context, STEP_B, STEP_OUT, dy, true, sums);
     assert_int_equal(lilac_optimiser_create(context, &config, STEP_OUT * STEP_IN, &optimiser), LILAC_OK);
-    lilac_optimiser_update(context, &optimiser, 0.1, 1.0, dW, updated);
-    lilac_optimiser_update(context, &optimiser, 0.1, 1.0, dW, updated);
+    assert_int_equal(lilac_optimiser_update(context, &optimiser, 0.1, 1.0, dW, updated), LILAC_OK);
+    assert_int_equal(lilac_optimiser_update(context, &optimiser, 0.1, 1.0, dW, updated), LILAC_OK);
     lilac_optimiser_destroy(&optimiser);
 }
 

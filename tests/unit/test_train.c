@@ -243,7 +243,9 @@ static void test_steps(void **state) {
         assert_int_equal(lilac_batch_fill(context, &shuffled, step % 2 * 800, rows, a.inputs, a.labels), LILAC_OK);
         assert_int_equal(lilac_mlp_training_forward(context, mlp, NULL, rows, &dropout, &a), LILAC_OK);
         assert_int_equal(lilac_mlp_training_backward(context, mlp, NULL, rows, true, &a, gradient), LILAC_OK);
-        lilac_optimiser_update(context, &optimiser, config.learning_rate, 1.0, gradient, lilac_mlp_parameters(mlp));
+        assert_int_equal(
+            lilac_optimiser_update(context, &optimiser, config.learning_rate, 1.0, gradient, lilac_mlp_parameters(mlp)),
+            LILAC_OK);
     }
     float *trained = train_weights(context, &config, false, &training);
     expect_weights(mlp, trained);

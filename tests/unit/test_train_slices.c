@@ -90,8 +90,9 @@ static float *train_slice(lilac_context *with, const lilac_transformer_training 
     return weights;
 }
 
-static float *train_at_once(void) {
+static float *train_at_once(lilac_training_optimiser optimiser) {
     lilac_transformer_training config = sliced_training();
+    config.optimiser = optimiser;
     config.checkpoint = NULL;
     config.resume = false;
     float *weights = train_slice(context, &config, LILAC_OK);
@@ -115,7 +116,7 @@ static void expect_weights(float *weights, const float *expected) {
 /* Stopped at every possible moment, within steps and between them, and continued by one or by two threads. */
 static void test_goes_on_from_any_stop(void **state) {
     (void)state;
-    float *expected = train_at_once();
+    float *expected = train_at_once(LILAC_TRAINING_ADAMW);
     const lilac_transformer_training config = sliced_training();
     for (int stop = 0; stop < STEPS * PASSES; stop++) {
         calls_left = stop;
@@ -128,10 +129,10 @@ static void test_goes_on_from_any_stop(void **state) {
     free(expected);
 }
 
-static void test_goes_on_from_many_stops(void **state) {
-    (void)state;
-    float *expected = train_at_once(), *weights = NULL;
+static void go_on_from_many_stops(lilac_training_optimiser optimiser) {
+    float *expected = train_at_once(optimiser), *weights = NULL;
     lilac_transformer_training config = sliced_training();
+    config.optimiser = optimiser;
     int slices = 0;
     for (; weights == NULL; slices++) {
         config.seconds = 1e-9; /* a step a slice */
@@ -143,6 +144,13 @@ static void test_goes_on_from_many_stops(void **state) {
     free(expected);
 }
 
+static void test_goes_on_from_many_stops(void **state) {
+    (void)state;
+    go_on_from_many_stops(LILAC_TRAINING_ADAMW);
+    remove(file.path);
+    go_on_from_many_stops(LILAC_TRAINING_MUON);
+}
+
 static lilac_status fail_third(void *user, const lilac_transformer_metrics *metrics) {
     (void)user;
     return metrics->step == 3 ? LILAC_ERROR_IO : LILAC_OK;
@@ -150,7 +158,7 @@ static lilac_status fail_third(void *user, const lilac_transformer_metrics *metr
 
 static void test_goes_on_after_a_failed_report(void **state) {
     (void)state;
-    float *expected = train_at_once();
+    float *expected = train_at_once(LILAC_TRAINING_ADAMW);
     lilac_transformer_training config = sliced_training();
     config.report = fail_third;
     config.report_interval = 1;
@@ -163,7 +171,7 @@ static void test_goes_on_after_a_failed_report(void **state) {
 /* Between checkpoints a crash loses only the steps since the last one: here it is undone by a copy of the file. */
 static void test_goes_on_from_an_older_checkpoint(void **state) {
     (void)state;
-    float *expected = train_at_once();
+    float *expected = train_at_once(LILAC_TRAINING_ADAMW);
     lilac_transformer_training config = sliced_training();
     config.checkpoint_interval = 2;
     config.seconds = 1e-9;
@@ -225,7 +233,7 @@ static void test_figures_go_on(void **state) {
 
 static void test_begins_anew_unless_told_to_go_on(void **state) {
     (void)state;
-    float *expected = train_at_once();
+    float *expected = train_at_once(LILAC_TRAINING_ADAMW);
     lilac_transformer_training config = sliced_training();
     config.seconds = 1e-9;
     assert_null(train_slice(context, &config, LILAC_OK));
@@ -344,7 +352,7 @@ static void test_refuses_other_settings(void **state) {
 
 static void test_full_disk_keeps_the_old_checkpoint(void **state) {
     (void)state;
-    float *expected = train_at_once();
+    float *expected = train_at_once(LILAC_TRAINING_ADAMW);
     lilac_transformer_training config = sliced_training();
     config.seconds = 1e-9;
     assert_null(train_slice(context, &config, LILAC_OK));

@@ -108,6 +108,7 @@ static void test_learns_its_training_set(void **state) {
     (void)state;
     learn(create_categorical(), LILAC_TRAINING_ADAMW, 2, 0.1);
     learn(create_categorical(), LILAC_TRAINING_RADAM, 2, 0.1);
+    learn(create_categorical(), LILAC_TRAINING_MUON, 2, 0.1);
     learn(tiny_transformer_create(context, LILAC_TRANSFORMER_LINEAR, 0), LILAC_TRAINING_ADAMW, 4, 0.9);
     learn(tiny_transformer_create(context, LILAC_TRANSFORMER_SOFTMAX, 0), LILAC_TRAINING_ADAMW, 4, 0.9);
 }
@@ -206,7 +207,7 @@ static void test_size_of_a_pass(void **state) {
 static void test_settings_that_matter(void **state) {
     (void)state;
     const lilac_transformer_training usual = tiny_training();
-    lilac_transformer_training configs[] = {usual, usual, usual, usual, usual, usual, usual, usual};
+    lilac_transformer_training configs[] = {usual, usual, usual, usual, usual, usual, usual, usual, usual};
     configs[1].seed = 5;
     configs[2].clip_norm = 0.01;
     configs[3].weight_decay = 0.5;
@@ -214,9 +215,10 @@ static void test_settings_that_matter(void **state) {
     configs[5].optimiser = LILAC_TRAINING_RADAM;
     configs[6].batch = 6;
     configs[7].clip_outputs = 0.1;
-    float *weights[8];
+    configs[8].optimiser = LILAC_TRAINING_MUON;
+    float *weights[9];
     size_t bytes = 0;
-    for (int i = 0; i < 8; i++) {
+    for (int i = 0; i < 9; i++) {
         lilac_transformer *model = tiny_transformer_create(context, LILAC_TRANSFORMER_LINEAR, 0.1);
         bytes = lilac_transformer_parameter_count(model) * sizeof(float);
         assert_int_equal(lilac_train_transformer(context, &configs[i], model, NULL, &source, NULL, NULL), LILAC_OK);
@@ -226,7 +228,7 @@ static void test_settings_that_matter(void **state) {
             assert_memory_not_equal(weights[i], weights[j], bytes);
         }
     }
-    for (int i = 0; i < 8; i++) {
+    for (int i = 0; i < 9; i++) {
         free(weights[i]);
     }
 }
@@ -236,6 +238,19 @@ static lilac_adapter *create_adapter(const lilac_transformer *model) {
     lilac_adapter *adapter = NULL;
     assert_int_equal(lilac_transformer_adapter_create(context, model, "*.query,*.value", &config, &adapter), LILAC_OK);
     return adapter;
+}
+
+static void test_muon_refuses_adapters(void **state) {
+    (void)state;
+    lilac_transformer_training config = tiny_training();
+    config.optimiser = LILAC_TRAINING_MUON;
+    lilac_transformer *model = tiny_transformer_create(context, LILAC_TRANSFORMER_LINEAR, 0);
+    lilac_adapter *adapter = create_adapter(model);
+    assert_int_equal(lilac_train_transformer(context, &config, model, adapter, &source, NULL, NULL),
+                     LILAC_ERROR_ARGUMENT);
+    assert_non_null(strstr(lilac_context_message(context), "Muon"));
+    lilac_adapter_destroy(adapter);
+    lilac_transformer_destroy(model);
 }
 
 static void test_adapter_learns_and_base_stays(void **state) {
@@ -428,7 +443,7 @@ static void test_refuses_impossible_settings(void **state) {
     bad[12].beta2 = 1;
     bad[13].epsilon = 0;
     bad[14].seconds = -1;
-    bad[15].optimiser = (lilac_training_optimiser)2;
+    bad[15].optimiser = (lilac_training_optimiser)3;
     bad[16].precision = (lilac_precision)2;
     bad[17].resume = true;
     bad[18].beta2 = -0.5;
@@ -522,6 +537,7 @@ int main(void) {
         cmocka_unit_test(test_same_bytes_at_any_thread_count),
         cmocka_unit_test(test_size_of_a_pass),
         cmocka_unit_test(test_settings_that_matter),
+        cmocka_unit_test(test_muon_refuses_adapters),
         cmocka_unit_test(test_adapter_learns_and_base_stays),
         cmocka_unit_test(test_evaluates_bytes),
         cmocka_unit_test(test_learns_bytes),
