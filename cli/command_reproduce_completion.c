@@ -16,7 +16,7 @@ typedef struct reproduce_settings {
     int images, training_images, bits_images, no_cache_images;
     int epochs, batch, precision;
     lilac_sizes times;
-    const char *out;
+    const char *output;
 } reproduce_settings;
 
 static const char *const default_models[LILAC_COMPLETION_MODEL_COUNT] = {"models/linear.safetensors",
@@ -101,10 +101,10 @@ static const lilac_option options[] = {
      .help = "how the transformers' weights are held while they complete",
      .initial = "f32",
      .choices = lilac_precision_choices},
-    {.name = "out",
+    {.name = "output",
      .letter = 'o',
      .type = LILAC_OPTION_TEXT,
-     .offset = offsetof(reproduce_settings, out),
+     .offset = offsetof(reproduce_settings, output),
      .value = "DIR",
      .help = "folder for results.json and the pictures, made where it does not exist",
      .initial = "out/completion"},
@@ -140,11 +140,11 @@ static lilac_status load_models(lilac_session *session, const reproduce_settings
 }
 
 static lilac_status prepare_outputs(lilac_session *session, const reproduce_settings *settings, reproduction *r) {
-    LILAC_TRY(lilac_session_make_folder(session, settings->out));
+    LILAC_TRY(lilac_session_make_folder(session, settings->output));
     for (size_t i = 0; i < OUTPUT_COUNT; i++) {
-        const int length = snprintf(r->outputs[i], PATH_SIZE, "%s/%s", settings->out, output_names[i]);
+        const int length = snprintf(r->outputs[i], PATH_SIZE, "%s/%s", settings->output, output_names[i]);
         if (length < 0 || length >= PATH_SIZE) {
-            return lilac_session_usage_error(session, "--out: the name is too long");
+            return lilac_session_usage_error(session, "--output: the name is too long");
         }
         if (i == OUTPUT_RESULTS || r->models[i] != NULL) {
             LILAC_TRY(lilac_session_check_output(session, r->outputs[i]));

@@ -11,7 +11,7 @@
 typedef struct reproduce_settings {
     lilac_sizes hidden;
     int seeds;
-    const char *out;
+    const char *output;
 } reproduce_settings;
 
 static const lilac_option options[] = {
@@ -31,10 +31,10 @@ static const lilac_option options[] = {
      .initial_note = "3 at width 64, else 1",
      .minimum = 1,
      .maximum = 1000},
-    {.name = "out",
+    {.name = "output",
      .letter = 'o',
      .type = LILAC_OPTION_TEXT,
-     .offset = offsetof(reproduce_settings, out),
+     .offset = offsetof(reproduce_settings, output),
      .value = "DIR",
      .help = "folder for results.json, made where it does not exist",
      .initial = "out/lora"},
@@ -70,11 +70,11 @@ static lilac_status run_tables(lilac_session *session, const reproduce_settings 
 
 static lilac_status reproduce(lilac_session *session, const reproduce_settings *settings, reproduction *r) {
     char path[4096];
-    const int length = snprintf(path, sizeof path, "%s/results.json", settings->out);
+    const int length = snprintf(path, sizeof path, "%s/results.json", settings->output);
     if (length < 0 || (size_t)length >= sizeof path) {
-        return lilac_session_usage_error(session, "--out: the name is too long");
+        return lilac_session_usage_error(session, "--output: the name is too long");
     }
-    LILAC_TRY(lilac_session_make_folder(session, settings->out));
+    LILAC_TRY(lilac_session_make_folder(session, settings->output));
     LILAC_TRY(lilac_session_check_output(session, path));
     LILAC_TRY(run_tables(session, settings, r));
     LILAC_TRY(lilac_lora_results_write(session->context, r->tables, r->table_count, path));
@@ -106,7 +106,7 @@ const lilac_command lilac_command_reproduce_lora = {
         "from scratch, and takes the rank of the change that full fine-tuning makes. Prints the tables beside "
         "the published ones and saves all figures as DIR/results.json.",
     .example = "lilac reproduce lora\n"
-               "lilac reproduce lora --hidden 64 --seeds 5 --out out/five-seeds\n",
+               "lilac reproduce lora --hidden 64 --seeds 5 --output out/five-seeds\n",
     .options = options,
     .option_count = LILAC_COUNT(options),
     .settings_size = sizeof(reproduce_settings),

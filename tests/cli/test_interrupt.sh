@@ -38,7 +38,7 @@ cp results/base.st old.st
 interrupt INT 130 mlp train --output results/base.st "${endless[@]}"
 report 'an older file is as it was' "$(cmp results/base.st old.st 2>&1)"
 interrupt INT 130 lora train --model results/base.st --output results/adapter.st "${endless[@]}"
-interrupt INT 130 reproduce lora --hidden 64 --seeds 1000 --out results
+interrupt INT 130 reproduce lora --hidden 64 --seeds 1000 --output results
 rm results/base.st
 report 'no other file is left' "$(ls -A results)"
 

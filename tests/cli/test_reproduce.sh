@@ -16,16 +16,16 @@ results() {
 }
 
 expect 0 'out=Width 8' 'out=2 seeds from 1 on' 'out=LoRA, r = 64' 'out=Saved one/deep/results.json' -- \
-    reproduce lora --hidden 8 --seeds 2 --out one/deep --threads 1
+    reproduce lora --hidden 8 --seeds 2 --output one/deep --threads 1
 cp output tables
-expect 0 -- reproduce lora --hidden 8 --seeds 2 --out two --threads 2 --quiet
+expect 0 -- reproduce lora --hidden 8 --seeds 2 --output two --threads 2 --quiet
 results one/deep >first
 results two >second
 report 'the same seed gives the same results at 1 and 2 threads' "$(cmp first second 2>&1)"
 report 'the same tables, too' "$(diff <(sed '/took/d; /Saved/d' tables) <(sed '/took/d; /Saved/d' output))"
 report 'seeds differ in their results' "$(grep -q '± [0-9.]*[1-9]' tables || echo 'all spreads are 0')"
 : >in-the-way
-expect 1 'err=cannot make the folder in-the-way' -- reproduce lora --out in-the-way
-expect 1 'err=cannot make the folder in-the-way:' -- reproduce lora --out in-the-way/below
+expect 1 'err=cannot make the folder in-the-way' -- reproduce lora --output in-the-way
+expect 1 'err=cannot make the folder in-the-way:' -- reproduce lora --output in-the-way/below
 
 finish

@@ -26,8 +26,8 @@ small='--images 12 --times 5,4 --no-cache-images 1 --training-images 10 --bits-i
 expect 0 'out=n = 5' 'out=softmax without cache ' 'out=~ measured on 1 image,' 'out=completed, linear' \
     'out=on their completions, softmax' 'out=Bits a dimension, 3 test images' 'out=Saved one/deep/linear.png' \
     'out=Saved one/deep/softmax.png' 'out=Saved one/deep/results.json' -- \
-    reproduce completion --linear linear.st --softmax softmax.st $small --threads 1 --out one/deep
-expect 0 -- reproduce completion --linear linear.st --softmax softmax.st $small --threads 2 --out two
+    reproduce completion --linear linear.st --softmax softmax.st $small --threads 1 --output one/deep
+expect 0 -- reproduce completion --linear linear.st --softmax softmax.st $small --threads 2 --output two
 results one/deep >first
 results two >second
 report 'the same seed gives the same results at 1 and 2 threads' "$(cmp first second 2>&1)"
@@ -48,7 +48,7 @@ expect 0 'err=models/softmax.safetensors is not there: its part is left out' 'ou
 report 'no picture without a transformer' "$(find out -name softmax.png)"
 report 'no parts that were not asked for' "$(grep -e 'Bits a dimension' -e 'their completions' output)"
 expect 1 'err=the transformer with linear attention, expected one with softmax attention' -- \
-    reproduce completion --softmax linear.st $small --out wrong
+    reproduce completion --softmax linear.st $small --output wrong
 expect 1 'err=10 images to time, expected 1 to 5' -- reproduce completion --images 5 --times 10 --bits-images 0 --training-images 0
 report 'nothing is left behind' "$(find . -name '.lilac-*')"
 
