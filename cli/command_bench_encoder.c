@@ -253,7 +253,7 @@ static lilac_status report(lilac_session *session, const bench_settings *setting
         printf("Saved %s\n", settings->json);
     }
     if (settings->plot != NULL) {
-        LILAC_TRY(lilac_gnuplot_draw(session->context, write_script, r, settings->plot));
+        LILAC_TRY(lilac_gnuplot_save(session->context, write_script, r, settings->plot));
         printf("Saved %s\n", settings->plot);
     }
     return LILAC_OK;

@@ -127,22 +127,11 @@ static lilac_status plan_grid(lilac_session *session, const generate_settings *s
     return LILAC_OK;
 }
 
-static lilac_status write_output(lilac_session *session, const char *path, const uint8_t *bytes, size_t size) {
-    lilac_file_writer *writer;
-    LILAC_TRY(lilac_file_writer_open(session->context, path, &writer));
-    const lilac_status status = lilac_file_writer_write(session->context, writer, bytes, size);
-    if (status != LILAC_OK) {
-        lilac_file_writer_abort(writer);
-        return status;
-    }
-    return lilac_file_writer_commit(session->context, writer);
-}
-
 /* Continuations to standard output end with a line break each; a file holds nothing but their bytes. */
 static lilac_status give_bytes(lilac_session *session, const generate_settings *settings, size_t length,
                                const uint8_t *bytes) {
     if (settings->output != NULL) {
-        LILAC_TRY(write_output(session, settings->output, bytes, (size_t)settings->count * length));
+        LILAC_TRY(lilac_file_write(session->context, settings->output, bytes, (size_t)settings->count * length));
         lilac_progress_bar_clear(&session->bar);
         printf("Saved %s: %d x %zu bytes\n", settings->output, settings->count, length);
         return LILAC_OK;

@@ -15,26 +15,29 @@ lilac_status lilac_gnuplot_check(lilac_context *context) {
     return LILAC_OK;
 }
 
-/* Copies what gnuplot prints to the file. */
-static lilac_status copy_output(lilac_context *context, const char *command, lilac_file_writer *writer) {
+/* What gnuplot prints; NULL where it could not be run, failed, or memory was short. */
+static char *read_output(const char *command) {
+    char *text = NULL, bytes[4096];
+    size_t size = 0, count;
     FILE *pipe = popen(command, "r");
     if (pipe == NULL) {
-        return lilac_fail(context, LILAC_ERROR_UNSUPPORTED, "drawing a figure: cannot run gnuplot");
+        return NULL;
     }
-    lilac_status status = LILAC_OK;
-    char bytes[4096];
-    size_t count, total = 0;
-    while (status == LILAC_OK && (count = fread(bytes, 1, sizeof bytes, pipe)) > 0) {
-        status = lilac_file_writer_write(context, writer, bytes, count);
-        total += count;
+    FILE *copy = open_memstream(&text, &size);
+    while ((count = fread(bytes, 1, sizeof bytes, pipe)) > 0) {
+        if (copy != NULL) {
+            fwrite(bytes, 1, count, copy);
+        }
     }
-    if (pclose(pipe) != 0 || total == 0) {
-        return status != LILAC_OK ? status : lilac_fail(context, LILAC_ERROR_UNSUPPORTED, "drawing: gnuplot failed");
+    const bool failed = pclose(pipe) != 0;
+    if (copy == NULL || fclose(copy) != 0 || failed || size == 0) {
+        free(text);
+        return NULL;
     }
-    return status;
+    return text;
 }
 
-static lilac_status run(lilac_context *context, const char *script, const char *path) {
+static lilac_status run(lilac_context *context, const char *script, char **figure) {
     static const char format[] = "gnuplot <<'END OF SCRIPT'\n%s\nEND OF SCRIPT\n";
     const size_t size = strlen(script) + sizeof format;
     char *command = malloc(size);
@@ -42,22 +45,17 @@ static lilac_status run(lilac_context *context, const char *script, const char *
         return lilac_fail_memory(context, "drawing a figure", size);
     }
     snprintf(command, size, format, script);
-    lilac_file_writer *writer;
-    lilac_status status = lilac_file_writer_open(context, path, &writer);
-    if (status == LILAC_OK) {
-        status = copy_output(context, command, writer);
-        if (status == LILAC_OK) {
-            status = lilac_file_writer_commit(context, writer);
-        } else {
-            lilac_file_writer_abort(writer);
-        }
-    }
+    char *output = read_output(command);
     free(command);
-    return status;
+    if (output == NULL) {
+        return lilac_fail(context, LILAC_ERROR_UNSUPPORTED, "drawing a figure: gnuplot failed");
+    }
+    *figure = output;
+    return LILAC_OK;
 }
 
 lilac_status lilac_gnuplot_draw(lilac_context *context, lilac_gnuplot_script *write, const void *argument,
-                                const char *path) {
+                                char **figure) {
     char *text = NULL;
     size_t size = 0;
     FILE *script = open_memstream(&text, &size);
@@ -66,7 +64,16 @@ lilac_status lilac_gnuplot_draw(lilac_context *context, lilac_gnuplot_script *wr
     }
     write(script, argument);
     const lilac_status status =
-        fclose(script) != 0 ? lilac_fail_memory(context, "drawing a figure", size) : run(context, text, path);
+        fclose(script) != 0 ? lilac_fail_memory(context, "drawing a figure", size) : run(context, text, figure);
     free(text);
+    return status;
+}
+
+lilac_status lilac_gnuplot_save(lilac_context *context, lilac_gnuplot_script *write, const void *argument,
+                                const char *path) {
+    char *figure;
+    LILAC_TRY(lilac_gnuplot_draw(context, write, argument, &figure));
+    const lilac_status status = lilac_file_write(context, path, figure, strlen(figure));
+    free(figure);
     return status;
 }

@@ -13,10 +13,14 @@ LILAC_MUST_USE lilac_status lilac_gnuplot_check(lilac_context *context);
 typedef void lilac_gnuplot_script(FILE *script, const void *argument);
 
 /*
- * Saves at path the figure that a script draws. The script must have no line "END OF SCRIPT" and at most 100,000
- * characters. Errors: MEMORY, UNSUPPORTED (gnuplot failed), and those of lilac_file_writer.
+ * Draws the figure of a script, as a string that the caller frees. The script must have no line "END OF SCRIPT" and at
+ * most 100,000 characters. Errors: MEMORY, UNSUPPORTED (gnuplot failed).
  */
 LILAC_MUST_USE lilac_status lilac_gnuplot_draw(lilac_context *context, lilac_gnuplot_script *write,
+                                               const void *argument, char **figure);
+
+/* The same, and saves the figure at path. Errors: also those of lilac_file_writer. */
+LILAC_MUST_USE lilac_status lilac_gnuplot_save(lilac_context *context, lilac_gnuplot_script *write,
                                                const void *argument, const char *path);
 
 #endif

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Writing grey PNG images. */
+/* Grey PNG images. */
 #ifndef LILAC_FORMAT_PNG_H
 #define LILAC_FORMAT_PNG_H
 
@@ -15,5 +15,9 @@
  */
 LILAC_MUST_USE lilac_status lilac_png_write(lilac_context *context, const char *path, size_t width, size_t height,
                                             const uint8_t *pixels);
+
+/* The same as bytes in memory; free *bytes with lilac_memory_free. Errors: ARGUMENT, OVERFLOW, MEMORY. */
+LILAC_MUST_USE lilac_status lilac_png_encode(lilac_context *context, size_t width, size_t height, const uint8_t *pixels,
+                                             uint8_t **bytes, size_t *size);
 
 #endif

@@ -52,26 +52,15 @@ void lilac_json_string(lilac_json *json, cJSON *parent, const char *name, const 
     add(json, parent, name, cJSON_CreateString(value));
 }
 
-static lilac_status write_text(lilac_context *context, const char *text, const char *path) {
-    lilac_file_writer *writer;
-    LILAC_TRY(lilac_file_writer_open(context, path, &writer));
-    lilac_status status = lilac_file_writer_write(context, writer, text, strlen(text));
-    if (status == LILAC_OK) {
-        status = lilac_file_writer_write(context, writer, "\n", 1);
-    }
-    if (status != LILAC_OK) {
-        lilac_file_writer_abort(writer);
-        return status;
-    }
-    return lilac_file_writer_commit(context, writer);
-}
-
 lilac_status lilac_json_write(lilac_context *context, const lilac_json *json, const char *path) {
     char *text = json->failed ? NULL : cJSON_Print(json->root);
     if (text == NULL) {
         return lilac_fail(context, LILAC_ERROR_MEMORY, "out of memory for the content of %s", path);
     }
-    const lilac_status status = write_text(context, text, path);
+    /* A text file ends with a line break; it takes the place of the byte that ends the string. */
+    const size_t length = strlen(text);
+    text[length] = '\n';
+    const lilac_status status = lilac_file_write(context, path, text, length + 1);
     cJSON_free(text);
     return status;
 }

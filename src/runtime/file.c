@@ -325,3 +325,14 @@ void lilac_file_writer_abort(lilac_file_writer *writer) {
     }
     lilac_memory_free(writer);
 }
+
+lilac_status lilac_file_write(lilac_context *context, const char *path, const void *data, size_t size) {
+    lilac_file_writer *writer;
+    LILAC_TRY(lilac_file_writer_open(context, path, &writer));
+    const lilac_status status = lilac_file_writer_write(context, writer, data, size);
+    if (status != LILAC_OK) {
+        lilac_file_writer_abort(writer);
+        return status;
+    }
+    return lilac_file_writer_commit(context, writer);
+}

@@ -49,6 +49,9 @@ LILAC_MUST_USE lilac_status lilac_file_writer_write(lilac_context *context, lila
  */
 LILAC_MUST_USE lilac_status lilac_file_writer_commit(lilac_context *context, lilac_file_writer *writer);
 
+/* Writes a file of these bytes as a whole. Errors: those of the functions above. */
+LILAC_MUST_USE lilac_status lilac_file_write(lilac_context *context, const char *path, const void *data, size_t size);
+
 /* Removes the temporary file and frees the writer; the target is as it was. NULL is allowed. */
 void lilac_file_writer_abort(lilac_file_writer *writer);
 
