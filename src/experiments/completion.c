@@ -293,9 +293,12 @@ static lilac_status check_count(lilac_context *context, const char *what, size_t
     return LILAC_OK;
 }
 
-static lilac_status check(lilac_context *context, const lilac_completion_config *config,
-                          const lilac_transformer *const *models, const lilac_dataset *training,
-                          const lilac_dataset *test) {
+lilac_status lilac_completion_check(lilac_context *context, const lilac_completion_config *config,
+                                    const lilac_transformer *const models[LILAC_COMPLETION_MODEL_COUNT],
+                                    const lilac_dataset *training, const lilac_dataset *test) {
+    if (context == NULL || config == NULL || models == NULL || training == NULL || test == NULL) {
+        return lilac_fail(context, LILAC_ERROR_ARGUMENT, "completion: a null pointer");
+    }
     const lilac_dataset_shape shape = lilac_dataset_get_shape(test), other = lilac_dataset_get_shape(training);
     if (shape.rows != other.rows || shape.cols != other.cols || shape.classes != other.classes) {
         return lilac_fail(context, LILAC_ERROR_SHAPE,
@@ -319,10 +322,10 @@ static lilac_status check(lilac_context *context, const lilac_completion_config 
 lilac_status lilac_completion_run(lilac_context *context, const lilac_completion_config *config,
                                   const lilac_transformer *const models[LILAC_COMPLETION_MODEL_COUNT],
                                   const lilac_dataset *training, const lilac_dataset *test, lilac_completion *out) {
-    if (context == NULL || config == NULL || models == NULL || training == NULL || test == NULL || out == NULL) {
+    if (out == NULL) {
         return lilac_fail(context, LILAC_ERROR_ARGUMENT, "completion: a null pointer");
     }
-    LILAC_TRY(check(context, config, models, training, test));
+    LILAC_TRY(lilac_completion_check(context, config, models, training, test));
     const double start = lilac_clock_seconds();
     const lilac_dataset_shape shape = lilac_dataset_get_shape(test);
     lilac_completion completion = {.config = *config};

@@ -57,6 +57,14 @@ typedef struct lilac_completion {
 void lilac_completion_config_default(lilac_completion_config *config);
 
 /*
+ * Checks what lilac_completion_run would refuse, so that it can be asked before other long work. Errors: ARGUMENT,
+ * SHAPE.
+ */
+lilac_status lilac_completion_check(lilac_context *context, const lilac_completion_config *config,
+                                    const lilac_transformer *const models[LILAC_COMPLETION_MODEL_COUNT],
+                                    const lilac_dataset *training, const lilac_dataset *test);
+
+/*
  * Runs the experiment. models: one for each attention, NULL where there is none. All figures but the times are the same
  * at any number of threads. Reports progress stage by stage. Free the result with lilac_completion_destroy. Errors:
  * ARGUMENT (no model, a model at the other's place, a number out of its range), SHAPE (images that do not fit a model

@@ -318,8 +318,15 @@ static lilac_status check_images(lilac_context *context, const char *part, const
     return LILAC_OK;
 }
 
-static lilac_status check(lilac_context *context, const lilac_lora_table_config *config, const lilac_dataset *training,
-                          const lilac_dataset *test) {
+size_t lilac_lora_table_usual_seeds(size_t hidden) {
+    return hidden == 64 ? 3 : 1;
+}
+
+lilac_status lilac_lora_table_check(lilac_context *context, const lilac_lora_table_config *config,
+                                    const lilac_dataset *training, const lilac_dataset *test) {
+    if (context == NULL || config == NULL || training == NULL || test == NULL) {
+        return lilac_fail(context, LILAC_ERROR_ARGUMENT, "LoRA table: a null pointer");
+    }
     const size_t count = lilac_dataset_get_shape(training).count;
     if (config->hidden == 0 || config->seed_count == 0 || config->seed_count > 1000) {
         return lilac_fail(context, LILAC_ERROR_ARGUMENT,
@@ -337,10 +344,10 @@ static lilac_status check(lilac_context *context, const lilac_lora_table_config 
 
 lilac_status lilac_lora_table_run(lilac_context *context, const lilac_lora_table_config *config,
                                   const lilac_dataset *training, const lilac_dataset *test, lilac_lora_table *out) {
-    if (context == NULL || config == NULL || training == NULL || test == NULL || out == NULL) {
+    if (out == NULL) {
         return lilac_fail(context, LILAC_ERROR_ARGUMENT, "LoRA table: a null pointer");
     }
-    LILAC_TRY(check(context, config, training, test));
+    LILAC_TRY(lilac_lora_table_check(context, config, training, test));
     const double start = lilac_clock_seconds();
     const size_t count = lilac_dataset_get_shape(training).count;
     lilac_training_config protocol;

@@ -49,6 +49,16 @@ typedef struct lilac_lora_table {
     double seconds;                                   /* wall time of the whole table */
 } lilac_lora_table;
 
+/* The seeds that a table takes unless told otherwise: at width 64, where they differ most, 3; else 1. */
+size_t lilac_lora_table_usual_seeds(size_t hidden);
+
+/*
+ * Checks what lilac_lora_table_run would refuse, so that it can be asked before other long work. Errors: ARGUMENT,
+ * SHAPE.
+ */
+lilac_status lilac_lora_table_check(lilac_context *context, const lilac_lora_table_config *config,
+                                    const lilac_dataset *training, const lilac_dataset *test);
+
 /*
  * Runs the experiment on the two parts of MNIST (784 pixels, 10 classes). The runs are independent and go one to a
  * thread; their results do not depend on the number of threads. Reports progress in training steps. Free the table with

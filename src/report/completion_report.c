@@ -2,12 +2,11 @@
 #include "report/completion_report.h"
 
 #include "experiments/completion_published.h"
-#include "report/json.h"
 
 static const char *const model_names[LILAC_COMPLETION_MODEL_COUNT] = {"linear", "softmax"};
 
-static void add_settings(lilac_json *json, const lilac_completion_config *config) {
-    cJSON *object = lilac_json_object(json, json->root, "settings");
+static void add_settings(lilac_json *json, cJSON *parent, const lilac_completion_config *config) {
+    cJSON *object = lilac_json_object(json, parent, "settings");
     lilac_json_whole(json, object, "seed", config->seed);
     lilac_json_number(json, object, "test_images", (double)config->images);
     lilac_json_number(json, object, "rows_kept", (double)config->keep_rows);
@@ -27,8 +26,8 @@ static void add_pair(lilac_json *json, cJSON *parent, const char *name, double v
 }
 
 /* A transformer that was not there has no member. */
-static void add_models(lilac_json *json, const lilac_completion *completion) {
-    cJSON *models = lilac_json_object(json, json->root, "transformers");
+static void add_models(lilac_json *json, cJSON *parent, const lilac_completion *completion) {
+    cJSON *models = lilac_json_object(json, parent, "transformers");
     for (size_t model = 0; model < LILAC_COMPLETION_MODEL_COUNT; model++) {
         const lilac_completion_figures *figures = &completion->figures[model];
         const lilac_completion_published *published =
@@ -60,8 +59,9 @@ static void add_times_of_model(lilac_json *json, cJSON *times, const lilac_compl
     }
 }
 
-static void add_times(lilac_json *json, const lilac_context *context, const lilac_completion *completion) {
-    cJSON *times = lilac_json_object(json, json->root, "times");
+static void add_times(lilac_json *json, cJSON *parent, const lilac_context *context,
+                      const lilac_completion *completion) {
+    cJSON *times = lilac_json_object(json, parent, "times");
     lilac_json_number(json, times, "threads", (double)lilac_context_threads(context));
     for (size_t model = 0; model < LILAC_COMPLETION_MODEL_COUNT; model++) {
         if (completion->present[model]) {
@@ -76,23 +76,24 @@ static void add_times(lilac_json *json, const lilac_context *context, const lila
     lilac_json_number(json, times, "whole_experiment_seconds", completion->total_seconds);
 }
 
-lilac_status lilac_completion_results_write(lilac_context *context, const lilac_completion *completion,
-                                            const char *path) {
-    lilac_json results = lilac_json_begin();
-    lilac_json *json = &results;
-    lilac_json_string(json, json->root, "experiment", "completion");
-    lilac_json_string(json, json->root, "program", "lilac " LILAC_VERSION);
-    lilac_json_string(json, json->root, "cpu_level", lilac_cpu_level_name(lilac_context_cpu_level(context)));
-    lilac_json_string(json, json->root, "unit_of_accuracy", "per cent of images classified correctly");
-    add_settings(json, &completion->config);
-    cJSON *classifier = lilac_json_object(json, json->root, "without_transformer");
+void lilac_completion_results_add(lilac_json *json, cJSON *parent, const lilac_context *context,
+                                  const lilac_completion *completion) {
+    lilac_json_string(json, parent, "unit_of_accuracy", "per cent of images classified correctly");
+    add_settings(json, parent, &completion->config);
+    cJSON *classifier = lilac_json_object(json, parent, "without_transformer");
     lilac_json_number(json, classifier, "accuracy_on_all_test_images", completion->all);
     lilac_json_number(json, classifier, "accuracy_on_original_test_images", completion->original);
     lilac_json_number(json, classifier, "accuracy_on_occluded_test_images", completion->occluded);
     lilac_json_number(json, classifier, "accuracy_trained_on_original_training_images", completion->training_original);
-    add_models(json, completion);
-    add_times(json, context, completion);
-    const lilac_status status = lilac_json_write(context, json, path);
-    lilac_json_end(json);
+    add_models(json, parent, completion);
+    add_times(json, parent, context, completion);
+}
+
+lilac_status lilac_completion_results_write(lilac_context *context, const lilac_completion *completion,
+                                            const char *path) {
+    lilac_json json = lilac_json_begin_results(context, "completion");
+    lilac_completion_results_add(&json, json.root, context, completion);
+    const lilac_status status = lilac_json_write(context, &json, path);
+    lilac_json_end(&json);
     return status;
 }

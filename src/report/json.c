@@ -14,6 +14,14 @@ lilac_json lilac_json_begin(void) {
     return (lilac_json){.root = root, .failed = root == NULL};
 }
 
+lilac_json lilac_json_begin_results(const lilac_context *context, const char *experiment) {
+    lilac_json json = lilac_json_begin();
+    lilac_json_string(&json, json.root, "experiment", experiment);
+    lilac_json_string(&json, json.root, "program", "lilac " LILAC_VERSION);
+    lilac_json_string(&json, json.root, "cpu_level", lilac_cpu_level_name(lilac_context_cpu_level(context)));
+    return json;
+}
+
 void lilac_json_end(lilac_json *json) {
     cJSON_Delete(json->root);
     *json = (lilac_json){0};

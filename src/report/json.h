@@ -17,6 +17,8 @@ typedef struct lilac_json {
 
 /* Starts a tree with an empty object as its root, and frees it. */
 lilac_json lilac_json_begin(void);
+/* The same; the root says which experiment's results it holds, and what program and instruction set found them. */
+lilac_json lilac_json_begin_results(const lilac_context *context, const char *experiment);
 void lilac_json_end(lilac_json *json);
 
 /*

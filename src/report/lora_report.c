@@ -2,7 +2,6 @@
 #include "report/lora_report.h"
 
 #include "experiments/lora_published.h"
-#include "report/json.h"
 
 #include <math.h>
 #include <stddef.h>
@@ -25,8 +24,9 @@ lilac_lora_cell lilac_lora_table_cell(const lilac_lora_table *table, size_t offs
     }
     lilac_lora_cell cell = {.mean = mean,
                             .spread = seeds > 1 ? sqrt(squares / (double)(seeds - 1)) : NAN,
-                            .published = published == NULL ? NAN : figure(published, offset)};
-    cell.differs = fabs(mean - cell.published) > lilac_lora_tolerance(table->config.hidden, rank);
+                            .published = published == NULL ? NAN : figure(published, offset),
+                            .tolerance = lilac_lora_tolerance(table->config.hidden, rank)};
+    cell.differs = fabs(mean - cell.published) > cell.tolerance;
     return cell;
 }
 
@@ -43,6 +43,7 @@ static void add_cell(lilac_json *json, cJSON *parent, const char *name, const li
     lilac_json_number(json, object, "spread", cell.spread);
     lilac_json_number(json, object, "published", cell.published);
     lilac_json_number(json, object, "difference", cell.mean - cell.published);
+    lilac_json_number(json, object, "tolerance", cell.tolerance);
 }
 
 /* Adds the object `name` of count cells at consecutive offsets, keyed by variant from `first` on. */
@@ -112,25 +113,26 @@ static void add_table(lilac_json *json, cJSON *tables, const lilac_lora_table *t
     add_change_ranks(json, object, table);
 }
 
-lilac_status lilac_lora_results_write(lilac_context *context, const lilac_lora_table *tables, size_t table_count,
-                                      const char *path) {
-    lilac_json results = lilac_json_begin();
-    lilac_json *json = &results;
-    lilac_json_string(json, json->root, "experiment", "lora");
-    lilac_json_string(json, json->root, "program", "lilac " LILAC_VERSION);
-    lilac_json_string(json, json->root, "cpu_level", lilac_cpu_level_name(lilac_context_cpu_level(context)));
-    lilac_json_string(json, json->root, "unit", "per cent of images classified correctly");
-    cJSON *widths = lilac_json_array(json, json->root, "widths");
+void lilac_lora_results_add(lilac_json *json, cJSON *parent, const lilac_context *context,
+                            const lilac_lora_table *tables, size_t table_count) {
+    lilac_json_string(json, parent, "unit", "per cent of images classified correctly");
+    cJSON *widths = lilac_json_array(json, parent, "widths");
     for (size_t i = 0; i < table_count; i++) {
         add_table(json, widths, &tables[i]);
     }
-    cJSON *times = lilac_json_object(json, json->root, "times");
+    cJSON *times = lilac_json_object(json, parent, "times");
     lilac_json_number(json, times, "threads", (double)lilac_context_threads(context));
     cJSON *seconds = lilac_json_array(json, times, "seconds");
     for (size_t i = 0; i < table_count; i++) {
         lilac_json_number(json, seconds, NULL, tables[i].seconds);
     }
-    const lilac_status status = lilac_json_write(context, json, path);
-    lilac_json_end(json);
+}
+
+lilac_status lilac_lora_results_write(lilac_context *context, const lilac_lora_table *tables, size_t table_count,
+                                      const char *path) {
+    lilac_json json = lilac_json_begin_results(context, "lora");
+    lilac_lora_results_add(&json, json.root, context, tables, table_count);
+    const lilac_status status = lilac_json_write(context, &json, path);
+    lilac_json_end(&json);
     return status;
 }
