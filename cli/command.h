@@ -55,6 +55,7 @@ extern const lilac_command lilac_command_lora_merge;
 extern const lilac_command lilac_command_lora_train;
 extern const lilac_command lilac_command_mlp_eval;
 extern const lilac_command lilac_command_mlp_train;
+extern const lilac_command lilac_command_reproduce_all;
 extern const lilac_command lilac_command_reproduce_completion;
 extern const lilac_command lilac_command_reproduce_lora;
 extern const lilac_command lilac_command_train;

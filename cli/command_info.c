@@ -1,37 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /* lilac info: what this build is made of and what it will use on this machine. */
+#include "machine.h"
 #include "session.h"
 
 #include "core/cpu_features.h"
 #include "linalg/matmul.h"
 #include "runtime/parallel.h"
-
-#include <stdio.h>
-#include <string.h>
-
-#include <cjson/cJSON.h>
-#include <nettle/version.h>
-#include <png.h>
-#include <zlib.h>
-
-/* The processor's name as Linux gives it; false where it does not. */
-static bool read_processor_name(char *name, size_t size) {
-    FILE *file = fopen("/proc/cpuinfo", "r");
-    bool found = false;
-    char line[512];
-    while (file != NULL && !found && fgets(line, sizeof line, file) != NULL) {
-        const char *colon = strchr(line, ':');
-        if (strncmp(line, "model name", 10) == 0 && colon != NULL) {
-            colon += 1 + strspn(colon + 1, " ");
-            snprintf(name, size, "%.*s", (int)strcspn(colon, "\n"), colon);
-            found = true;
-        }
-    }
-    if (file != NULL) {
-        fclose(file);
-    }
-    return found;
-}
 
 static lilac_status run(lilac_session *session, const void *settings) {
     (void)settings;
@@ -41,7 +15,7 @@ static lilac_status run(lilac_session *session, const void *settings) {
     lilac_table_cell(table, "Lilac");
     lilac_table_cell(table, LILAC_VERSION);
     char processor[256];
-    if (read_processor_name(processor, sizeof processor)) {
+    if (lilac_machine_processor(processor, sizeof processor)) {
         lilac_table_cell(table, "Processor");
         lilac_table_cell(table, "%s", processor);
     }
@@ -56,8 +30,9 @@ static lilac_status run(lilac_session *session, const void *settings) {
     lilac_table_cell(table, "Matrix products");
     lilac_table_cell(table, "%s", lilac_matmul_library());
     lilac_table_cell(table, "Libraries");
-    lilac_table_cell(table, "zlib %s, libpng %s, cJSON %s, Nettle %d.%d", zlibVersion(), png_get_libpng_ver(NULL),
-                     cJSON_Version(), nettle_version_major(), nettle_version_minor());
+    char libraries[256];
+    lilac_machine_libraries(libraries, sizeof libraries);
+    lilac_table_cell(table, "%s", libraries);
     return lilac_session_print_table(session, LILAC_OK, table);
 }
 

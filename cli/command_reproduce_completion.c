@@ -1,13 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /* lilac reproduce completion: the report's completion of occluded images, timed and judged. */
+#include "completion_models.h"
 #include "completion_tables.h"
 #include "files.h"
 #include "generation.h"
 
 #include "report/completion_report.h"
 #include "runtime/context.h"
-
-#include <unistd.h>
 
 enum { PICTURE_IMAGES = 60, PICTURE_ZOOM = 2, PATH_SIZE = 4096 };
 
@@ -18,9 +17,6 @@ typedef struct reproduce_settings {
     lilac_sizes times;
     const char *output;
 } reproduce_settings;
-
-static const char *const default_models[LILAC_COMPLETION_MODEL_COUNT] = {"models/linear.safetensors",
-                                                                         "models/softmax.safetensors"};
 
 static const lilac_option options[] = {
     {.name = "linear",
@@ -121,22 +117,12 @@ typedef struct reproduction {
     char outputs[OUTPUT_COUNT][PATH_SIZE];
 } reproduction;
 
-/* A file that was asked for must be there; one of the usual place need not be. */
 static lilac_status load_models(lilac_session *session, const reproduce_settings *settings, reproduction *r) {
-    bool any = false;
-    for (size_t model = 0; model < LILAC_COMPLETION_MODEL_COUNT; model++) {
-        const char *path = settings->models[model];
-        if (path == NULL && access(default_models[model], F_OK) != 0) {
-            lilac_session_note(session, "%s is not there: its part is left out", default_models[model]);
-            continue;
-        }
-        LILAC_TRY(
-            lilac_transformer_load(session->context, path != NULL ? path : default_models[model], &r->models[model]));
-        any = true;
-    }
-    return any ? LILAC_OK
-               : lilac_session_usage_error(session, "neither %s nor %s is there: give --linear or --softmax",
-                                           default_models[0], default_models[1]);
+    size_t count;
+    LILAC_TRY(lilac_completion_models_load(session, settings->models, r->models, &count));
+    return count > 0 ? LILAC_OK
+                     : lilac_session_usage_error(session, "neither %s nor %s is there: give --linear or --softmax",
+                                                 lilac_completion_model_files[0], lilac_completion_model_files[1]);
 }
 
 static lilac_status prepare_outputs(lilac_session *session, const reproduce_settings *settings, reproduction *r) {
@@ -212,9 +198,7 @@ static lilac_status run(lilac_session *session, const void *values) {
     lilac_completion_destroy(&r.completion);
     lilac_dataset_destroy(r.test);
     lilac_dataset_destroy(r.training);
-    for (size_t model = 0; model < LILAC_COMPLETION_MODEL_COUNT; model++) {
-        lilac_transformer_destroy(r.models[model]);
-    }
+    lilac_completion_models_free(r.models);
     return status;
 }
 

@@ -51,19 +51,9 @@ static lilac_status run_tables(lilac_session *session, const reproduce_settings 
     LILAC_TRY(lilac_session_load_mnist(session, LILAC_MNIST_TRAIN, &r->training));
     LILAC_TRY(lilac_session_load_mnist(session, LILAC_MNIST_TEST, &r->test));
     for (size_t i = 0; i < settings->hidden.count; i++) {
-        const size_t hidden = (size_t)settings->hidden.item[i];
-        const size_t usual_seeds = hidden == 64 ? 3 : 1;
-        const lilac_lora_table_config config = {.hidden = hidden,
-                                                .seed_count =
-                                                    settings->seeds > 0 ? (size_t)settings->seeds : usual_seeds,
-                                                .seed = session->common.seed};
-        lilac_lora_table *table = &r->tables[r->table_count];
-        LILAC_TRY(lilac_lora_table_run(session->context, &config, r->training, r->test, table));
+        LILAC_TRY(lilac_lora_table_make(session, (size_t)settings->hidden.item[i], (size_t)settings->seeds, r->training,
+                                        r->test, &r->tables[r->table_count]));
         r->table_count++;
-        lilac_progress_bar_clear(&session->bar);
-        LILAC_TRY(lilac_lora_tables_print(session->context, table, stdout));
-        /* The figures are of use while the next width is still being worked on. */
-        fflush(stdout);
     }
     return LILAC_OK;
 }

@@ -163,3 +163,22 @@ lilac_status lilac_lora_tables_print(lilac_context *context, const lilac_lora_ta
     }
     return LILAC_OK;
 }
+
+lilac_status lilac_lora_table_make(lilac_session *session, size_t hidden, size_t seeds, const lilac_dataset *training,
+                                   const lilac_dataset *test, lilac_lora_table *out) {
+    const lilac_lora_table_config config = {.hidden = hidden,
+                                            .seed_count = seeds > 0 ? seeds : lilac_lora_table_usual_seeds(hidden),
+                                            .seed = session->common.seed};
+    lilac_lora_table table;
+    LILAC_TRY(lilac_lora_table_run(session->context, &config, training, test, &table));
+    lilac_progress_bar_clear(&session->bar);
+    const lilac_status status = lilac_lora_tables_print(session->context, &table, stdout);
+    if (status != LILAC_OK) {
+        lilac_lora_table_destroy(&table);
+        return status;
+    }
+    /* The figures are of use while other parts are still being worked on. */
+    fflush(stdout);
+    *out = table;
+    return LILAC_OK;
+}

@@ -81,6 +81,12 @@ void lilac_progress_bar_update(lilac_progress_bar *bar, const lilac_progress *pr
     bar->last_draw = time;
     bar->drawn = true;
     char text[LINE_MAX_BYTES];
+    if (bar->all_end > 0) {
+        char duration[32];
+        lilac_duration_text(bar->all_end - time > bar->later ? bar->all_end - time : bar->later, duration,
+                            sizeof duration);
+        snprintf(bar->detail, sizeof bar->detail, "(all: %s left)", duration);
+    }
     /* One column is left free: some terminals begin a new line once the last is written to. */
     const size_t width = terminal_width() - 1, detail = strlen(bar->detail) + 2;
     const bool detailed = detail > 2 && detail < width / 2;

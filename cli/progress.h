@@ -16,6 +16,9 @@ typedef struct lilac_progress_bar {
     uint64_t last_done;
     double last_draw;
     char detail[64]; /* what to show behind the line, if there is room; "": nothing */
+    /* Where several long calls follow each other: when all are expected to be done, by the clock, and how many seconds
+     * of that the calls after this one take. 0: this is the only one. */
+    double all_end, later;
 } lilac_progress_bar;
 
 /* Draws on standard error if that is a terminal and the user did not ask for quiet. */

@@ -5,6 +5,7 @@
 
 #include <inttypes.h>
 #include <math.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -58,6 +59,48 @@ void lilac_json_whole(lilac_json *json, cJSON *parent, const char *name, uint64_
 
 void lilac_json_string(lilac_json *json, cJSON *parent, const char *name, const char *value) {
     add(json, parent, name, cJSON_CreateString(value));
+}
+
+static const cJSON *find(const cJSON *item, const char *format, va_list arguments) {
+    char path[LILAC_JSON_PATH_MAX];
+    if (vsnprintf(path, sizeof path, format, arguments) >= (int)sizeof path) {
+        return NULL;
+    }
+    char *rest = NULL;
+    for (char *name = strtok_r(path, "/", &rest); name != NULL && item != NULL; name = strtok_r(NULL, "/", &rest)) {
+        item =
+            cJSON_IsArray(item) ? cJSON_GetArrayItem(item, atoi(name)) : cJSON_GetObjectItemCaseSensitive(item, name);
+    }
+    return item;
+}
+
+const cJSON *lilac_json_at(const cJSON *item, const char *format, ...) {
+    va_list arguments;
+    va_start(arguments, format);
+    const cJSON *found = find(item, format, arguments);
+    va_end(arguments);
+    return found;
+}
+
+/* A whole number that was added digit for digit is a piece of raw text until the file is read again. */
+static double number_of(const cJSON *item) {
+    return cJSON_IsNumber(item) ? item->valuedouble : cJSON_IsRaw(item) ? strtod(item->valuestring, NULL) : NAN;
+}
+
+double lilac_json_number_at(const cJSON *item, const char *format, ...) {
+    va_list arguments;
+    va_start(arguments, format);
+    const cJSON *found = find(item, format, arguments);
+    va_end(arguments);
+    return number_of(found);
+}
+
+const char *lilac_json_string_at(const cJSON *item, const char *format, ...) {
+    va_list arguments;
+    va_start(arguments, format);
+    const cJSON *found = find(item, format, arguments);
+    va_end(arguments);
+    return cJSON_IsString(found) ? found->valuestring : "";
 }
 
 lilac_status lilac_json_write(lilac_context *context, const lilac_json *json, const char *path) {

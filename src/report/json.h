@@ -32,6 +32,16 @@ void lilac_json_number(lilac_json *json, cJSON *parent, const char *name, double
 void lilac_json_whole(lilac_json *json, cJSON *parent, const char *name, uint64_t value);
 void lilac_json_string(lilac_json *json, cJSON *parent, const char *name, const char *value);
 
+/*
+ * What stands at a path below an item: "widths/0/base" names members by their name and elements by their index. NULL,
+ * NaN or an empty string where there is no such item or it is of another type. Paths are at most LILAC_JSON_PATH_MAX
+ * bytes long.
+ */
+enum { LILAC_JSON_PATH_MAX = 256 };
+const cJSON *lilac_json_at(const cJSON *item, const char *format, ...) __attribute__((format(printf, 2, 3)));
+double lilac_json_number_at(const cJSON *item, const char *format, ...) __attribute__((format(printf, 2, 3)));
+const char *lilac_json_string_at(const cJSON *item, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
 /* Writes the tree to path, atomically. Errors: MEMORY, IO and its kin. */
 lilac_status lilac_json_write(lilac_context *context, const lilac_json *json, const char *path);
 

@@ -100,6 +100,38 @@ static void add_change_ranks(lilac_json *json, cJSON *parent, const lilac_lora_t
     }
 }
 
+typedef struct agreement {
+    size_t compared, within;
+} agreement;
+
+/* Counts the cells below an item that have a published figure, and those that are within tolerance of it. */
+static void count_agreement(const cJSON *item, agreement *counts) {
+    const double difference = lilac_json_number_at(item, "difference");
+    const cJSON *child;
+    if (isfinite(difference)) {
+        counts->compared++;
+        counts->within += fabs(difference) <= lilac_json_number_at(item, "tolerance");
+    }
+    cJSON_ArrayForEach(child, item) {
+        count_agreement(child, counts);
+    }
+}
+
+static void add_agreement(lilac_json *json, cJSON *parent) {
+    agreement all = {0}, tuning = {0};
+    const cJSON *row;
+    count_agreement(parent, &all);
+    count_agreement(lilac_json_at(parent, "full_fine_tuning"), &tuning);
+    cJSON_ArrayForEach(row, lilac_json_at(parent, "lora")) {
+        count_agreement(lilac_json_at(row, "fine_tuning"), &tuning);
+    }
+    cJSON *object = lilac_json_object(json, parent, "agreement");
+    lilac_json_number(json, object, "compared", (double)all.compared);
+    lilac_json_number(json, object, "within_tolerance", (double)all.within);
+    lilac_json_number(json, object, "fine_tuning_compared", (double)tuning.compared);
+    lilac_json_number(json, object, "fine_tuning_within_tolerance", (double)tuning.within);
+}
+
 static void add_table(lilac_json *json, cJSON *tables, const lilac_lora_table *table) {
     cJSON *object = lilac_json_object(json, tables, NULL);
     lilac_json_number(json, object, "hidden", (double)table->config.hidden);
@@ -111,6 +143,7 @@ static void add_table(lilac_json *json, cJSON *tables, const lilac_lora_table *t
                  offsetof(lilac_lora_figures, full), 64);
     add_ranks(json, object, table);
     add_change_ranks(json, object, table);
+    add_agreement(json, object);
 }
 
 void lilac_lora_results_add(lilac_json *json, cJSON *parent, const lilac_context *context,
