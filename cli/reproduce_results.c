@@ -111,6 +111,11 @@ static lilac_json build_results(const lilac_session *session, const lilac_reprod
 
 /* ---- Figures and pictures ---- */
 
+/* Whether completion was timed for more than one number of images. */
+static bool has_curve(const cJSON *completion) {
+    return lilac_json_at(completion, "times/linear/1") != NULL || lilac_json_at(completion, "times/softmax/1") != NULL;
+}
+
 static lilac_status draw_plots(lilac_context *context, const cJSON *results, lilac_page_media *media) {
     static const struct {
         lilac_page_plot plot;
@@ -127,7 +132,8 @@ static lilac_status draw_plots(lilac_context *context, const cJSON *results, lil
     for (size_t i = 0; i < LILAC_COUNT(plots); i++) {
         const lilac_plot plot = {
             .results = lilac_json_at(results, "%s", plots[i].path), .width = plots[i].width, .inlined = true};
-        const bool given = plots[i].script == lilac_plot_fine_tuning || plots[i].script == lilac_plot_from_scratch
+        const bool given = plots[i].script == lilac_plot_completion_times ? has_curve(plot.results)
+                           : plots[i].plot >= LILAC_PAGE_LORA
                                ? lilac_json_at(plot.results, "widths/%zu", plot.width) != NULL
                                : plot.results != NULL;
         if (given) {

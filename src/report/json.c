@@ -68,8 +68,11 @@ static const cJSON *find(const cJSON *item, const char *format, va_list argument
     }
     char *rest = NULL;
     for (char *name = strtok_r(path, "/", &rest); name != NULL && item != NULL; name = strtok_r(NULL, "/", &rest)) {
-        item =
-            cJSON_IsArray(item) ? cJSON_GetArrayItem(item, atoi(name)) : cJSON_GetObjectItemCaseSensitive(item, name);
+        if (cJSON_IsArray(item)) {
+            item = name[0] >= '0' && name[0] <= '9' ? cJSON_GetArrayItem(item, atoi(name)) : NULL;
+        } else {
+            item = cJSON_GetObjectItemCaseSensitive(item, name);
+        }
     }
     return item;
 }

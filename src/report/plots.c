@@ -59,6 +59,30 @@ static void write_marks(FILE *script, const curve *c) {
     fputs(")\n", script);
 }
 
+/* Logarithmic from a little below the least time to a little above the greatest, with marks at 1, 2 and 5. */
+static void write_times_axis(FILE *script, const curves *all) {
+    double least = INFINITY, most = 0.0;
+    for (size_t i = 0; i < all->count; i++) {
+        for (size_t p = 0; p < all->item[i].count; p++) {
+            least = fmin(least, all->item[i].y[p]);
+            most = fmax(most, all->item[i].y[p]);
+        }
+    }
+    least /= 1.3;
+    most *= 1.3;
+    fprintf(script, "set logscale y\nset yrange [%g:%g]\nset ytics (", least, most);
+    const char *separator = "";
+    for (double decade = pow(10.0, floor(log10(least))); decade <= most; decade *= 10.0) {
+        for (int digit = 1; digit <= 5; digit = 2 * digit + (digit == 2)) {
+            if (digit * decade >= least && digit * decade <= most) {
+                fprintf(script, "%s'%g' %g", separator, digit * decade, digit * decade);
+                separator = ", ";
+            }
+        }
+    }
+    fputs(")\n", script);
+}
+
 static void write_curves(FILE *script, const curves *all) {
     const char *separator = "plot ";
     for (size_t i = 0; i < all->count; i++) {
@@ -96,7 +120,10 @@ void lilac_plot_encoder(FILE *script, const void *argument) {
     }
     write_head(script, plot, plot->inlined ? "" : lilac_json_string_at(plot->results, "title"));
     write_marks(script, &all.item[0]);
-    fputs("set logscale xy\nset key left top\nset xlabel 'N'\nset ylabel 'milliseconds a sequence'\n", script);
+    write_times_axis(script, &all);
+    fprintf(script, "set logscale x\nset xrange [%g:%g]\n", all.item[0].x[0] / 1.15,
+            all.item[0].x[all.item[0].count - 1] * 1.15);
+    fputs("set key left top\nset xlabel 'length N'\nset ylabel 'milliseconds a sequence'\n", script);
     write_curves(script, &all);
 }
 
@@ -123,8 +150,8 @@ void lilac_plot_completion_times(FILE *script, const void *argument) {
     }
     write_head(script, plot, plot->inlined ? "" : "Time to complete images");
     write_marks(script, &all.item[all.item[0].count > 0 ? 0 : 2]);
-    fputs("set logscale y\nset key below\nset xlabel 'images'\nset ylabel 'seconds'\nset offsets 0.1, 0.1, 0, 0\n",
-          script);
+    write_times_axis(script, &all);
+    fputs("set key below\nset xlabel 'images'\nset ylabel 'seconds'\n", script);
     write_curves(script, &all);
 }
 

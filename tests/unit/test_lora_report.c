@@ -232,6 +232,9 @@ static void expect_table(const cJSON *object, size_t hidden, size_t seeds) {
         expect_variants(member(row, "from_scratch"), 0, 4, CELL(scratch) + 4 * r, seeds,
                         published == NULL ? NULL : published->scratch[r]);
     }
+    const cJSON *agreement = member(object, "agreement");
+    expect_number(member(agreement, "compared"), hidden == 64 ? 49 : hidden == 512 ? 56 : 0);
+    expect_number(member(agreement, "fine_tuning_compared"), published == NULL ? 0 : 24);
     expect_ranks_of_change(member(object, "rank_of_change_by_full_fine_tuning"), seeds, published);
 }
 
