@@ -18,7 +18,8 @@ typedef struct lilac_plot {
 
 /* Time over length: of what lilac_encoder_sweep_add adds. */
 void lilac_plot_encoder(FILE *script, const void *argument);
-/* Time over the number of images, of which there must be two at least, beside the published times: of what lilac_completion_results_add adds. */
+/* Time over the number of images, of which there must be two at least, beside the published times: of what
+ * lilac_completion_results_add adds. */
 void lilac_plot_completion_times(FILE *script, const void *argument);
 /* Accuracy over rank, beside the published ones: of what lilac_lora_results_add adds. */
 void lilac_plot_fine_tuning(FILE *script, const void *argument);

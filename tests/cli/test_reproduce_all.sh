@@ -63,8 +63,7 @@ report 'nothing is left behind' "$(find . -name '.lilac-*')"
 # An interrupt keeps what was finished.
 "$lilac" reproduce all --quick --parts attention,lora --output five >output 2>errors &
 program=$!
-for _ in $(seq 600); do
-    grep -q '^\[3/' errors && break
+while kill -0 $program && ! grep -q '^\[3/' errors; do
     sleep 0.1
 done
 kill -TERM $program
