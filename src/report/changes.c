@@ -82,9 +82,11 @@ static void element_name(const cJSON *element, int index, char *out) {
     }
 }
 
-/* Published figures are not of a run; differences and counts say what other figures say. */
+/* Published figures are not of a run; the others say what figures beside them say. */
 static bool is_skipped(const char *name) {
-    static const char *const names[] = {"values", "difference", "tolerance", "spread", "bytes", "agreement", "reason"};
+    static const char *const names[] = {"values", "difference",   "tolerance", "spread",
+                                        "bytes",  "agreement",    "reason",    "mean_milliseconds_per_sequence",
+                                        "gflops", "share_of_peak"};
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
         if (strcmp(name, names[i]) == 0) {
             return true;
@@ -106,7 +108,7 @@ static bool is_timed(const char *label) {
 static void compare_numbers(visitor *v, const char *label, double before, double after) {
     const lilac_change change = {.label = label, .before = before, .after = after, .timed = is_timed(label)};
     if (isfinite(before) && isfinite(after) && before != after &&
-        (!change.timed || fabs(after - before) > 0.1 * fabs(before))) {
+        (!change.timed || (before > 0.0 && after > 0.0 && fabs(after - before) > 0.1 * before))) {
         v->count++;
         v->visit(v->user, &change);
     }

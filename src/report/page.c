@@ -16,11 +16,11 @@ static void write_page(lilac_html *html) {
             "<body>\n<main>\n",
             lilac_page_style);
     lilac_page_write_summary(html);
-    lilac_page_write_changes(html);
     lilac_page_write_attention(html);
     lilac_page_write_completion(html);
     lilac_page_write_lora(html);
     lilac_page_write_differences(html);
+    lilac_page_write_changes(html);
     lilac_page_write_run(html);
     fputs("</main>\n</body>\n</html>\n", html->out);
 }

@@ -28,7 +28,8 @@ const char lilac_page_style[] =
     "th:first-child,td:first-child{text-align:left}\n"
     "thead th{background:var(--box);font-weight:600;border-bottom:1px solid var(--line)}\n"
     "thead th[colspan]{text-align:center;border-left:1px solid var(--line)}\n"
-    "tbody th{font-weight:400}tbody tr+tr>*{border-top:1px solid var(--line)}\n"
+    "thead tr+tr th:first-child{text-align:right}tbody th{font-weight:400}tbody tr+tr>*{border-top:1px solid "
+    "var(--line)}\n"
     "td.here{font-weight:600;border-left:1px solid var(--line)}\n"
     "td.spread,.none,td.diff{color:var(--soft)}td.spread{padding-left:0}\n"
     "td.diff{padding-right:1.1em;position:relative}\n"
@@ -38,6 +39,7 @@ const char lilac_page_style[] =
     ".plot{margin:.8em 0}.plot svg{display:block;width:100%;height:auto;max-width:560px}\n"
     /* gnuplot draws axes and letters in black: here in the colour of the text. */
     ".plot svg g[color=black]{color:var(--ink)}.plot svg text,.plot svg g[fill=black]{fill:var(--ink)}\n"
+    ".plot svg [stroke=black],.plot svg [stroke='rgb(0, 0, 0)']{stroke:var(--ink)}\n"
     ".pictures{display:flex;flex-wrap:wrap;gap:12px}\n"
     ".pictures img{flex:1 1 300px;max-width:510px;width:100%;height:auto;image-rendering:pixelated;border-radius:4px}\n"
     ".small{font-size:.88rem;color:var(--soft)}\n"
