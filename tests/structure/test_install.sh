@@ -33,8 +33,8 @@ if ! "$meson" install -C "$build" --no-rebuild --destdir "$root" >"$folder/log" 
     echo "1..$number"
     exit
 fi
-report 'all that is installed lies under the prefix' \
-    "$(find "$root" ! -type d ! -path "$root$prefix/*")$(grep '^/' "$build/meson-logs/install-log.txt" | grep -vF "$root$prefix/")"
+report 'all that is installed lies under the prefix' "$(find "$root" ! -type d ! -path "$root$prefix/*"
+    grep '^/' "$build/meson-logs/install-log.txt" | grep -vE "^$root(/|\$)")"
 [ ! -d "$prefix" ] || installed=$(find "$prefix" -newer "$folder/before" -iname '*lilac*' 2>/dev/null)
 report 'nothing is installed where DESTDIR does not point' "${installed:-}"
 
