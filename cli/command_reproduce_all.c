@@ -194,7 +194,7 @@ const lilac_command lilac_command_reproduce_all = {
         "them, and trains the LoRA tables at widths 64 and 512, with the settings of 'bench encoder', 'reproduce "
         "completion' and 'reproduce lora'. Writes DIR/index.html, one page that holds each published table and figure "
         "beside the measured one, and DIR/results.json with every figure. After an interrupt (Ctrl-C) the page holds "
-        "what was finished and says what is missing. Takes about a quarter of an hour on two processors.",
+        "what was finished and says what is missing.",
     .example = "lilac reproduce all\n"
                "lilac reproduce all --quick --output out/quick\n"
                "lilac reproduce all --parts lora --compare out/report/results.json \\\n"

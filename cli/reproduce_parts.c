@@ -17,8 +17,8 @@ typedef lilac_status part_run(lilac_session *session, lilac_reproduction *r);
 
 static part_run run_peak, run_layer, run_inference, run_completion, run_lora_64, run_lora_512;
 
-/* The seconds are those of two cores with a peak of `usual_peak` GFLOP/s, whole and quick: they only steer what is said
- * of the time left. */
+/* The seconds, whole and quick, are rough estimates for two cores with a peak of `usual_peak` GFLOP/s, not measured:
+ * they only steer what is said of the time left. */
 static const struct {
     const char *name, *title;
     part_run *run;

@@ -104,17 +104,17 @@ void lilac_page_write_differences(lilac_html *html) {
     if (lilac_json_at(html->results, "attention") != NULL) {
         fputs("<li><strong>Times of attention.</strong> The report ran on a GPU and gives plots without figures. "
               "Through one layer it took 1000 down to 31 sequences at a time (1 with softmax); here as many as have "
-              "4096 tokens together, unless the table says otherwise. The time of a sequence does not depend on it "
-              "much.</li>\n",
+              "4096 tokens together, unless the table says otherwise.</li>\n",
               html->out);
     }
     if (lilac_json_at(html->results, "completion") != NULL) {
-        fputs("<li><strong>The transformers.</strong> The report took published weights that are no longer to be had. "
-              "Those used here were trained by Lilac, with the same architecture and loss but for far fewer passes "
-              "over the data, which shows in bits a dimension.</li>\n"
-              "<li><strong>Times of completion.</strong> The report's softmax attention computes all keys and values "
-              "again for each pixel. Lilac keeps them; the way without is timed on a few images and scaled.</li>\n",
-              html->out);
+        fputs(
+            "<li><strong>The transformers.</strong> The report took published weights. They could not be had for this "
+            "project, so the transformers here are Lilac's own or those named on the command line, and their quality "
+            "is that of their training.</li>\n"
+            "<li><strong>Times of completion.</strong> The report's are a GPU's. Lilac's softmax attention keeps the "
+            "keys and values of earlier pixels; the way without that is timed on a few images and scaled.</li>\n",
+            html->out);
     }
     if (lilac_json_at(html->results, "lora") != NULL) {
         fputs("<li><strong>Inverted depends on the seed.</strong> At width 64 runs that differ only in their random "
