@@ -42,7 +42,8 @@ static const lilac_option data_options[] = {
      .offset = offsetof(lilac_common_settings, data),
      .value = "DIR",
      .help = "folder with the four MNIST files, plain or .gz",
-     .initial_note = "LILAC_DATA in the environment, else data/mnist"},
+     .initial_note = "LILAC_DATA in the environment, else data/mnist",
+     .without = "bytes"},
 };
 
 static const lilac_option training_options[] = {
@@ -113,7 +114,8 @@ static const lilac_option lora_options[] = {
      .help = "rank of the change of each layer",
      .initial = "8",
      .minimum = 1,
-     .maximum = 65536},
+     .maximum = 65536,
+     .with = "base"},
     {.name = "alpha",
      .type = LILAC_OPTION_NUMBER,
      .offset = offsetof(lilac_common_settings, lora.alpha),
@@ -121,19 +123,22 @@ static const lilac_option lora_options[] = {
      .help = "alpha, from which the scale of the change follows",
      .initial = "8",
      .minimum = -1e6,
-     .maximum = 1e6},
+     .maximum = 1e6,
+     .with = "base"},
     {.name = "scale",
      .type = LILAC_OPTION_CHOICE,
      .offset = offsetof(lilac_common_settings, lora.scale_rule),
      .help = "the scale: alpha itself, or alpha divided by the rank or its root",
      .initial = "alpha/r",
-     .choices = scale_rules},
+     .choices = scale_rules,
+     .with = "base"},
     {.name = "init",
      .type = LILAC_OPTION_CHOICE,
      .offset = offsetof(lilac_common_settings, lora.initialisation),
      .help = "how A starts: uniform up to 1/sqrt(inputs), or up to 1/sqrt(rank) as in the report",
      .initial = "standard",
-     .choices = initialisations},
+     .choices = initialisations,
+     .with = "base"},
 };
 
 static const lilac_option help_options[] = {

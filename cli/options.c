@@ -229,13 +229,18 @@ static bool fail_unknown(const lilac_option_group *groups, size_t group_count, c
     return fail(error, "unknown option '%.*s'", (int)length, argument);
 }
 
-/* given holds one word for each group, one bit for each of its options. */
-static bool check_required(const lilac_option_group *groups, size_t group_count, const uint64_t *given,
-                           const parse_error *error) {
-    for (size_t g = 0; g < group_count; g++) {
-        for (size_t i = 0; i < groups[g].count; i++) {
-            const lilac_option *option = &groups[g].options[i];
-            if (option->required && !(given[g] >> i & 1)) {
+/* Options and which of them the command line gives: one word for each group, one bit for each of its options. */
+typedef struct parse_state {
+    const lilac_option_group *groups;
+    size_t group_count;
+    uint64_t given[MAX_GROUPS];
+} parse_state;
+
+static bool check_required(const parse_state *state, const parse_error *error) {
+    for (size_t g = 0; g < state->group_count; g++) {
+        for (size_t i = 0; i < state->groups[g].count; i++) {
+            const lilac_option *option = &state->groups[g].options[i];
+            if (option->required && !(state->given[g] >> i & 1)) {
                 char value[256];
                 lilac_option_value_text(option, value, sizeof value);
                 return fail(error, "--%s %s is missing: %s", option->name, value, option->help);
@@ -245,10 +250,59 @@ static bool check_required(const lilac_option_group *groups, size_t group_count,
     return true;
 }
 
+/*
+ * Goes through names of options, separated by spaces: the first that is given, NULL if none is. *first becomes the
+ * first that the command has, NULL if it has none.
+ */
+static const lilac_option *find_given(const parse_state *state, const char *names, const lilac_option **first) {
+    *first = NULL;
+    while (names != NULL && *names != '\0') {
+        const size_t length = strcspn(names, " ");
+        for (size_t g = 0; g < state->group_count; g++) {
+            for (size_t i = 0; i < state->groups[g].count; i++) {
+                const lilac_option *option = &state->groups[g].options[i];
+                if (strlen(option->name) != length || strncmp(option->name, names, length) != 0) {
+                    continue;
+                }
+                *first = *first == NULL ? option : *first;
+                if (state->given[g] >> i & 1) {
+                    return option;
+                }
+            }
+        }
+        names += length + strspn(names + length, " ");
+    }
+    return NULL;
+}
+
+/* An option that would do nothing is refused: who gives it expects something of it. */
+static bool check_combinations(const parse_state *state, const parse_error *error) {
+    for (size_t g = 0; g < state->group_count; g++) {
+        for (size_t i = 0; i < state->groups[g].count; i++) {
+            const lilac_option *option = &state->groups[g].options[i], *known;
+            if (!(state->given[g] >> i & 1)) {
+                continue;
+            }
+            const lilac_option *other = find_given(state, option->without, &known);
+            if (other != NULL) {
+                return fail(error, "--%s cannot be combined with --%s: leave one of them out", option->name,
+                            other->name);
+            }
+            if (find_given(state, option->with, &known) == NULL && known != NULL) {
+                char value[256];
+                lilac_option_value_text(known, value, sizeof value);
+                return fail(error, "--%s does nothing without --%s%s%s: give that too, or leave --%s out", option->name,
+                            known->name, value[0] == '\0' ? "" : " ", value, option->name);
+            }
+        }
+    }
+    return true;
+}
+
 bool lilac_options_parse(const lilac_option_group *groups, size_t group_count, int count, char **arguments,
                          char *message, size_t message_size) {
     const parse_error error = {.message = message, .size = message_size};
-    uint64_t given[MAX_GROUPS] = {0};
+    parse_state state = {.groups = groups, .group_count = group_count};
     assert(group_count <= MAX_GROUPS);
     if (!set_defaults(groups, group_count, &error)) {
         return false;
@@ -281,7 +335,7 @@ bool lilac_options_parse(const lilac_option_group *groups, size_t group_count, i
         if (!set_value(option, groups[group].settings, value, &error)) {
             return false;
         }
-        given[group] |= UINT64_C(1) << (option - groups[group].options);
+        state.given[group] |= UINT64_C(1) << (option - groups[group].options);
     }
-    return check_required(groups, group_count, given, &error);
+    return check_required(&state, &error) && check_combinations(&state, &error);
 }

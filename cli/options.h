@@ -47,7 +47,8 @@ typedef struct lilac_option {
     char letter;      /* the short form: 'o' for -o; 0: none */
     lilac_option_type type;
     size_t offset;              /* of the field within the settings struct */
-    const char *value;          /* what help calls the value: "N", "FILE"; unused for flags and choices */
+    const char *value;          /* what help calls the value: "N", "FILE"; unused for flags and choices. The shell
+                                   completes what ends in "FILE" by files, "DIR" by folders */
     const char *heading;        /* a title above it in help, for it and those that follow; NULL: none */
     const char *help;           /* in one phrase; range and default are added to it */
     const char *initial;        /* the default, as it would be written; NULL: the field stays as it was */
@@ -55,6 +56,9 @@ typedef struct lilac_option {
     bool required;              /* must be given */
     double minimum, maximum;    /* of an INTEGER, a NUMBER or SIZES */
     const char *const *choices; /* of a CHOICE: ends with NULL */
+    /* Names of other options, separated by spaces; those that the command does not have count for nothing. */
+    const char *with;    /* may be given only beside one of these: without them it would do nothing; NULL: always */
+    const char *without; /* may not be given beside any of these; NULL: always may */
 } lilac_option;
 
 /* Options and the struct that their offsets refer to. */

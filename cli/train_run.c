@@ -269,16 +269,12 @@ static lilac_status load_and_train(lilac_session *session, const lilac_train_set
 
 static lilac_status check_files(lilac_session *session, const lilac_train_settings *settings) {
     LILAC_TRY(lilac_session_check_output(session, settings->output));
-    if (settings->from != NULL && settings->base != NULL) {
-        return lilac_session_usage_error(session, "--base and --from: expected one of them");
-    }
     const char *input = settings->base != NULL ? settings->base : settings->from;
     if (input != NULL) {
         LILAC_TRY(lilac_session_check_keeps(session, settings->output, input));
     }
     if (settings->checkpoint == NULL) {
-        return settings->resume ? lilac_session_usage_error(session, "--resume: from which --checkpoint FILE?")
-                                : LILAC_OK;
+        return LILAC_OK;
     }
     LILAC_TRY(lilac_session_check_output(session, settings->checkpoint));
     if (strcmp(settings->checkpoint, settings->output) == 0) {
