@@ -12,7 +12,7 @@
 #include <string.h>
 
 typedef struct complete_settings {
-    const char *model, *images, *png;
+    const char *model, *adapter, *images, *png;
     int count, first, keep_rows, batch, precision, zoom;
     double temperature;
     bool no_cache;
@@ -26,6 +26,12 @@ static const lilac_option options[] = {
      .value = "FILE",
      .help = "the transformer",
      .required = true},
+    {.name = "adapter",
+     .letter = 'a',
+     .type = LILAC_OPTION_TEXT,
+     .offset = offsetof(complete_settings, adapter),
+     .value = "FILE",
+     .help = "an adapter of that model to use it with"},
     {.name = "images",
      .letter = 'i',
      .type = LILAC_OPTION_TEXT,
@@ -99,7 +105,8 @@ static const lilac_option options[] = {
      .help = "draw each pixel of an image N pixels wide",
      .initial = "2",
      .minimum = 1,
-     .maximum = 32},
+     .maximum = 32,
+     .with = "png"},
 };
 
 /* The images to be completed; pixels points into whichever owns them. */
@@ -149,7 +156,7 @@ static lilac_status check(lilac_session *session, const complete_settings *setti
 }
 
 static lilac_status complete(lilac_session *session, const complete_settings *settings, const lilac_transformer *model,
-                             const source *images) {
+                             const lilac_sequence_adapter *adapter, const source *images) {
     const size_t size = images->rows * images->cols, count = (size_t)settings->count;
     LILAC_TRY(check(session, settings, images, lilac_transformer_get_config(model)->length));
     uint8_t *completed = malloc(count * size);
@@ -167,6 +174,7 @@ static lilac_status complete(lilac_session *session, const complete_settings *se
     config.temperature = settings->temperature;
     config.seed = session->common.seed;
     config.first_index = (uint64_t)settings->first;
+    config.adapters = adapter->each;
     config.no_cache = settings->no_cache;
     lilac_generation_times times;
     lilac_status status = lilac_generate(session->context, model, &config, completed, &times);
@@ -190,17 +198,23 @@ static lilac_status run(lilac_session *session, const void *values) {
     const complete_settings *settings = values;
     if (settings->png != NULL) {
         LILAC_TRY(lilac_session_check_keeps(session, settings->png, settings->model));
-        LILAC_TRY(lilac_session_check_keeps(session, settings->png,
-                                            settings->images != NULL ? settings->images : settings->model));
+        LILAC_TRY(lilac_session_check_keeps(session, settings->png, settings->adapter));
+        LILAC_TRY(lilac_session_check_keeps(session, settings->png, settings->images));
         LILAC_TRY(lilac_session_check_output(session, settings->png));
     }
     lilac_transformer *model;
     LILAC_TRY(lilac_transformer_load(session->context, settings->model, &model));
     source images = {.dataset = NULL};
-    lilac_status status = load(session, settings, &images);
+    lilac_sequence_adapter adapter = {NULL, NULL};
+    lilac_status status =
+        lilac_sequence_adapter_load(session, model, settings->adapter, (size_t)settings->count, &adapter);
     if (status == LILAC_OK) {
-        status = complete(session, settings, model, &images);
+        status = load(session, settings, &images);
     }
+    if (status == LILAC_OK) {
+        status = complete(session, settings, model, &adapter, &images);
+    }
+    lilac_sequence_adapter_free(&adapter);
     lilac_memory_free(images.idx.data);
     lilac_dataset_destroy(images.dataset);
     lilac_transformer_destroy(model);

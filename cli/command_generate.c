@@ -12,7 +12,7 @@
 #include <string.h>
 
 typedef struct generate_settings {
-    const char *model, *png, *prompt, *output;
+    const char *model, *adapter, *png, *prompt, *output;
     int count, batch, length, columns, precision, zoom;
     double temperature;
 } generate_settings;
@@ -25,6 +25,12 @@ static const lilac_option options[] = {
      .value = "FILE",
      .help = "the transformer",
      .required = true},
+    {.name = "adapter",
+     .letter = 'a',
+     .type = LILAC_OPTION_TEXT,
+     .offset = offsetof(generate_settings, adapter),
+     .value = "FILE",
+     .help = "an adapter of that model to use it with"},
     {.name = "png",
      .letter = 'p',
      .type = LILAC_OPTION_TEXT,
@@ -42,7 +48,8 @@ static const lilac_option options[] = {
      .offset = offsetof(generate_settings, output),
      .value = "FILE",
      .help = "where the bytes go",
-     .initial_note = "standard output"},
+     .initial_note = "standard output",
+     .with = "prompt"},
     {.name = "count",
      .letter = 'n',
      .type = LILAC_OPTION_INTEGER,
@@ -67,7 +74,8 @@ static const lilac_option options[] = {
      .help = "pixels in a row of an image",
      .initial_note = "as many as there are rows",
      .minimum = 1,
-     .maximum = 1 << 25},
+     .maximum = 1 << 25,
+     .with = "png"},
     {.name = "temperature",
      .letter = 't',
      .type = LILAC_OPTION_NUMBER,
@@ -98,7 +106,8 @@ static const lilac_option options[] = {
      .help = "draw each pixel of an image N pixels wide",
      .initial = "2",
      .minimum = 1,
-     .maximum = 32},
+     .maximum = 32,
+     .with = "png"},
 };
 
 /* The smallest number whose square is at least n. */
@@ -177,9 +186,10 @@ static lilac_generation_config config_of(const lilac_session *session, const gen
     return config;
 }
 
-static lilac_status run_model(lilac_session *session, const generate_settings *settings,
-                              const lilac_transformer *model) {
-    const lilac_generation_config config = config_of(session, settings, model);
+static lilac_status run_model(lilac_session *session, const generate_settings *settings, const lilac_transformer *model,
+                              const lilac_sequence_adapter *adapter) {
+    lilac_generation_config config = config_of(session, settings, model);
+    config.adapters = adapter->each;
     size_t bytes;
     uint8_t *sequences = lilac_size_multiply(config.count, config.length, &bytes) ? calloc(bytes, 1) : NULL;
     if (sequences == NULL) {
@@ -199,11 +209,18 @@ static lilac_status run(lilac_session *session, const void *values) {
     const char *output = settings->png != NULL ? settings->png : settings->output;
     if (output != NULL) {
         LILAC_TRY(lilac_session_check_keeps(session, output, settings->model));
+        LILAC_TRY(lilac_session_check_keeps(session, output, settings->adapter));
         LILAC_TRY(lilac_session_check_output(session, output));
     }
     lilac_transformer *model;
     LILAC_TRY(lilac_transformer_load(session->context, settings->model, &model));
-    const lilac_status status = run_model(session, settings, model);
+    lilac_sequence_adapter adapter = {NULL, NULL};
+    lilac_status status =
+        lilac_sequence_adapter_load(session, model, settings->adapter, (size_t)settings->count, &adapter);
+    if (status == LILAC_OK) {
+        status = run_model(session, settings, model, &adapter);
+    }
+    lilac_sequence_adapter_free(&adapter);
     lilac_transformer_destroy(model);
     return status;
 }

@@ -92,7 +92,7 @@ lilac_status lilac_session_check_figures(lilac_session *session, const char *jso
 
 lilac_status lilac_session_check_keeps(lilac_session *session, const char *output, const char *input) {
     struct stat written, read;
-    if (stat(output, &written) == 0 && stat(input, &read) == 0 && written.st_dev == read.st_dev &&
+    if (input != NULL && stat(output, &written) == 0 && stat(input, &read) == 0 && written.st_dev == read.st_dev &&
         written.st_ino == read.st_ino) {
         return lilac_session_usage_error(session, "%s would replace %s, which is read", output, input);
     }

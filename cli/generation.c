@@ -41,6 +41,29 @@ lilac_status lilac_print_generation_times(lilac_session *session, const lilac_ge
     return lilac_session_print_table(session, LILAC_OK, table);
 }
 
+lilac_status lilac_sequence_adapter_load(lilac_session *session, const lilac_transformer *model, const char *path,
+                                         size_t count, lilac_sequence_adapter *out) {
+    lilac_sequence_adapter loaded = {NULL, NULL};
+    if (path != NULL) {
+        LILAC_TRY(lilac_transformer_adapter_load(session->context, model, path, &loaded.adapter));
+        loaded.each = calloc(count, sizeof *loaded.each);
+        if (loaded.each == NULL) {
+            lilac_sequence_adapter_free(&loaded);
+            return lilac_fail_memory(session->context, "the sequences' adapters", count * sizeof *loaded.each);
+        }
+        for (size_t i = 0; i < count; i++) {
+            loaded.each[i] = loaded.adapter;
+        }
+    }
+    *out = loaded;
+    return LILAC_OK;
+}
+
+void lilac_sequence_adapter_free(lilac_sequence_adapter *adapter) {
+    free(adapter->each);
+    lilac_adapter_destroy(adapter->adapter);
+}
+
 lilac_status lilac_save_image_grid(lilac_session *session, const char *path, const lilac_image_grid *grid, size_t count,
                                    const uint8_t *images) {
     size_t width, height;

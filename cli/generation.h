@@ -11,6 +11,19 @@
 LILAC_MUST_USE lilac_status lilac_print_generation_times(lilac_session *session, const lilac_generation_config *config,
                                                          const lilac_generation_times *times);
 
+/* One adapter for all sequences; both NULL where the model is used alone. */
+typedef struct lilac_sequence_adapter {
+    lilac_adapter *adapter;
+    const lilac_adapter **each; /* (count) as in lilac_generation_config */
+} lilac_sequence_adapter;
+
+/* Loads the adapter of a model for count sequences; path may be NULL: none. Free it with lilac_sequence_adapter_free.
+ */
+LILAC_MUST_USE lilac_status lilac_sequence_adapter_load(lilac_session *session, const lilac_transformer *model,
+                                                        const char *path, size_t count, lilac_sequence_adapter *out);
+
+void lilac_sequence_adapter_free(lilac_sequence_adapter *adapter);
+
 /* Saves a grid of count images (count x rows x cols) as a PNG file and says so. */
 LILAC_MUST_USE lilac_status lilac_save_image_grid(lilac_session *session, const char *path,
                                                   const lilac_image_grid *grid, size_t count, const uint8_t *images);
