@@ -26,6 +26,7 @@ typedef lilac_status lilac_command_run(struct lilac_session *session, const void
 
 typedef struct lilac_command {
     const char *name;            /* one word or two: "info", "mlp train" */
+    const char *heading;         /* a title above it in the list of commands, for it and those that follow, or NULL */
     const char *summary;         /* one line for the list of commands, no full stop */
     const char *description;     /* what else there is to know; sentences */
     const char *example;         /* command lines, each ended by a newline */

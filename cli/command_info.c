@@ -38,6 +38,7 @@ static lilac_status run(lilac_session *session, const void *settings) {
 
 const lilac_command lilac_command_info = {
     .name = "info",
+    .heading = "This machine",
     .summary = "show the version, the instruction sets and the libraries in use",
     .description = "Shows what this build of Lilac is made of and what it uses on this machine: the instruction sets "
                    "that the kernels are chosen for, the threads, and the libraries.",

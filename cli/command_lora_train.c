@@ -70,6 +70,7 @@ static lilac_status run(lilac_session *session, const void *values) {
 
 const lilac_command lilac_command_lora_train = {
     .name = "lora train",
+    .heading = "Low-rank adapters of classifiers",
     .summary = "train a low-rank adapter of a saved classifier",
     .description =
         "Trains a low-rank adapter on all layers of a model: W x + b becomes W x + b + scale * B A x, with "

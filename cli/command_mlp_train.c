@@ -89,6 +89,7 @@ static lilac_status run(lilac_session *session, const void *values) {
 
 const lilac_command lilac_command_mlp_train = {
     .name = "mlp train",
+    .heading = "Classifiers of MNIST",
     .summary = "train a classifier (a multilayer perceptron) on MNIST",
     .description =
         "Trains a multilayer perceptron with ReLU and dropout by AdamW on the mean cross-entropy, prints what "

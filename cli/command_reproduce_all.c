@@ -188,6 +188,7 @@ static lilac_status run(lilac_session *session, const void *values) {
 
 const lilac_command lilac_command_reproduce_all = {
     .name = "reproduce all",
+    .heading = "The published report",
     .summary = "reproduce everything in the report, as a page to read",
     .description =
         "Times transformer layers with linear and softmax attention, lets two transformers complete digits and judges "

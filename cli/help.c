@@ -36,25 +36,33 @@ static bool in_group(const lilac_command *command, const char *group) {
 void lilac_help_overview(const lilac_command *const *commands, size_t count, const char *group, FILE *file) {
     fprintf(file, "usage: lilac %s%sCOMMAND [OPTION...]\n\n", group == NULL ? "" : group, group == NULL ? "" : " ");
     if (group == NULL) {
-        fputs("Linear attention and low-rank adaptation on ordinary processors.\n\n", file);
+        fputs("Linear attention and low-rank adaptation on ordinary processors.\n", file);
     }
     size_t widest = 0;
     for (size_t i = 0; i < count; i++) {
         const size_t length = strlen(commands[i]->name);
         widest = in_group(commands[i], group) && length > widest ? length : widest;
     }
-    fputs("Commands:\n", file);
     for (size_t i = 0; i < count; i++) {
+        if (group == NULL && commands[i]->heading != NULL) {
+            fprintf(file, "\n%s:\n", commands[i]->heading);
+        }
         if (in_group(commands[i], group)) {
             fprintf(file, "  %-*s  ", (int)widest, commands[i]->name);
             lilac_help_wrap(commands[i]->summary, widest + 4, widest + 4, WIDTH, file);
         }
     }
-    fprintf(file, "\n'lilac %s%sCOMMAND --help' explains one of them.\n", group == NULL ? "" : group,
-            group == NULL ? "" : " ");
-    if (group == NULL) {
-        fputs("'lilac --version' prints the version.\n", file);
+    if (group != NULL) {
+        fprintf(file, "\n'lilac %s COMMAND --help' explains one of them.\n", group);
+        return;
     }
+    fputs("\nTo begin with:\n"
+          "  lilac info                                        # what this machine offers\n"
+          "  lilac train --bytes FILE --minutes 5 -o MODEL     # learn from any file\n"
+          "  lilac generate --model MODEL --prompt 'The '      # and continue a text\n"
+          "  lilac reproduce all --quick                       # the published report, measured here\n"
+          "\n'lilac COMMAND --help' explains a command, 'lilac --version' prints the version.\n",
+          file);
 }
 
 /* "--output FILE", with the short form before it. */
@@ -68,8 +76,7 @@ static void option_label(const lilac_option *option, char *label, size_t size) {
     snprintf(label, size, "%s--%s%s%s", letter, option->name, value[0] == '\0' ? "" : " ", value);
 }
 
-/* The help phrase with the range and the default. */
-static void option_help(const lilac_option *option, char *text, size_t size) {
+void lilac_help_option_text(const lilac_option *option, char *text, size_t size) {
     char range[96] = "";
     if (option->type == LILAC_OPTION_INTEGER || option->type == LILAC_OPTION_NUMBER) {
         snprintf(range, sizeof range, "%.10g to %.10g", option->minimum, option->maximum);
@@ -97,7 +104,7 @@ static void print_options(const lilac_option_group *group, size_t column, FILE *
             fprintf(file, "\n%s:\n", group->options[i].heading);
         }
         option_label(&group->options[i], label, sizeof label);
-        option_help(&group->options[i], text, sizeof text);
+        lilac_help_option_text(&group->options[i], text, sizeof text);
         fprintf(file, "  %-*s", (int)column - 2, label);
         /* A label too long for its column gets a line of its own. */
         if (strlen(label) + 4 > column) {

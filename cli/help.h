@@ -14,6 +14,9 @@ void lilac_help_overview(const lilac_command *const *commands, size_t count, con
 /* One command's help. */
 void lilac_help_command(const lilac_command *command, FILE *file);
 
+/* What is said of an option: its help with the range and the default. */
+void lilac_help_option_text(const lilac_option *option, char *text, size_t size);
+
 /*
  * Prints text broken between words into lines of at most width characters, all indented by indent except that the first
  * begins where the file stands: at column `column`.

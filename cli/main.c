@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /* The lilac program: finds the command that the arguments name, and runs it. */
+#include "bash_completion.h"
 #include "command.h"
 #include "help.h"
+#include "man_page.h"
 #include "session.h"
 #include "signals.h"
 #include "suggest.h"
@@ -12,16 +14,16 @@
 
 /* In the order of the help. To add a command, write command_<name>.c, declare it in command.h and list it here. */
 static const lilac_command *const commands[] = {
-    &lilac_command_train,           &lilac_command_generate,
-    &lilac_command_complete,        &lilac_command_eval_bits,
-    &lilac_command_data_variants,   &lilac_command_mlp_train,
-    &lilac_command_mlp_eval,        &lilac_command_lora_train,
-    &lilac_command_lora_eval,       &lilac_command_lora_merge,
-    &lilac_command_lora_info,       &lilac_command_reproduce_all,
-    &lilac_command_reproduce_lora,  &lilac_command_reproduce_completion,
-    &lilac_command_bench_peak,      &lilac_command_bench_lora,
-    &lilac_command_bench_attention, &lilac_command_bench_encoder,
-    &lilac_command_bench_matmul,    &lilac_command_info,
+    &lilac_command_train,          &lilac_command_generate,
+    &lilac_command_complete,       &lilac_command_eval_bits,
+    &lilac_command_mlp_train,      &lilac_command_mlp_eval,
+    &lilac_command_data_variants,  &lilac_command_lora_train,
+    &lilac_command_lora_eval,      &lilac_command_lora_merge,
+    &lilac_command_lora_info,      &lilac_command_reproduce_all,
+    &lilac_command_reproduce_lora, &lilac_command_reproduce_completion,
+    &lilac_command_info,           &lilac_command_bench_peak,
+    &lilac_command_bench_lora,     &lilac_command_bench_attention,
+    &lilac_command_bench_encoder,  &lilac_command_bench_matmul,
 };
 
 /* The length of the first word of a command's name. */
@@ -104,6 +106,14 @@ static bool is_help(const char *word) {
 /* Prints the help that the words ask for. */
 static int help(int count, char **words) {
     int used = 0;
+    if (count == 1 && strcmp(words[0], "--man") == 0) {
+        lilac_man_page(commands, LILAC_COUNT(commands), stdout);
+        return LILAC_EXIT_SUCCESS;
+    }
+    if (count == 1 && strcmp(words[0], "--bash-completion") == 0) {
+        lilac_bash_completion(commands, LILAC_COUNT(commands), stdout);
+        return LILAC_EXIT_SUCCESS;
+    }
     const lilac_command *command = find_command(count, words, &used);
     if (command != NULL) {
         lilac_help_command(command, stdout);
