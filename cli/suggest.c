@@ -33,7 +33,11 @@ size_t lilac_edit_distance(const char *a, const char *b) {
 }
 
 void lilac_suggest_consider(lilac_suggestion *suggestion, const char *typed, const char *known) {
-    const size_t distance = lilac_edit_distance(typed, known);
+    size_t distance = lilac_edit_distance(typed, known);
+    /* Its beginning alone counts as one slip, however much is missing. */
+    if (strlen(typed) > 1 && strncmp(typed, known, strlen(typed)) == 0) {
+        distance = smaller(distance, 1);
+    }
     /* A third of the letters may be wrong; beyond that a suggestion confuses more than it helps. */
     const size_t allowed = strlen(known) / 3 + 1;
     if (distance <= allowed && distance < strlen(known) &&

@@ -48,8 +48,15 @@ expect 1 'err=the adapter was made for the base with hash' -- eval bits --model 
     --bytes numbers.txt
 expect 1 'err=kwery' -- train --base images.st --layers-matching '*.kwery' --data data --validation 4 \
     --output x.st --no-peak
-expect 2 'err=--base and --from' -- train --base images.st --from images.st --data data --output x.st
+expect 2 'err=--base cannot be combined with --from' -- train --base images.st --from images.st --data data --output x.st
 expect 2 'err=images.st would replace images.st' -- train --base images.st --data data --output images.st
+
+expect 2 'err=--layers cannot be combined with --from: leave one of them out' -- train --from text.st --layers 2 \
+    --bytes numbers.txt --output x.st
+expect 2 'err=--dropout cannot be combined with --base' -- train --base text.st --dropout 0.1 --bytes numbers.txt --output x.st
+expect 2 'err=--rank does nothing without --base FILE: give that too' -- train --rank 2 --bytes numbers.txt --output x.st
+expect 2 'err=--variant cannot be combined with --bytes' -- train --variant rotated --bytes numbers.txt --output x.st
+expect 2 'err=--images cannot be combined with --bytes' -- eval bits --model text.st --bytes numbers.txt --images 3
 
 # Slices: each of the first ones ends after a step
 train=(train --steps 12 --batch 3 --micro-batch 2 --dropout 0.1 --validation 2 "${text[@]}")

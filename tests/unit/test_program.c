@@ -18,10 +18,10 @@
 #include <cmocka.h>
 
 typedef struct settings {
-    bool flag;
+    bool flag, alone;
     int integer, choice;
     uint64_t number;
-    double real;
+    double real, shade;
     const char *text;
     lilac_sizes sizes;
     lilac_named_values names, pairs;
@@ -67,6 +67,14 @@ static const lilac_option options[] = {
      .maximum = 100},
     {.name = "use", .type = LILAC_OPTION_NAMES, .offset = offsetof(settings, names), .value = "NAME"},
     {.name = "pair", .type = LILAC_OPTION_NAMED, .offset = offsetof(settings, pairs), .value = "NAME=FILE"},
+    {.name = "shade",
+     .type = LILAC_OPTION_NUMBER,
+     .offset = offsetof(settings, shade),
+     .value = "X",
+     .maximum = 1,
+     .with = "no-such-option colour flag",
+     .without = "use pair"},
+    {.name = "alone", .type = LILAC_OPTION_FLAG, .offset = offsetof(settings, alone), .with = "no-such-option"},
 };
 
 enum { OPTION_COUNT = sizeof options / sizeof options[0], MAX_WORDS = 80 };
@@ -162,10 +170,24 @@ static void test_wrong_values(void **state) {
     assert_rejected("--text a --use a --use a", "--use: 'a' is named twice");
 }
 
+static void test_combinations(void **state) {
+    (void)state;
+    assert_true(parse("--text a --shade 0.5 --flag"));
+    assert_true(parse("--colour red --text a --shade 0.5"));
+    /* What the command does not have cannot be asked for. */
+    assert_true(parse("--text a --alone"));
+    /* A default is not given. */
+    assert_rejected("--text a --shade 0.5", "--shade does nothing without --colour red|green|blue: give that too, or "
+                                            "leave --shade out");
+    assert_rejected("--text a --flag --shade 0.5 --pair a=b",
+                    "--shade cannot be combined with --pair: leave one of them out");
+}
+
 static void test_wrong_options(void **state) {
     (void)state;
     assert_rejected("--txt a", "unknown option '--txt'; did you mean '--text'?");
     assert_rejected("--nubmer=3", "unknown option '--nubmer'; did you mean '--number'?");
+    assert_rejected("--sha 1", "unknown option '--sha'; did you mean '--shade'?");
     assert_rejected("--nothing-like-it=3", "unknown option '--nothing-like-it'");
     assert_rejected("-z", "unknown option '-z'");
     assert_rejected("--", "unknown option '--'");
@@ -377,17 +399,12 @@ static void test_lora_tables(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_defaults),
-        cmocka_unit_test(test_values),
-        cmocka_unit_test(test_wrong_values),
-        cmocka_unit_test(test_wrong_options),
-        cmocka_unit_test(test_too_many_values),
-        cmocka_unit_test(test_edit_distance),
-        cmocka_unit_test(test_table),
-        cmocka_unit_test(test_table_grows),
-        cmocka_unit_test(test_wrap),
-        cmocka_unit_test(test_duration),
-        cmocka_unit_test(test_progress_text),
+        cmocka_unit_test(test_defaults),      cmocka_unit_test(test_values),
+        cmocka_unit_test(test_wrong_values),  cmocka_unit_test(test_combinations),
+        cmocka_unit_test(test_wrong_options), cmocka_unit_test(test_too_many_values),
+        cmocka_unit_test(test_edit_distance), cmocka_unit_test(test_table),
+        cmocka_unit_test(test_table_grows),   cmocka_unit_test(test_wrap),
+        cmocka_unit_test(test_duration),      cmocka_unit_test(test_progress_text),
         cmocka_unit_test(test_lora_tables),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
