@@ -84,6 +84,25 @@ expect 2 'err=--count: there are only 2 images from number 498 on' -- complete -
 expect 2 'err=--count: there are only 0 images from number 900 on' -- complete --model linear.st --first 900
 expect 1 'err=the model is for 41 pixels, the images have 28 x 28' -- complete --model text.st
 
+# Adapters
+sample_part data train 20
+for model in linear text; do
+    case $model in linear) learn=(--variant inverted --validation 2) ;; text) learn=(--bytes linear.st --validation 0) ;; esac
+    expect 0 -- train --base $model.st --output $model.adapter --steps 3 --learning-rate 1 --warm-up 0 --batch 1 --no-peak \
+        "${learn[@]}"
+done
+expect 0 -- generate --model text.st --prompt 'Once upon' --length 30 --adapter text.adapter
+differ 'an adapter changes the bytes' bytes output
+expect 0 -- generate --model linear.st --count 5 --png adapted.png --adapter linear.adapter
+differ 'an adapter changes the images' drawn.png adapted.png
+expect 0 -- complete --model linear.st --count 2 --first 3 --png adapted.png --adapter linear.adapter
+differ 'an adapter changes the completion' mnist.png adapted.png
+expect 1 'err=the adapter was made for the base with hash' -- \
+    generate --model text.st --prompt x --adapter linear.adapter
+expect 1 'err=missing.adapter' -- complete --model linear.st --adapter missing.adapter
+expect 2 'err=text.adapter would replace text.adapter' -- \
+    generate --model text.st --prompt x --adapter text.adapter --output text.adapter
+
 # Files
 expect 1 'err=missing.st' -- complete --model missing.st
 expect 1 'err=missing.st' -- generate --model missing.st --png x.png
