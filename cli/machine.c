@@ -1,12 +1,18 @@
 /* SPDX-License-Identifier: MIT */
 #include "machine.h"
 
+#include "core/cpu_features.h"
+#include "kernels/kernel_table.h"
+#include "linalg/matmul.h"
+#include "runtime/parallel.h"
+
 #include <stdio.h>
 #include <string.h>
 
 #include <cjson/cJSON.h>
 #include <nettle/version.h>
 #include <png.h>
+#include <unistd.h>
 #include <zlib.h>
 
 bool lilac_machine_processor(char *name, size_t size) {
@@ -30,4 +36,54 @@ bool lilac_machine_processor(char *name, size_t size) {
 void lilac_machine_libraries(char *text, size_t size) {
     snprintf(text, size, "zlib %s, libpng %s, cJSON %s, Nettle %d.%d", zlibVersion(), png_get_libpng_ver(NULL),
              cJSON_Version(), nettle_version_major(), nettle_version_minor());
+}
+
+size_t lilac_machine_cache(int number) {
+    long bytes = 0;
+#ifdef _SC_LEVEL1_DCACHE_SIZE
+    static const int names[] = {_SC_LEVEL1_DCACHE_SIZE, _SC_LEVEL2_CACHE_SIZE, _SC_LEVEL3_CACHE_SIZE};
+    bytes = sysconf(names[number - 1]);
+#else
+    (void)number;
+#endif
+    return bytes > 0 ? (size_t)bytes : 0;
+}
+
+static void add_rate(lilac_json *json, cJSON *parent, const char *name, lilac_peak_rate rate) {
+    char member[64];
+    snprintf(member, sizeof member, "%s_one", name);
+    lilac_json_number(json, parent, member, rate.one);
+    snprintf(member, sizeof member, "%s_all", name);
+    lilac_json_number(json, parent, member, rate.all);
+}
+
+void lilac_machine_add(lilac_json *json, cJSON *machine, const lilac_context *context, const lilac_peak_figures *peak) {
+    char text[256];
+    lilac_json_string(json, machine, "processor",
+                      lilac_machine_processor(text, sizeof text) ? text : "an unknown processor");
+    lilac_json_string(json, machine, "cpu_level", lilac_cpu_level_name(lilac_cpu_level_detect()));
+    lilac_json_string(json, machine, "bf16_dot_products", lilac_cpu_has_bf16_dot_product() ? "yes" : "no");
+    cJSON *caches = lilac_json_array(json, machine, "cache_bytes");
+    for (int number = 1; number <= 3; number++) {
+        lilac_json_whole(json, caches, NULL, lilac_machine_cache(number));
+    }
+    lilac_json_number(json, machine, "processors", (double)lilac_parallel_processors());
+    lilac_json_number(json, machine, "threads", (double)lilac_context_threads(context));
+    cJSON *kernels = lilac_json_object(json, machine, "kernels");
+    for (size_t i = 0; i < LILAC_KERNEL_FAMILIES; i++) {
+        const lilac_kernel_family *family = &lilac_kernel_families[i];
+        const lilac_cpu_level level = lilac_kernel_family_level(family, lilac_context_cpu_level(context));
+        lilac_json_string(json, kernels, family->name, lilac_cpu_level_name(level));
+    }
+    lilac_json_string(json, machine, "matrix_products", lilac_matmul_library());
+    lilac_machine_libraries(text, sizeof text);
+    lilac_json_string(json, machine, "libraries", text);
+    if (peak != NULL) {
+        cJSON *object = lilac_json_object(json, machine, "peak");
+        lilac_json_string(json, object, "unit", "GFLOP/s; of reading GB/s");
+        add_rate(json, object, "f32", peak->f32);
+        add_rate(json, object, "bf16", peak->bf16);
+        /* The largest block, which no cache holds. */
+        add_rate(json, object, "read_memory", peak->read[LILAC_PEAK_READ_SIZES - 1]);
+    }
 }

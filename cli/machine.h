@@ -3,6 +3,9 @@
 #ifndef LILAC_CLI_MACHINE_H
 #define LILAC_CLI_MACHINE_H
 
+#include "bench/peak.h"
+#include "report/json.h"
+
 #include <stdbool.h>
 #include <stddef.h>
 
@@ -11,5 +14,11 @@ bool lilac_machine_processor(char *name, size_t size);
 
 /* "zlib 1.2.13, libpng 1.6.39, ..." */
 void lilac_machine_libraries(char *text, size_t size);
+
+/* The size in bytes of cache number 1, 2 or 3, that of data; 0 where it is not known. */
+size_t lilac_machine_cache(int number);
+
+/* Adds the machine, the libraries and what is used of them to an object. peak may be NULL: not measured. */
+void lilac_machine_add(lilac_json *json, cJSON *machine, const lilac_context *context, const lilac_peak_figures *peak);
 
 #endif

@@ -5,7 +5,6 @@
 #include "machine.h"
 
 #include "core/memory.h"
-#include "linalg/matmul.h"
 #include "report/changes.h"
 #include "report/completion_report.h"
 #include "report/lora_report.h"
@@ -13,7 +12,6 @@
 #include "report/pictures.h"
 #include "report/plots.h"
 #include "runtime/context.h"
-#include "runtime/parallel.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -23,34 +21,6 @@ static bool done(const lilac_reproduction *r, lilac_part part) {
 }
 
 /* ---- The tree of results ---- */
-
-static void add_rate(lilac_json *json, cJSON *parent, const char *name, lilac_peak_rate rate) {
-    char member[64];
-    snprintf(member, sizeof member, "%s_one", name);
-    lilac_json_number(json, parent, member, rate.one);
-    snprintf(member, sizeof member, "%s_all", name);
-    lilac_json_number(json, parent, member, rate.all);
-}
-
-static void add_machine(lilac_json *json, const lilac_context *context, const lilac_reproduction *r) {
-    char text[256];
-    cJSON *machine = lilac_json_object(json, json->root, "machine");
-    lilac_json_string(json, machine, "processor",
-                      lilac_machine_processor(text, sizeof text) ? text : "an unknown processor");
-    lilac_json_number(json, machine, "processors", (double)lilac_parallel_processors());
-    lilac_json_number(json, machine, "threads", (double)lilac_context_threads(context));
-    lilac_json_string(json, machine, "matrix_products", lilac_matmul_library());
-    lilac_machine_libraries(text, sizeof text);
-    lilac_json_string(json, machine, "libraries", text);
-    if (done(r, LILAC_PART_PEAK)) {
-        cJSON *peak = lilac_json_object(json, machine, "peak");
-        lilac_json_string(json, peak, "unit", "GFLOP/s; of reading GB/s");
-        add_rate(json, peak, "f32", r->peak.f32);
-        add_rate(json, peak, "bf16", r->peak.bf16);
-        /* The largest block, which no cache holds. */
-        add_rate(json, peak, "read_memory", r->peak.read[LILAC_PEAK_READ_SIZES - 1]);
-    }
-}
 
 static void add_parts(lilac_json *json, const lilac_reproduction *r) {
     static const char *const states[] = {[LILAC_PART_NOT_REACHED] = "not reached",
@@ -104,7 +74,8 @@ static lilac_json build_results(const lilac_session *session, const lilac_reprod
                                      &r->completion);
     }
     add_lora(&json, session->context, r);
-    add_machine(&json, session->context, r);
+    lilac_machine_add(&json, lilac_json_object(&json, json.root, "machine"), session->context,
+                      done(r, LILAC_PART_PEAK) ? &r->peak : NULL);
     add_parts(&json, r);
     return json;
 }

@@ -4,11 +4,20 @@
 #include "core/cpu_features.h"
 
 #include <pthread.h>
+#include <string.h>
 
 enum { LEVELS = 3 };
 
 static lilac_kernel_table tables[LEVELS];
 static pthread_once_t tables_filled = PTHREAD_ONCE_INIT;
+
+const lilac_kernel_family lilac_kernel_families[LILAC_KERNEL_FAMILIES] = {
+    {"elementwise", offsetof(lilac_kernel_table, elementwise), sizeof(lilac_elementwise_kernels)},
+    {"layer_norm", offsetof(lilac_kernel_table, layer_norm), sizeof(lilac_layer_norm_kernels)},
+    {"linear_attention", offsetof(lilac_kernel_table, linear_attention), sizeof(lilac_linear_attention_kernels)},
+    {"packed_product", offsetof(lilac_kernel_table, packed_product), sizeof(lilac_packed_product_kernels)},
+    {"softmax_attention", offsetof(lilac_kernel_table, softmax_attention), sizeof(lilac_softmax_attention_kernels)},
+};
 
 static void fill_table(lilac_kernel_table *table, lilac_cpu_level level) {
     lilac_elementwise_kernels_reference(&table->elementwise);
@@ -52,4 +61,17 @@ static void fill_tables(void) {
 const lilac_kernel_table *lilac_kernel_table_for(lilac_cpu_level level) {
     pthread_once(&tables_filled, fill_tables);
     return &tables[level];
+}
+
+lilac_cpu_level lilac_kernel_family_level(const lilac_kernel_family *family, lilac_cpu_level level) {
+    /* A level that does not override a family has the same pointers as the level below it. */
+    while (level > LILAC_CPU_SCALAR) {
+        const char *here = (const char *)lilac_kernel_table_for(level) + family->offset;
+        const char *below = (const char *)lilac_kernel_table_for(level - 1) + family->offset;
+        if (memcmp(here, below, family->size) != 0) {
+            break;
+        }
+        level--;
+    }
+    return level;
 }

@@ -14,6 +14,8 @@
 #include "kernels/packed_product.h"
 #include "kernels/softmax_attention.h"
 
+#include <stddef.h>
+
 typedef struct lilac_kernel_table {
     lilac_elementwise_kernels elementwise;
     lilac_layer_norm_kernels layer_norm;
@@ -21,6 +23,19 @@ typedef struct lilac_kernel_table {
     lilac_packed_product_kernels packed_product;
     lilac_softmax_attention_kernels softmax_attention;
 } lilac_kernel_table;
+
+/* A family of kernels: its name and where its part of the table lies. */
+typedef struct lilac_kernel_family {
+    const char *name;
+    size_t offset, size;
+} lilac_kernel_family;
+
+enum { LILAC_KERNEL_FAMILIES = 5 };
+
+extern const lilac_kernel_family lilac_kernel_families[LILAC_KERNEL_FAMILIES];
+
+/* The level that a family's kernels in the table of `level` were written for: it may be lower, never higher. */
+lilac_cpu_level lilac_kernel_family_level(const lilac_kernel_family *family, lilac_cpu_level level);
 
 /* The kernels of a level, which must not be above lilac_cpu_level_detect(). Never NULL; lives as long as the program.
  */

@@ -2,6 +2,7 @@
 /* Tests of core: context, cpu levels, size arithmetic, parallel loops, random permutations. */
 #include "core/memory.h"
 #include "core/random.h"
+#include "kernels/kernel_table.h"
 #include "runtime/context.h"
 #include "runtime/parallel.h"
 
@@ -160,6 +161,22 @@ static void test_cpu_level_from_environment(void **state) {
     lilac_context_config_default(&config);
     assert_int_equal(config.max_cpu_level, LILAC_CPU_AVX512);
     assert_int_equal(unsetenv("LILAC_CPU"), 0);
+}
+
+static void test_kernel_families(void **state) {
+    (void)state;
+    size_t bytes = 0;
+    for (size_t i = 0; i < LILAC_KERNEL_FAMILIES; i++) {
+        const lilac_kernel_family *family = &lilac_kernel_families[i];
+        bytes += family->size;
+        assert_int_equal(lilac_kernel_family_level(family, LILAC_CPU_SCALAR), LILAC_CPU_SCALAR);
+        const lilac_cpu_level machine = lilac_cpu_level_detect();
+        const lilac_cpu_level level = lilac_kernel_family_level(family, machine);
+        /* Every family is written for every level. */
+        assert_int_equal(level, machine);
+    }
+    /* No family is left out. */
+    assert_int_equal(bytes, sizeof(lilac_kernel_table));
 }
 
 static void test_size_arithmetic(void **state) {
@@ -365,6 +382,7 @@ int main(void) {
         cmocka_unit_test(test_cpu_level_names),
         cmocka_unit_test(test_cpu_level_is_only_lowered),
         cmocka_unit_test(test_cpu_level_from_environment),
+        cmocka_unit_test(test_kernel_families),
         cmocka_unit_test(test_size_arithmetic),
         cmocka_unit_test(test_memory_is_aligned_and_zeroed),
         cmocka_unit_test(test_parallel_for_covers_every_item_once),
