@@ -38,6 +38,9 @@ void lilac_help_overview(const lilac_command *const *commands, size_t count, con
     if (group == NULL) {
         fputs("Linear attention and low-rank adaptation on ordinary processors.\n", file);
     }
+    if (group != NULL) {
+        fputs("Commands:\n", file);
+    }
     size_t widest = 0;
     for (size_t i = 0; i < count; i++) {
         const size_t length = strlen(commands[i]->name);
@@ -57,11 +60,11 @@ void lilac_help_overview(const lilac_command *const *commands, size_t count, con
         return;
     }
     fputs("\nTo begin with:\n"
-          "  lilac info                                        # what this machine offers\n"
-          "  lilac train --bytes FILE --minutes 5 -o MODEL     # learn from any file\n"
-          "  lilac generate --model MODEL --prompt 'The '      # and continue a text\n"
-          "  lilac reproduce all --quick                       # the published report, measured here\n"
-          "\n'lilac COMMAND --help' explains a command, 'lilac --version' prints the version.\n",
+          "    lilac info                                       # what this machine offers\n"
+          "    lilac train --bytes FILE --minutes 5 -o MODEL    # learn from any file,\n"
+          "    lilac generate --model MODEL --prompt 'The '     # and go on with a text\n"
+          "    lilac reproduce all --quick                      # the report, measured here\n"
+          "\n'lilac COMMAND --help' explains a command, 'lilac --version' tells the version.\n",
           file);
 }
 
