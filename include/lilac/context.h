@@ -75,7 +75,7 @@ LILAC_API lilac_cpu_level lilac_context_cpu_level(const lilac_context *context);
 /* The highest level this machine and operating system support. Thread safe. */
 LILAC_API lilac_cpu_level lilac_cpu_level_detect(void);
 
-/* "scalar", "avx2" or "avx512". Thread safe. */
+/* "scalar", "avx2" or "avx512"; "unknown" for a value that is none. Thread safe. */
 LILAC_API const char *lilac_cpu_level_name(lilac_cpu_level level);
 
 /* Parses such a name into *level. Errors: ARGUMENT. Thread safe. */

@@ -7,20 +7,24 @@
  *   H  heads                              D  size of a query or key     M  size of a value
  *   C  size of a feature map's range      F  features (model width)     r  rank of a low-rank adapter
  *
- * All matrices are row major. Sizes and strides count elements, not bytes, unless a name says bytes. Losses are in nats,
- * accuracies from 0 to 1, times in seconds.
+ * All matrices are row major. Sizes and strides count elements, not bytes, unless a name says so. Losses are in nats,
+ * accuracies go from 0 to 1, times are in seconds.
  *
- * What holds wherever a comment does not say otherwise:
- *   Errors    A function that can fail returns a lilac_status. On failure its outputs are untouched, objects are as they
- *             were, nothing is leaked, and the context has a message. Comments name the errors without LILAC_ERROR_;
- *             "FORMAT and its kin" are those of a file's content: FORMAT, MAGIC, TRUNCATED, TRAILING, OVERFLOW and
- *             UNSUPPORTED. Functions that return no status need valid pointers and indices within range.
- *   Aliasing  Outputs overlap neither each other, nor inputs, nor the workspace.
- *   Memory    The caller owns what it hands in, which has to stay only as long as the call. What a create or load
- *             function gives is freed by the destroy function of that type, in any order, also after the context.
- *   Strings   are UTF-8. Those that functions return are constant, or live as long as the object they were asked of.
- *   Threads   One call at a time may use a context, and one may change an object, which none may read meanwhile. An
- *             object that is only read (const) may be used by several threads at once, each with its own context.
+ * What follows holds wherever a comment does not say otherwise.
+ *
+ * Errors. A function that can fail returns a lilac_status. On failure outputs and objects are as they were, nothing is
+ * leaked, and the context has a message. Comments name the errors without LILAC_ERROR_; "FORMAT and its kin" are those
+ * of a file's content: FORMAT, MAGIC, TRUNCATED, TRAILING, OVERFLOW, UNSUPPORTED. A function without a status must be
+ * given valid pointers, and indices within their range.
+ *
+ * Aliasing. Outputs overlap neither each other nor inputs nor a workspace.
+ *
+ * Memory. What a caller hands in is the caller's, and has to stay for the call only. What a create, clone or load
+ * function gives is freed by the destroy function of its type, before or after the context that it was made with.
+ * Strings are UTF-8; those that are returned live as long as the object that was asked, or as the program.
+ *
+ * Threads. One call at a time may use a context or change an object. An object that none changes (const) may be used by
+ * several threads at once, each with a context of its own.
  */
 #ifndef LILAC_H
 #define LILAC_H

@@ -124,7 +124,10 @@ LILAC_API float *lilac_adapter_parameters(lilac_adapter *adapter);
 LILAC_API LILAC_MUST_USE lilac_status lilac_adapter_merge(lilac_context *context, const lilac_adapter *adapter,
                                                           const lilac_linear_layer *layers, size_t layer_count);
 
-/* "fixed", "alpha/r", "alpha/sqrt(r)"; "standard", "report"; and back. Errors of the parsers: ARGUMENT. */
+/*
+ * "fixed", "alpha/r", "alpha/sqrt(r)"; "standard", "report"; "unknown" for a value that is none; and back. Errors of
+ * the parsers: ARGUMENT. Thread safe.
+ */
 LILAC_API const char *lilac_lora_scale_rule_name(lilac_lora_scale_rule rule);
 LILAC_API LILAC_MUST_USE lilac_status lilac_lora_scale_rule_parse(const char *name, lilac_lora_scale_rule *rule);
 LILAC_API const char *lilac_lora_initialisation_name(lilac_lora_initialisation initialisation);

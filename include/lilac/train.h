@@ -23,14 +23,14 @@ typedef struct lilac_training_config {
     uint64_t seed;       /* of the shuffling and the dropout */
 } lilac_training_config;
 
-/* What one epoch gave. Without a validation set the last two are NaN. */
+/* What one epoch gave; losses in nats a row. Without a validation set the last two are NaN. */
 typedef struct lilac_epoch_metrics {
     double training_loss; /* mean over the epoch's rows, with dropout, as the weights were at each step */
     double validation_loss;
     double validation_accuracy; /* 0 .. 1 */
 } lilac_epoch_metrics;
 
-/* How a model does on a data set: the mean cross-entropy, and the share of rows classified correctly. */
+/* How a model does on a data set: the mean cross-entropy in nats, and the share of rows classified correctly. */
 typedef struct lilac_evaluation {
     double loss;
     double accuracy; /* 0 .. 1 */
