@@ -7,6 +7,7 @@
 
 #include <cjson/cJSON.h>
 #include <stdbool.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -173,11 +174,14 @@ static int compare_pairs(const void *a, const void *b) {
     return strcmp(((const writer_pair *)a)->key, ((const writer_pair *)b)->key);
 }
 
+/* As text: the library prints numbers above 10^15 with an exponent. */
 static bool add_integers(cJSON *object, const char *key, const size_t *values, int count) {
     cJSON *array = cJSON_AddArrayToObject(object, key);
     bool added = array != NULL;
     for (int i = 0; added && i < count; i++) {
-        added = cJSON_AddItemToArray(array, cJSON_CreateNumber((double)values[i]));
+        char text[24];
+        snprintf(text, sizeof text, "%zu", values[i]);
+        added = cJSON_AddItemToArray(array, cJSON_CreateRaw(text));
     }
     return added;
 }

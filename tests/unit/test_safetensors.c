@@ -124,6 +124,27 @@ static void test_read_small_file(void **state) {
     lilac_safetensors_close(NULL);
 }
 
+/* Where another size is 0, the file may say any number: none may be rounded. */
+static void test_writes_large_sizes(void **state) {
+    const test_state *test = *state;
+    const size_t shape[] = {((size_t)1 << 53) - 1, 0, 1000000000000001};
+    const float nothing = 0.0f;
+    lilac_safetensors_writer *writer = NULL;
+    lilac_safetensors_file *file = NULL;
+    assert_int_equal(lilac_safetensors_writer_create(test->context, &writer), LILAC_OK);
+    assert_int_equal(
+        lilac_safetensors_writer_add(test->context, writer, "a", LILAC_SAFETENSORS_F32, 2, shape, &nothing), LILAC_OK);
+    assert_int_equal(
+        lilac_safetensors_writer_add(test->context, writer, "b", LILAC_SAFETENSORS_F32, 2, shape + 1, &nothing),
+        LILAC_OK);
+    assert_int_equal(lilac_safetensors_writer_write(test->context, writer, test->path), LILAC_OK);
+    lilac_safetensors_writer_destroy(writer);
+    assert_int_equal(lilac_safetensors_open(test->context, test->path, &file), LILAC_OK);
+    assert_int_equal(lilac_safetensors_find(file, "a")->shape[0], shape[0]);
+    assert_int_equal(lilac_safetensors_find(file, "b")->shape[1], shape[2]);
+    lilac_safetensors_close(file);
+}
+
 static void test_accepts_the_unusual(void **state) {
     const test_state *test = *state;
     /* Spaces within, empty tensors on both sides, a tensor without dimensions, escapes, names that differ in case. */
@@ -493,6 +514,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         SAFETENSORS_TEST(test_written_bytes),
         SAFETENSORS_TEST(test_read_small_file),
+        SAFETENSORS_TEST(test_writes_large_sizes),
         SAFETENSORS_TEST(test_accepts_the_unusual),
         SAFETENSORS_TEST(test_every_dtype),
         SAFETENSORS_TEST(test_read_f32_refuses),
