@@ -27,6 +27,7 @@ typedef struct lilac_transformer_state lilac_transformer_state;
 
 typedef struct lilac_transformer_state_config {
     size_t batch;              /* B, at least 1 */
+    size_t length;             /* the most tokens of a sequence, which softmax attention has room for; 0: the model's */
     lilac_precision precision; /* of the linear layers' weights; all else is computed in f32 */
     /* (B) the adapter of each sequence, NULL where it has none; NULL: none has. Sequences may differ: the base's
      * products are computed for all at once. */
@@ -61,7 +62,7 @@ LILAC_API size_t lilac_transformer_state_bytes(const lilac_transformer_state *st
 /*
  * Takes in n tokens of each sequence, those of row b at tokens + b * stride, by the parallel form: much faster than n
  * steps, the same but for rounding. outputs (B x O): of the last token of each; may be NULL. n = 0 does nothing. The
- * activations of a part of the sequences are allocated and freed. Errors: ARGUMENT, SHAPE (more tokens than the model's
+ * activations of a part of the sequences are allocated and freed. Errors: ARGUMENT, SHAPE (more tokens than the state's
  * length), MEMORY; after the last the state is of no use before it is reset.
  */
 LILAC_API LILAC_MUST_USE lilac_status lilac_transformer_state_prompt(lilac_context *context,

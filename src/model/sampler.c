@@ -127,6 +127,7 @@ static lilac_status check(lilac_context *context, const lilac_transformer *model
 static lilac_status create_state(lilac_context *context, sampling *s) {
     const lilac_transformer_state_config config = {
         .batch = s->count,
+        .length = s->config->length - 1,
         .precision = s->config->precision,
         .adapters = s->config->adapters == NULL ? NULL : s->config->adapters + s->first};
     lilac_transformer_state_destroy(s->state);

@@ -155,7 +155,7 @@ static lilac_status create_linear(lilac_context *context, lilac_transformer_stat
 
 static lilac_status create_softmax(lilac_context *context, lilac_transformer_state *state, lilac_state_layer *layer) {
     state->blocks = (state->B - 1) / LILAC_STATE_SOFTMAX_BLOCK + 1;
-    state->attention_floats = 2 * state->model->HD * state->model->config.length;
+    state->attention_floats = 2 * state->model->HD * state->length;
     layer->softmax = lilac_memory_allocate(state->blocks, sizeof(lilac_softmax_attention_state *));
     if (layer->softmax == NULL) {
         return lilac_fail_memory(context, "attention states", state->blocks * sizeof(void *));
@@ -164,7 +164,7 @@ static lilac_status create_softmax(lilac_context *context, lilac_transformer_sta
         const size_t first = block * LILAC_STATE_SOFTMAX_BLOCK;
         const size_t count = lilac_size_min(LILAC_STATE_SOFTMAX_BLOCK, state->B - first);
         const lilac_softmax_attention_config config =
-            lilac_transformer_softmax_attention(state->model, count, state->model->config.length, true);
+            lilac_transformer_softmax_attention(state->model, count, state->length, true);
         LILAC_TRY(lilac_softmax_attention_state_create(context, &config, &layer->softmax[block]));
     }
     return LILAC_OK;
@@ -197,6 +197,10 @@ static lilac_status check(lilac_context *context, const lilac_transformer *model
     if (config->batch == 0) {
         return lilac_fail(context, LILAC_ERROR_ARGUMENT, "transformer state: no sequences");
     }
+    if (config->length > model->config.length) {
+        return lilac_fail(context, LILAC_ERROR_ARGUMENT, "transformer state: for %zu tokens, expected at most %zu",
+                          config->length, model->config.length);
+    }
     if (lilac_precision_name(config->precision) == NULL) {
         return lilac_fail(context, LILAC_ERROR_ARGUMENT, "transformer state: no precision number %d",
                           (int)config->precision);
@@ -228,6 +232,7 @@ lilac_status lilac_transformer_state_create(lilac_context *context, const lilac_
     }
     state->model = model;
     state->B = config->batch;
+    state->length = config->length == 0 ? model->config.length : config->length;
     const lilac_status status = fill(context, config, state);
     if (status != LILAC_OK) {
         lilac_transformer_state_destroy(state);

@@ -52,6 +52,7 @@ typedef struct lilac_state_activations {
 struct lilac_transformer_state {
     const lilac_transformer *model;
     size_t B, position;
+    size_t length; /* the most tokens of a sequence */
     size_t *order; /* (B): sequence i of the state is the caller's order[i]; sorted by adapter */
     size_t blocks; /* softmax attention states a layer */
     lilac_state_layer *layers;

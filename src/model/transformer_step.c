@@ -247,7 +247,7 @@ static lilac_status take_in(lilac_context *context, part *p, lilac_state_activat
 }
 
 static lilac_status check_room(lilac_context *context, const lilac_transformer_state *state, size_t n) {
-    const size_t length = state->model->config.length;
+    const size_t length = state->length;
     if (n > length - state->position) {
         return lilac_fail(context, LILAC_ERROR_SHAPE,
                           "transformer state: %zu tokens of at most %zu have been read, no room for %zu more",

@@ -165,6 +165,39 @@ static void test_recurrent_is_parallel(void **state) {
     }
 }
 
+/* A state for fewer tokens than the model's length takes in as many, and needs less memory for softmax attention. */
+static void test_length_of_a_state(void **state) {
+    (void)state;
+    for (int number = 0; number < KINDS; number++) {
+        lilac_transformer *model = create_model(number);
+        const lilac_transformer_config *sizes = lilac_transformer_get_config(model);
+        lilac_transformer_state_config config = {.batch = 1, .length = sizes->length};
+        lilac_transformer_state *whole = create_state(best(), model, 1, LILAC_PRECISION_F32, NULL), *same, *shorter;
+        assert_int_equal(lilac_transformer_state_create(best(), model, &config, &same), LILAC_OK);
+        assert_int_equal(lilac_transformer_state_bytes(same), lilac_transformer_state_bytes(whole));
+        config.length = 3;
+        assert_int_equal(lilac_transformer_state_create(best(), model, &config, &shorter), LILAC_OK);
+        const size_t saved = sizes->attention == LILAC_TRANSFORMER_SOFTMAX
+                                 ? sizes->layers * 2 * sizes->heads * sizes->head_size * (sizes->length - 3)
+                                 : 0;
+        assert_int_equal(lilac_transformer_state_bytes(whole) - lilac_transformer_state_bytes(shorter),
+                         saved * sizeof(float));
+        float outputs[MAX_O];
+        assert_int_equal(lilac_transformer_state_prompt(best(), shorter, 4, tokens[0], N, outputs), LILAC_ERROR_SHAPE);
+        assert_int_equal(lilac_transformer_state_prompt(best(), shorter, 2, tokens[0], N, outputs), LILAC_OK);
+        assert_int_equal(lilac_transformer_state_step(best(), shorter, tokens[0] + 2, outputs), LILAC_OK);
+        assert_int_equal(lilac_transformer_state_step(best(), shorter, tokens[0] + 3, outputs), LILAC_ERROR_SHAPE);
+        config.length = sizes->length + 1;
+        lilac_transformer_state *untouched = whole;
+        assert_int_equal(lilac_transformer_state_create(best(), model, &config, &untouched), LILAC_ERROR_ARGUMENT);
+        assert_ptr_equal(untouched, whole);
+        lilac_transformer_state_destroy(shorter);
+        lilac_transformer_state_destroy(same);
+        lilac_transformer_state_destroy(whole);
+        lilac_transformer_destroy(model);
+    }
+}
+
 /* Rounds what a state holds in bf16: the matrices but for the embedding. */
 static void round_matrices(lilac_transformer *model) {
     for (size_t i = 1; i < lilac_transformer_tensor_count(model); i++) {
@@ -499,6 +532,7 @@ static void test_progress_and_cancelling(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_recurrent_is_parallel),
+        cmocka_unit_test(test_length_of_a_state),
         cmocka_unit_test(test_bf16_rounds_the_weights_only),
         cmocka_unit_test(test_adapters_row_by_row),
         cmocka_unit_test(test_batches_do_not_matter),
