@@ -67,7 +67,7 @@ typedef struct lilac_transformer_config {
     size_t position_width; /* of the sinusoidal encoding, even; F = value_width + position_width */
     lilac_transformer_attention attention;
     lilac_transformer_features features; /* not looked at for softmax attention */
-    size_t feature_size;                 /* C of the two random feature maps; 0: 2D */
+    size_t feature_size;                 /* C of the two random feature maps, DC <= 2^20; 0: 2D */
     lilac_transformer_norm norm;
     lilac_transformer_activation activation;
     lilac_transformer_output output;

@@ -8,6 +8,8 @@
 #include <math.h>
 #include <string.h>
 
+enum { MOST_RANDOM_NUMBERS = 1 << 20 };
+
 void lilac_transformer_config_default(lilac_transformer_config *config) {
     *config = (lilac_transformer_config){.length = 783,
                                          .layers = 8,
@@ -31,6 +33,16 @@ size_t lilac_transformer_width(const lilac_transformer_config *config) {
 
 size_t lilac_transformer_output_size(const lilac_transformer_config *config) {
     return config->output == LILAC_TRANSFORMER_CATEGORICAL ? 256 : 3 * config->mixtures;
+}
+
+static bool has_random_features(const lilac_transformer_config *config) {
+    return config->attention == LILAC_TRANSFORMER_LINEAR && (config->features == LILAC_TRANSFORMER_FOURIER_FEATURES ||
+                                                             config->features == LILAC_TRANSFORMER_POSITIVE_FEATURES);
+}
+
+/* C of random features. */
+static size_t random_feature_size(const lilac_transformer_config *config) {
+    return config->feature_size == 0 ? 2 * config->head_size : config->feature_size;
 }
 
 static lilac_status check_sizes(lilac_context *context, const lilac_transformer_config *config) {
@@ -59,6 +71,12 @@ static lilac_status check_sizes(lilac_context *context, const lilac_transformer_
         return lilac_fail(context, LILAC_ERROR_ARGUMENT, "transformer: position width is %zu, expected an even number",
                           config->position_width);
     }
+    /* Random vectors come from the seed, not from a file: its size would not bound them. */
+    if (has_random_features(config) && config->head_size * random_feature_size(config) > MOST_RANDOM_NUMBERS) {
+        return lilac_fail(context, LILAC_ERROR_ARGUMENT,
+                          "transformer: head size x feature size is %zu x %zu, expected a product of at most %d",
+                          config->head_size, random_feature_size(config), MOST_RANDOM_NUMBERS);
+    }
     return LILAC_OK;
 }
 
@@ -84,15 +102,10 @@ lilac_status lilac_transformer_check_config(lilac_context *context, const lilac_
     return check_sizes(context, config);
 }
 
-static bool has_random_features(const lilac_transformer_config *config) {
-    return config->attention == LILAC_TRANSFORMER_LINEAR && (config->features == LILAC_TRANSFORMER_FOURIER_FEATURES ||
-                                                             config->features == LILAC_TRANSFORMER_POSITIVE_FEATURES);
-}
-
 static lilac_status create_feature_map(lilac_context *context, lilac_transformer *model) {
     const lilac_transformer_config *config = &model->config;
     if (has_random_features(config)) {
-        const size_t D = config->head_size, C = config->feature_size == 0 ? 2 * D : config->feature_size;
+        const size_t D = config->head_size, C = random_feature_size(config);
         const lilac_random_features kind = config->features == LILAC_TRANSFORMER_FOURIER_FEATURES
                                                ? LILAC_RANDOM_FEATURES_FOURIER
                                                : LILAC_RANDOM_FEATURES_POSITIVE;

@@ -23,8 +23,12 @@ static atomic_bool failed;
 static atomic_bool only_once;
 static atomic_size_t remaining; /* allocations that still succeed while armed */
 static atomic_size_t live;
+static atomic_size_t largest;
 
-static bool must_fail(void) {
+static bool must_fail(size_t bytes) {
+    size_t most = atomic_load(&largest);
+    while (bytes > most && !atomic_compare_exchange_weak(&largest, &most, bytes)) {
+    }
     if (!atomic_load(&armed)) {
         return false;
     }
@@ -49,22 +53,22 @@ static void *count_live(void *memory) {
 }
 
 void *__wrap_malloc(size_t size) {
-    return must_fail() ? NULL : count_live(__real_malloc(size));
+    return must_fail(size) ? NULL : count_live(__real_malloc(size));
 }
 
 void *__wrap_calloc(size_t count, size_t size) {
-    return must_fail() ? NULL : count_live(__real_calloc(count, size));
+    return must_fail(count * size) ? NULL : count_live(__real_calloc(count, size));
 }
 
 void *__wrap_realloc(void *memory, size_t size) {
-    if (must_fail()) {
+    if (must_fail(size)) {
         return NULL;
     }
     return memory == NULL ? count_live(__real_realloc(NULL, size)) : __real_realloc(memory, size);
 }
 
 void *__wrap_aligned_alloc(size_t alignment, size_t size) {
-    return must_fail() ? NULL : count_live(__real_aligned_alloc(alignment, size));
+    return must_fail(size) ? NULL : count_live(__real_aligned_alloc(alignment, size));
 }
 
 void __wrap_free(void *memory) {
@@ -93,4 +97,12 @@ bool lilac_test_allocation_failed(void) {
 
 size_t lilac_test_live_allocations(void) {
     return atomic_load(&live);
+}
+
+void lilac_test_watch_allocations(void) {
+    atomic_store(&largest, 0);
+}
+
+size_t lilac_test_largest_allocation(void) {
+    return atomic_load(&largest);
 }
