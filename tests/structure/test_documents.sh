@@ -54,7 +54,8 @@ done
 
 # Links to files in Markdown and HTML, without those to other places and to places within a page
 links() { # links DOCUMENT
-    grep -oE '\]\([^)]+\)|(src|href)="[^"]+"' "$1" | sed -E 's/^\]\(|^[a-z]+="|[)"]$//g; s/#.*//' | grep -vE '^$|^[a-z]+:'
+    grep -oE '\]\([^)]+\)|(src|href)="[^"]+"' "$1" | sed -E 's/^\]\(|^[a-z]+="|[)"]$//g; s/#.*//' |
+        grep -vE '^$|^[a-z]+:'
 }
 for document in README.md docs/*.md; do
     report "links of $document" "$(links "$document" | while read -r link; do
@@ -63,7 +64,8 @@ for document in README.md docs/*.md; do
 done
 
 # The only picture of docs/architecture.md is its first block.
-shown=$(awk '/^```/ { if (inside) exit; inside = 1; next } inside' docs/architecture.md | grep -oE '[a-z]+(/[a-z]+)?/' | sort -u)
+shown=$(awk '/^```/ { if (inside) exit; inside = 1; next } inside' docs/architecture.md |
+    grep -oE '[a-z]+(/[a-z]+)?/' | sort -u)
 missing=$(for one in cli bench include/lilac src/*/ examples tests scripts docs; do
     grep -qx "${one%/}/" <<<"$shown" || echo "${one%/} is not shown"
 done)

@@ -40,19 +40,20 @@ report 'nothing is installed where DESTDIR does not point' "${installed:-}"
 
 pc=$(find "$root" -name lilac.pc)
 library=$(find "$root" -name liblilac.so)
-report 'a pkg-config file and libraries' "$([ -n "$pc" ] && [ -n "$library" ] && [ -f "${library%.so}.a" ] || find "$root")"
+report 'a pkg-config file and both libraries' \
+    "$([ -f "$pc" ] && [ -f "$library" ] && [ -f "${library%.so}.a" ] || find "$root")"
 export PKG_CONFIG_SYSROOT_DIR=$root
 PKG_CONFIG_PATH=$(dirname "$pc")
 export PKG_CONFIG_PATH
-# What is linked already stands on the link lines with its own folder: so that it is not found elsewhere first.
+# This library is to be found at run time, and no other that may be installed.
 export LD_LIBRARY_PATH=${library%/*}${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}
 report 'the version' "$([ "$(pkg-config --modversion lilac)" = "$version" ] || pkg-config --modversion lilac 2>&1)"
 # What is linked once must go on working with every later version of the same soname.
 soname=$(readelf -d "$library" | sed -n 's/.*soname: \[\(.*\)\]/\1/p')
 report "the soname leads to version $version" \
     "$([ "$(readlink -f "${library%/*}/$soname")" = "$(readlink -f "$library")" ] &&
-        [ "$(basename "$(readlink -f "$library")")" = "liblilac.so.$version" ] && [[ $soname == liblilac.so.+([0-9]) ]] ||
-        echo "soname $soname, $(ls "${library%/*}")")"
+        [ "$(basename "$(readlink -f "$library")")" = "liblilac.so.$version" ] &&
+        [[ $soname == liblilac.so.+([0-9]) ]] || echo "soname $soname, $(ls "${library%/*}")")"
 problem=
 for file in LICENSE README.md docs/attention.md examples/stream.c; do
     [ -f "$root$prefix/share/doc/lilac/$file" ] || problem="$problem$file is missing "
@@ -74,7 +75,8 @@ try() { # try TITLE LINK SOURCE COMMAND...: builds a program outside of the sour
     if [ -n "$link" ]; then
         report "$title: needs no liblilac.so" "$(readelf -d "$folder/program" | grep -F 'Shared library: [liblilac')"
     else
-        report "$title: needs $soname" "$(readelf -d "$folder/program" | grep -qF "Shared library: [$soname]" || echo 'it does not')"
+        report "$title: needs $soname" \
+            "$(readelf -d "$folder/program" | grep -qF "Shared library: [$soname]" || echo 'it does not')"
     fi
 }
 
@@ -88,5 +90,6 @@ both 'shared library' ''
 rm -f "${library%/*}"/liblilac.so*
 both 'static library' --static
 "$root$prefix/bin/lilac" --version >"$folder/output" 2>&1 || echo >"$folder/output"
-[ ! -e "$root$prefix/bin" ] || report 'the program runs alone' "$(grep -qx "lilac $version.*" "$folder/output" || cat "$folder/output")"
+[ ! -e "$root$prefix/bin" ] ||
+    report 'the program runs alone' "$(grep -qx "lilac $version.*" "$folder/output" || cat "$folder/output")"
 echo "1..$number"
