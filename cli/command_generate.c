@@ -124,8 +124,8 @@ static lilac_status plan_grid(lilac_session *session, const generate_settings *s
                               lilac_image_grid *grid) {
     const size_t columns = settings->columns > 0 ? (size_t)settings->columns : root_above(length);
     if (length % columns != 0 || (settings->columns == 0 && columns * columns != length)) {
-        return lilac_session_usage_error(session, "--columns: an image of %zu pixels has no rows of %zu", length,
-                                         columns);
+        return lilac_session_usage_error(
+            session, "--columns: an image of %zu pixels has no rows of %zu; give what divides it", length, columns);
     }
     const size_t count = (size_t)settings->count, across = root_above(count);
     *grid = (lilac_image_grid){.across = across,
@@ -158,6 +158,12 @@ static lilac_status generate(lilac_session *session, const generate_settings *se
     lilac_image_grid grid = {0};
     if (settings->png != NULL) {
         LILAC_TRY(plan_grid(session, settings, config->length, &grid));
+    }
+    /* What does not fit the sequences must not be copied into them; what else is wrong lilac_generate says. */
+    if (config->prompt >= config->length) {
+        return lilac_session_usage_error(session,
+                                         "--prompt: %zu bytes, expected fewer than a sequence's %zu (--length)",
+                                         config->prompt, config->length);
     }
     for (size_t i = 0; i < config->count && settings->prompt != NULL; i++) {
         memcpy(sequences + i * config->length, settings->prompt, config->prompt);

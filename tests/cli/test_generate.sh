@@ -59,7 +59,11 @@ expect 0 -- generate --model text.st --prompt 'Once upon' --length 30 --temperat
 cp output likely
 expect 0 -- generate --model text.st --prompt 'Once upon' --length 30 --temperature 0 --seed 5
 same 'the most likely bytes do not depend on the seed' likely output
-expect 1 'err=a prompt of 9 tokens for sequences of 9' -- generate --model text.st --prompt 'Once upon' --length 9
+expect 2 "err=--prompt: 9 bytes, expected fewer than a sequence's 9" -- generate --model text.st --prompt 'Once upon' --length 9
+long=$(printf 'word %.0s' $(seq 40))
+expect 2 "err=--prompt: 200 bytes, expected fewer than a sequence's 41" -- generate --model text.st --prompt "$long"
+expect 2 "err=--prompt: 200 bytes, expected fewer than a sequence's 9" -- \
+    generate --model text.st --prompt "$long" --length 9
 expect 2 'err=--png FILE draws images, --prompt TEXT writes bytes: give one' -- generate --model text.st
 expect 2 'err=give one' -- generate --model text.st --prompt x --png x.png
 
