@@ -74,6 +74,11 @@ static lilac_status evaluate_bytes(lilac_session *session, const eval_settings *
     lilac_token_source source = {0};
     unsigned char *bytes;
     LILAC_TRY(lilac_file_read(session->context, settings->bytes, UINT32_MAX, &bytes, &source.byte_count));
+    if (source.byte_count < 2) {
+        lilac_memory_free(bytes);
+        return lilac_session_usage_error(session, "--bytes: %s has %zu bytes, expected at least 2", settings->bytes,
+                                         source.byte_count);
+    }
     source.bytes = bytes;
     const lilac_status status = evaluate(session, settings, model, adapter, &source);
     lilac_memory_free(bytes);

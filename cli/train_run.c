@@ -267,19 +267,34 @@ static lilac_status load_and_train(lilac_session *session, const lilac_train_set
     return status;
 }
 
+/* What is written must not be what is read, nor each other. */
+static lilac_status check_names(lilac_session *session, const lilac_train_settings *settings) {
+    const char *outputs[] = {settings->output, settings->checkpoint, settings->metrics};
+    static const char *const names[] = {"output", "checkpoint", "metrics"};
+    for (size_t i = 0; i < LILAC_COUNT(outputs); i++) {
+        if (outputs[i] == NULL) {
+            continue;
+        }
+        LILAC_TRY(lilac_session_check_keeps(session, outputs[i], settings->from));
+        LILAC_TRY(lilac_session_check_keeps(session, outputs[i], settings->base));
+        LILAC_TRY(lilac_session_check_keeps(session, outputs[i], settings->bytes));
+        for (size_t j = 0; j < i; j++) {
+            if (outputs[j] != NULL && strcmp(outputs[i], outputs[j]) == 0) {
+                return lilac_session_usage_error(session, "--%s: expected another file than --%s, got %s twice",
+                                                 names[i], names[j], outputs[i]);
+            }
+        }
+    }
+    return LILAC_OK;
+}
+
 static lilac_status check_files(lilac_session *session, const lilac_train_settings *settings) {
     LILAC_TRY(lilac_session_check_output(session, settings->output));
-    const char *input = settings->base != NULL ? settings->base : settings->from;
-    if (input != NULL) {
-        LILAC_TRY(lilac_session_check_keeps(session, settings->output, input));
-    }
+    LILAC_TRY(check_names(session, settings));
     if (settings->checkpoint == NULL) {
         return LILAC_OK;
     }
     LILAC_TRY(lilac_session_check_output(session, settings->checkpoint));
-    if (strcmp(settings->checkpoint, settings->output) == 0) {
-        return lilac_session_usage_error(session, "--checkpoint: expected another file than --output");
-    }
     if (!settings->resume && access(settings->checkpoint, F_OK) == 0) {
         return lilac_session_usage_error(session,
                                          "--checkpoint: %s exists; --resume goes on from it, to begin anew remove it",

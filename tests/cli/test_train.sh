@@ -44,6 +44,8 @@ expect 0 'out=of 15 after' -- train --output short.st --epochs 0.1 --batch 4 --v
 expect 0 'out=Saved adapter.st: ' 'out= weights beside the base' -- train --base images.st --rank 2 --data data \
     --variant rotated --steps 12 --learning-rate 0.01 --warm-up 2 --batch 3 --validation 4 --no-peak --output adapter.st
 expect 0 'out=bits a token' -- eval bits --model images.st --adapter adapter.st --variant rotated --data data
+expect 0 'out=That is images.st' -- lora info --adapter adapter.st --model images.st
+expect 1 'err=adapter.st' -- lora info --adapter adapter.st --model text.st
 expect 1 'err=the adapter was made for the base with hash' -- eval bits --model text.st --adapter adapter.st \
     --bytes numbers.txt
 expect 1 'err=kwery' -- train --base images.st --layers-matching '*.kwery' --data data --validation 4 \
@@ -87,6 +89,14 @@ expect 2 'err=text.st would replace text.st' -- train --from text.st --bytes num
 expect 1 'err=no/such/file' -- "${train[@]}" --output no/such/file
 expect 1 'err=no/such/metrics' -- "${train[@]}" --output x.st --metrics no/such/metrics
 expect 1 'err=position width is 5, expected an even number' -- "${train[@]}" --position-width 5 --output x.st
+cp numbers.txt kept.txt
+expect 2 'err=numbers.txt would replace numbers.txt, which is read' -- "${train[@]}" --output numbers.txt
+expect 2 'err=numbers.txt would replace numbers.txt, which is read' -- "${train[@]}" --output x.st --metrics numbers.txt
+expect 2 'err=--metrics: expected another file than --output' -- "${train[@]}" --output x.st --metrics x.st
+same_bytes=$(cmp numbers.txt kept.txt 2>&1)
+report 'what is read stays as it is' "$same_bytes"
+: >nothing
+expect 2 'err=--bytes: nothing has 0 bytes, expected at least 2' -- eval bits --model text.st --bytes nothing
 report 'no refused training leaves a model' "$([ ! -e x.st ] || echo 'x.st is there')"
 
 # Interrupted, it saves a checkpoint first
