@@ -32,11 +32,14 @@ static size_t first_word(const lilac_command *command) {
 }
 
 /* True if a command's name starts with this word, and goes on: "mlp" of "mlp train". */
+static bool in_group(const lilac_command *command, const char *word) {
+    const size_t length = first_word(command);
+    return command->name[length] == ' ' && strlen(word) == length && strncmp(word, command->name, length) == 0;
+}
+
 static bool is_group(const char *word) {
     for (size_t i = 0; i < LILAC_COUNT(commands); i++) {
-        const size_t length = first_word(commands[i]);
-        if (commands[i]->name[length] == ' ' && strlen(word) == length &&
-            strncmp(word, commands[i]->name, length) == 0) {
+        if (in_group(commands[i], word)) {
             return true;
         }
     }
@@ -63,26 +66,52 @@ static const lilac_command *find_command(int count, char **words, int *used) {
     return NULL;
 }
 
-static int unknown_command(int count, char **words) {
+/* "a command is missing: train, eval, merge or info" */
+static void print_missing(const char *group) {
+    size_t left = 0;
+    for (size_t i = 0; i < LILAC_COUNT(commands); i++) {
+        left += in_group(commands[i], group);
+    }
+    fprintf(stderr, "lilac %s: a command is missing: ", group);
+    for (size_t i = 0; i < LILAC_COUNT(commands); i++) {
+        if (in_group(commands[i], group)) {
+            left--;
+            fprintf(stderr, "%s%s", commands[i]->name + first_word(commands[i]) + 1,
+                    left > 1 ? ", " : (left == 1 ? " or " : ""));
+        }
+    }
+}
+
+/* A first word that names a group, with a second word that names none of its commands. */
+static int unknown_in_group(int count, char **words) {
     lilac_suggestion suggestion = {0};
-    char word[64];
-    if (is_group(words[0])) {
-        for (size_t i = 0; i < LILAC_COUNT(commands) && count > 1; i++) {
-            const size_t length = first_word(commands[i]);
-            if (strlen(words[0]) == length && strncmp(words[0], commands[i]->name, length) == 0) {
-                lilac_suggest_consider(&suggestion, words[1], commands[i]->name + length + 1);
+    if (count == 1) {
+        print_missing(words[0]);
+    } else {
+        fprintf(stderr, "lilac %s: unknown command '%s'", words[0], words[1]);
+        for (size_t i = 0; i < LILAC_COUNT(commands); i++) {
+            if (in_group(commands[i], words[0])) {
+                lilac_suggest_consider(&suggestion, words[1], commands[i]->name + first_word(commands[i]) + 1);
             }
         }
-        fprintf(stderr, count > 1 ? "lilac %s: unknown command '%s'" : "lilac %s: a command is missing", words[0],
-                count > 1 ? words[1] : "");
-        if (suggestion.best != NULL) {
-            fprintf(stderr, "; did you mean '%s %s'?", words[0], suggestion.best);
-        }
-        fprintf(stderr, "\nTry 'lilac %s --help'.\n", words[0]);
-        return LILAC_EXIT_USAGE;
     }
+    if (suggestion.best != NULL) {
+        fprintf(stderr, "; did you mean '%s %s'?", words[0], suggestion.best);
+    }
+    fprintf(stderr, "\nTry 'lilac %s --help'.\n", words[0]);
+    return LILAC_EXIT_USAGE;
+}
+
+static int unknown_command(int count, char **words) {
+    if (is_group(words[0])) {
+        return unknown_in_group(count, words);
+    }
+    lilac_suggestion suggestion = {0};
+    lilac_suggest_consider(&suggestion, words[0], "--version");
+    lilac_suggest_consider(&suggestion, words[0], "--help");
     for (size_t i = 0; i < LILAC_COUNT(commands); i++) {
         lilac_suggestion here = {0};
+        char word[64];
         snprintf(word, sizeof word, "%.*s", (int)first_word(commands[i]), commands[i]->name);
         lilac_suggest_consider(&here, words[0], word);
         if (here.best != NULL && (suggestion.best == NULL || here.distance < suggestion.distance)) {
@@ -131,7 +160,7 @@ static int dispatch(int count, char **words) {
         lilac_help_overview(commands, LILAC_COUNT(commands), NULL, stderr);
         return LILAC_EXIT_USAGE;
     }
-    if (strcmp(words[0], "--version") == 0) {
+    if (strcmp(words[0], "--version") == 0 || strcmp(words[0], "-V") == 0) {
         puts("lilac " LILAC_VERSION);
         return LILAC_EXIT_SUCCESS;
     }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "suggest.h"
 
+#include <ctype.h>
 #include <string.h>
 
 enum { LONGEST = 63 };
@@ -33,9 +34,17 @@ size_t lilac_edit_distance(const char *a, const char *b) {
 }
 
 void lilac_suggest_consider(lilac_suggestion *suggestion, const char *typed, const char *known) {
-    size_t distance = lilac_edit_distance(typed, known);
+    char lower[LONGEST + 1];
+    if (strlen(typed) > LONGEST) {
+        return;
+    }
+    /* Names are in small letters. */
+    for (size_t i = 0; i <= strlen(typed); i++) {
+        lower[i] = (char)tolower((unsigned char)typed[i]);
+    }
+    size_t distance = lilac_edit_distance(lower, known);
     /* Its beginning alone counts as one slip, however much is missing. */
-    if (strlen(typed) > 1 && strncmp(typed, known, strlen(typed)) == 0) {
+    if (strlen(lower) > 1 && strncmp(lower, known, strlen(lower)) == 0) {
         distance = smaller(distance, 1);
     }
     /* A third of the letters may be wrong; beyond that a suggestion confuses more than it helps. */

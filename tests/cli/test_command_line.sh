@@ -34,6 +34,12 @@ expect 0 'out=Commands:' 'out=lora merge' -- lora --help
 expect 0 'out=lilac 0.' -- --version
 expect 2 'err=To begin with:' --
 expect 2 "err=unknown command 'ifno'; did you mean 'info'?" -- ifno
+expect 2 "err=unknown command 'TRAIN'; did you mean 'train'?" -- TRAIN
+expect 2 "err=unknown command '--vers'; did you mean '--version'?" -- --vers
+expect 2 "err=lilac lora: a command is missing: train, eval, merge or info" -- lora
+expect 2 "err=lilac eval: a command is missing: bits" -- eval
+expect 2 "err=lilac lora: unknown command 'trian'; did you mean 'lora train'?" -- lora trian
+expect 0 'out=lilac 0.' -- -V
 expect 2 "err=unknown command 'xyzzy'" "err=Try 'lilac --help'" -- xyzzy
 expect 2 'err=options come after the command' -- --threads 2 info
 expect 2 "err=unknown command 'ifno'" -- help ifno
@@ -46,6 +52,7 @@ report 'lilac info: the file tells of kernels, caches and peaks' "$(for text in 
 expect 1 'err=no/such/machine.json' -- info --json no/such/machine.json
 expect 2 "err=--threads: expected a whole number from 1 to 1024, got '0'" -- info --threads 0
 expect 2 "err=--cpu: expected one of scalar|avx2|avx512, got 'mmx'" -- info --cpu mmx
+expect 2 "err=got 'AVX2'; did you mean 'avx2'?" -- info --cpu AVX2
 expect 2 'err=--threads needs a value' -- info --threads
 LILAC_CPU=scalar expect 0 'out=scalar' 'err=LILAC_CPU allows' -- info --cpu avx2
 LILAC_CPU=mmx expect 2 'err=LILAC_CPU: expected scalar, avx2 or avx512' -- info
