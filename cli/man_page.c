@@ -151,6 +151,7 @@ void lilac_man_page(const lilac_command *const *commands, size_t count, FILE *fi
           ".Sh SYNOPSIS\n"
           ".Nm\n.Ar command\n.Op Ar option ...\n"
           ".Nm\n.Cm help\n.Op Ar command\n"
+          ".Nm\n.Cm help\n.Fl \\-man | \\-bash-completion\n"
           ".Nm\n.Fl \\-version\n"
           ".Sh DESCRIPTION\n"
           "Trains, runs and adapts small sequence models and classifiers.\n"
@@ -161,6 +162,10 @@ void lilac_man_page(const lilac_command *const *commands, size_t count, FILE *fi
           "of an option that is given twice the last counts.\n"
           "Results go to standard output, progress, notes and errors to standard error.\n"
           "A file is written whole or not at all.\n"
+          ".Pp\n"
+          "Where Lilac is not installed,\n"
+          ".Ql source <(lilac help \\-\\-bash\\-completion)\n"
+          "lets bash complete its commands, options and files.\n"
           ".Sh COMMANDS\n",
           file);
     for (size_t i = 0; i < count; i++) {

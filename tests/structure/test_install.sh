@@ -59,6 +59,11 @@ for file in LICENSE README.md docs/attention.md examples/stream.c; do
     [ -f "$root$prefix/share/doc/lilac/$file" ] || problem="$problem$file is missing "
 done
 report 'licence, documentation and examples' "$problem"
+problem=
+[ ! -e "$root$prefix/bin" ] || for file in man/man1/lilac.1 bash-completion/completions/lilac; do
+    grep -q 'Made by the program' "$root$prefix/share/$file" 2>/dev/null || problem="$problem$file is missing "
+done
+report "the program's manual page and completion" "$problem"
 
 try() { # try TITLE LINK SOURCE COMMAND...: builds a program outside of the source tree and runs it
     local title=$1 link=$2 program=$3
