@@ -140,7 +140,10 @@ lilac_status lilac_muon_create(lilac_context *context, const lilac_muon_matrix *
         lilac_muon_destroy(&muon);
         return lilac_fail_memory(context, "the optimiser's matrices", scratch * sizeof(float));
     }
-    memcpy(muon.matrices, matrices, count * sizeof *matrices);
+    /* Without matrices the pointer may be NULL, which memcpy must not be given. */
+    if (count > 0) {
+        memcpy(muon.matrices, matrices, count * sizeof *matrices);
+    }
     const lilac_status status = prepare_products(context, &muon);
     if (status != LILAC_OK) {
         lilac_muon_destroy(&muon);
