@@ -6,6 +6,7 @@
 #include "model/transformer.h"
 
 static const char *const optimisers[] = {"adamw", "radam", "muon", NULL};
+static const char *const starts[] = {"random", "neighbours", NULL};
 static const char *const distributions[] = {"auto", "logistic-mixture", "categorical", NULL};
 
 static const lilac_option options[] = {
@@ -190,6 +191,15 @@ static const lilac_option options[] = {
      .minimum = 0,
      .maximum = 0.99,
      .without = "from base"},
+    {.name = "start",
+     .type = LILAC_OPTION_CHOICE,
+     .offset = offsetof(lilac_train_settings, start),
+     .help =
+         "how a new model begins: with random weights, or with heads that look at the pixels around the one that is "
+         "predicted, which learns much more from few images",
+     .initial = "random",
+     .choices = starts,
+     .without = "from base bytes"},
     {.name = "epochs",
      .heading = "Training",
      .type = LILAC_OPTION_NUMBER,
@@ -253,6 +263,15 @@ static const lilac_option options[] = {
      .initial = "0.1",
      .minimum = 0,
      .maximum = 1},
+    {.name = "output-rate",
+     .type = LILAC_OPTION_NUMBER,
+     .offset = offsetof(lilac_train_settings, output_rate),
+     .value = "X",
+     .help = "the output layer's learning rate as a share of the others'",
+     .initial = "1",
+     .minimum = 0,
+     .maximum = 1000,
+     .without = "base"},
     {.name = "warm-up",
      .type = LILAC_OPTION_INTEGER,
      .offset = offsetof(lilac_train_settings, warm_up),

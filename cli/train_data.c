@@ -17,6 +17,7 @@ lilac_status lilac_train_data_load(lilac_session *session, const lilac_train_set
         LILAC_TRY(lilac_training_data_load(session, (lilac_variant)settings->variant, &data.images));
         const lilac_dataset_shape shape = lilac_dataset_get_shape(data.images.training_images);
         data.pixels = shape.rows * shape.cols;
+        data.columns = shape.cols;
     }
     *out = data;
     return LILAC_OK;

@@ -8,7 +8,7 @@
 
 typedef struct lilac_train_data {
     lilac_training_data images; /* with --bytes empty */
-    size_t pixels;              /* of an image */
+    size_t pixels, columns;     /* of an image, and of a row of it */
     unsigned char *bytes;       /* NULL without --bytes */
     size_t byte_count;
 

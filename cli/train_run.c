@@ -120,14 +120,14 @@ static lilac_status on_report(void *user, const lilac_transformer_metrics *metri
     return reports->metrics >= 0 ? write_metrics(reports, metrics) : LILAC_OK;
 }
 
-static lilac_status create_model(lilac_session *session, const lilac_train_settings *settings, size_t pixels,
-                                 lilac_transformer **out) {
+static lilac_status create_model(lilac_session *session, const lilac_train_settings *settings,
+                                 const lilac_train_data *data, lilac_transformer **out) {
     const char *file = settings->base != NULL ? settings->base : settings->from;
     if (file != NULL) {
         return lilac_transformer_load(session->context, file, out);
     }
     const bool bytes = settings->bytes != NULL;
-    const size_t usual_length = bytes ? 256 : pixels - 1;
+    const size_t usual_length = bytes ? 256 : data->pixels - 1;
     const lilac_transformer_output usual_output =
         bytes ? LILAC_TRANSFORMER_CATEGORICAL : LILAC_TRANSFORMER_LOGISTIC_MIXTURE;
     const lilac_transformer_config config = {
@@ -147,7 +147,9 @@ static lilac_status create_model(lilac_session *session, const lilac_train_setti
         .mixtures = (size_t)settings->mixtures,
         .dropout = settings->dropout,
         .seed = session->common.seed};
-    return lilac_transformer_create(session->context, &config, out);
+    LILAC_TRY(lilac_transformer_create(session->context, &config, out));
+    return settings->start == 0 ? LILAC_OK
+                                : lilac_transformer_start_with_neighbours(session->context, *out, data->columns);
 }
 
 /* Leaves *out NULL where the model itself is to be trained. */
@@ -167,6 +169,7 @@ static lilac_transformer_training training_config(const lilac_session *session, 
     return (lilac_transformer_training){.optimiser = (lilac_training_optimiser)settings->optimiser,
                                         .learning_rate = settings->learning_rate,
                                         .final_fraction = settings->final_fraction,
+                                        .output_rate = settings->output_rate,
                                         .warm_up = (uint64_t)settings->warm_up,
                                         .steps = (uint64_t)fmin(steps, UINT32_MAX),
                                         .batch = (size_t)settings->batch,
@@ -251,7 +254,7 @@ static lilac_status load_and_train(lilac_session *session, const lilac_train_set
     LILAC_TRY(lilac_train_data_load(session, settings, &data));
     lilac_transformer *model = NULL;
     lilac_adapter *adapter = NULL;
-    lilac_status status = create_model(session, settings, data.pixels, &model);
+    lilac_status status = create_model(session, settings, &data, &model);
     if (status == LILAC_OK) {
         status = lilac_train_data_split(session, settings, lilac_transformer_get_config(model)->length, &data);
     }

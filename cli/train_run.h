@@ -10,6 +10,7 @@ typedef struct lilac_train_settings {
     int store, variant, validation;
 
     int length, layers, heads, head_size, feed_forward, value_width, position_width, mixtures, feature_size;
+    int start; /* 0: uniform, 1: with neighbours */
     int attention, features, norm, activation;
     int distribution; /* 0: by the data, else 1 + a lilac_transformer_output */
     double dropout;
@@ -18,7 +19,7 @@ typedef struct lilac_train_settings {
     int steps; /* 0: by the epochs */
     int batch, micro_batch, optimiser, precision;
     int warm_up;
-    double learning_rate, final_fraction, clip, clip_outputs, weight_decay, beta1, beta2, epsilon;
+    double learning_rate, final_fraction, output_rate, clip, clip_outputs, weight_decay, beta1, beta2, epsilon;
 
     const char *checkpoint, *metrics;
     int checkpoint_interval, validation_interval, report_interval;

@@ -66,11 +66,14 @@ typedef struct lilac_transformer_training {
      * half a cosine towards final_fraction * learning_rate. */
     double learning_rate;
     double final_fraction; /* 0 .. 1 */
-    uint64_t warm_up;      /* steps, may be 0 */
-    uint64_t steps;        /* in all, at least 1 */
-    size_t batch;          /* sequences a step */
-    size_t micro_batch;    /* sequences a pass; the gradients of a step's passes are summed. Few fit the caches */
-    double clip_norm;      /* a gradient of a larger norm is scaled down to it; 0: never */
+    /* The output layer's rate as a share of that. Its inputs are many and all of size 1, so that a rate that suits the
+     * layers before it moves a mixture's means by more than their scales at each step. Not looked at for adapters. */
+    double output_rate;
+    uint64_t warm_up;   /* steps, may be 0 */
+    uint64_t steps;     /* in all, at least 1 */
+    size_t batch;       /* sequences a step */
+    size_t micro_batch; /* sequences a pass; the gradients of a step's passes are summed. Few fit the caches */
+    double clip_norm;   /* a gradient of a larger norm is scaled down to it; 0: never */
     /*
      * The gradient of a token's loss by each of its outputs is cut to -clip_outputs .. clip_outputs; 0: never. Those of
      * logits never exceed 1. That of a logistic's mean does, by far where the logistic is narrow, and without a limit a
@@ -100,9 +103,9 @@ typedef struct lilac_transformer_outcome {
     bool finished;                     /* all steps are made */
 } lilac_transformer_outcome;
 
-/* AdamW, rate 6e-4 falling to a tenth, warm-up 200, 1000 steps of 16 sequences, 2 a pass, clipping at 1, outputs' at
- * 2, weight decay 0.01, betas 0.9 and 0.95, epsilon 1e-8, F32, seed 0, reports every 10 steps; no checkpoint, no limit
- * of time. */
+/* AdamW, rate 6e-4 falling to a tenth, the output layer's the same, warm-up 200, 1000 steps of 16 sequences, 2 a pass,
+ * clipping at 1, outputs' at 2, weight decay 0.01, betas 0.9 and 0.95, epsilon 1e-8, F32, seed 0, reports every 10
+ * steps; no checkpoint, no limit of time. */
 LILAC_API void lilac_transformer_training_default(lilac_transformer_training *config);
 
 /*

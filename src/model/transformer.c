@@ -3,7 +3,7 @@
 
 #include "core/memory.h"
 #include "core/parameter_hash.h"
-#include "nn/initialise.h"
+#include "model/transformer_initialise.h"
 
 #include <math.h>
 #include <string.h>
@@ -155,68 +155,14 @@ void lilac_transformer_destroy(lilac_transformer *model) {
     }
 }
 
-static void scale_values(size_t count, float factor, float *values) {
-    for (size_t i = 0; i < count; i++) {
-        values[i] *= factor;
-    }
-}
-
-/*
- * The mixture starts as one that images need: narrow logistics just beyond the first and the last byte, which own the
- * bins that take the tails, and broad ones over all that lies between. What is left to learn at first is which of them
- * a pixel belongs to. Left to find them from K broad logistics around 0, a model stays for hundreds of steps at what
- * the frequencies of the bytes alone give, since the gradients of narrow logistics drown all others while they move.
- */
-static void initialise_mixture(lilac_transformer *model) {
-    const size_t K = model->config.mixtures;
-    float *bias = model->parameters + model->output_bias;
-    for (size_t k = 0; k < K; k++) {
-        const bool end = K > 1 && (k == 0 || k + 1 == K);
-        const double place = K > 1 ? 2.0 * (double)k / (double)(K - 1) - 1.0 : 0.0;
-        bias[K + k] = (float)(end ? 1.05 * place : place);
-        bias[2 * K + k] = (float)log(end ? 0.01 : 1.0 / (double)K);
-    }
-    scale_values(3 * K * model->F, 0.1f, model->parameters + model->output_weight);
-}
-
-static void initialise_tensor(const lilac_context *context, lilac_transformer *model, size_t index) {
-    const lilac_transformer_tensor *tensor = &model->tensors[index];
-    float *values = model->parameters + tensor->offset;
-    if (tensor->cols == 0) {
-        const bool gain = strstr(tensor->name, "norm") != NULL && strstr(tensor->name, ".weight") != NULL;
-        for (size_t j = 0; gain && j < tensor->rows; j++) {
-            values[j] = 1.0f;
-        }
-        return;
-    }
-    const size_t count = tensor->rows * tensor->cols;
-    const bool embedding = index == 0;
-    lilac_initialise_uniform(context, count, embedding ? 1 : tensor->cols,
-                             lilac_random_stream(model->config.seed, LILAC_RANDOM_INITIALISE, index), values);
-    if (strstr(tensor->name, "attention.output") != NULL || strstr(tensor->name, "feed_forward.down") != NULL) {
-        /* So that all branches together add about as much to the residuals as one would. */
-        scale_values(count, (float)(1.0 / sqrt(2.0 * (double)model->config.layers)), values);
-    }
-}
-
-/* Biases and the shifts of norms stay 0, as they are allocated, but for the mixture's. */
-static void initialise(const lilac_context *context, lilac_transformer *model) {
-    for (size_t i = 0; i < model->tensor_count; i++) {
-        initialise_tensor(context, model, i);
-    }
-    if (model->config.output == LILAC_TRANSFORMER_LOGISTIC_MIXTURE) {
-        initialise_mixture(model);
-    }
-}
-
 lilac_status lilac_transformer_create(lilac_context *context, const lilac_transformer_config *config,
                                       lilac_transformer **out) {
     if (context == NULL || config == NULL || out == NULL) {
         return lilac_fail(context, LILAC_ERROR_ARGUMENT, "transformer: a null pointer");
     }
-    lilac_transformer *model;
+    lilac_transformer *model = NULL;
     LILAC_TRY(lilac_transformer_create_empty(context, config, &model));
-    initialise(context, model);
+    lilac_transformer_initialise(context, model);
     *out = model;
     return LILAC_OK;
 }

@@ -110,7 +110,11 @@ lilac_status lilac_optimiser_update(lilac_context *context, lilac_optimiser *opt
         update_range(&loop, begin, matrix->offset);
         begin = matrix->offset + matrix->rows * matrix->cols;
     }
-    update_range(&loop, begin, optimiser->count);
+    const size_t tail = optimiser->count - optimiser->config.tail_count;
+    update_range(&loop, begin, tail);
+    loop.step = step_numbers(&optimiser->config, (double)optimiser->step, optimiser->config.tail_rate * learning_rate,
+                             gradient_scale);
+    update_range(&loop, tail, optimiser->count);
     const lilac_muon_step step = {.learning_rate = learning_rate,
                                   .gradient_scale = gradient_scale,
                                   .weight_decay = optimiser->config.weight_decay};

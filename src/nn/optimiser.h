@@ -21,6 +21,9 @@ typedef enum lilac_optimiser_kind {
 typedef struct lilac_optimiser_config {
     lilac_optimiser_kind kind;
     double weight_decay, beta1, beta2, epsilon;
+    /* The learning rate of the last tail_count parameters is tail_rate times that of the others. */
+    size_t tail_count;
+    double tail_rate;
     /* Muon's: it updates these matrices, in ascending order, and leaves the other parameters to AdamW. Other kinds have
      * none. */
     const lilac_muon_matrix *matrices;

@@ -86,6 +86,10 @@ static lilac_status create_optimiser(training_run *run) {
                                         .beta1 = config->beta1,
                                         .beta2 = config->beta2,
                                         .epsilon = config->epsilon};
+    if (run->pass_config.adapter == NULL) {
+        optimiser.tail_count = run->count - run->model->output_weight;
+        optimiser.tail_rate = config->output_rate;
+    }
     return optimiser.kind == LILAC_OPTIMISER_MUON
                ? create_muon(run, &optimiser)
                : lilac_optimiser_create(run->context, &optimiser, run->count, &run->optimiser);

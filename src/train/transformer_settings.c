@@ -15,6 +15,7 @@
 void lilac_transformer_training_default(lilac_transformer_training *config) {
     *config = (lilac_transformer_training){.learning_rate = 6e-4,
                                            .final_fraction = 0.1,
+                                           .output_rate = 1.0,
                                            .warm_up = 200,
                                            .steps = 1000,
                                            .batch = 16,
@@ -35,6 +36,7 @@ static const struct {
     double least, below;
 } numbers[] = {{"learning rate", offsetof(lilac_transformer_training, learning_rate), 0.0, INFINITY},
                {"final fraction", offsetof(lilac_transformer_training, final_fraction), 0.0, INFINITY},
+               {"output rate", offsetof(lilac_transformer_training, output_rate), 0.0, INFINITY},
                {"clip norm", offsetof(lilac_transformer_training, clip_norm), 0.0, INFINITY},
                {"clip outputs", offsetof(lilac_transformer_training, clip_outputs), 0.0, INFINITY},
                {"weight decay", offsetof(lilac_transformer_training, weight_decay), 0.0, INFINITY},

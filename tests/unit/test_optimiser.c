@@ -90,6 +90,38 @@ static void test_optimisers(void **state) {
     }
 }
 
+/* The last parameters are updated as by an optimiser of their own, with their share of the rate. */
+static void test_tail_has_a_rate_of_its_own(void **state) {
+    (void)state;
+    enum { COUNT = 50, TAIL = 13, STEPS = 5 };
+    for (int kind = LILAC_OPTIMISER_ADAMW; kind <= LILAC_OPTIMISER_RADAM; kind++) {
+        lilac_optimiser_config config = {
+            .kind = (lilac_optimiser_kind)kind, .weight_decay = 0.1, .beta1 = 0.9, .beta2 = 0.9, .epsilon = 1e-8};
+        lilac_context *context = lilac_test_context(0, 1);
+        float *parameters = lilac_test_floats(COUNT, 0), *gradient = lilac_test_floats(COUNT, 1), expected[COUNT];
+        memcpy(expected, parameters, sizeof expected);
+        lilac_optimiser head, tail, both;
+        assert_int_equal(lilac_optimiser_create(context, &config, COUNT - TAIL, &head), LILAC_OK);
+        assert_int_equal(lilac_optimiser_create(context, &config, TAIL, &tail), LILAC_OK);
+        config.tail_count = TAIL;
+        config.tail_rate = 0.25;
+        assert_int_equal(lilac_optimiser_create(context, &config, COUNT, &both), LILAC_OK);
+        for (int t = 0; t < STEPS; t++) {
+            assert_int_equal(lilac_optimiser_update(context, &head, 0.1, 1.0, gradient, expected), LILAC_OK);
+            assert_int_equal(
+                lilac_optimiser_update(context, &tail, 0.025, 1.0, gradient + COUNT - TAIL, expected + COUNT - TAIL),
+                LILAC_OK);
+            assert_int_equal(lilac_optimiser_update(context, &both, 0.1, 1.0, gradient, parameters), LILAC_OK);
+        }
+        assert_memory_equal(parameters, expected, sizeof expected);
+        lilac_optimiser_destroy(&head);
+        lilac_optimiser_destroy(&tail);
+        lilac_optimiser_destroy(&both);
+        free(parameters);
+        free(gradient);
+    }
+}
+
 /* RAdam's first steps ignore the second moment: with beta2 0.999, five of them. */
 static void test_radam_starts_without_second_moment(void **state) {
     (void)state;
@@ -192,7 +224,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_optimisers),         cmocka_unit_test(test_radam_starts_without_second_moment),
         cmocka_unit_test(test_failed_allocations), cmocka_unit_test(test_gradient_norm),
-        cmocka_unit_test(test_schedule),
+        cmocka_unit_test(test_schedule),           cmocka_unit_test(test_tail_has_a_rate_of_its_own),
     };
     return cmocka_run_group_tests(tests, lilac_test_levels_set_up, lilac_test_levels_tear_down);
 }

@@ -207,7 +207,7 @@ static void test_size_of_a_pass(void **state) {
 static void test_settings_that_matter(void **state) {
     (void)state;
     const lilac_transformer_training usual = tiny_training();
-    lilac_transformer_training configs[] = {usual, usual, usual, usual, usual, usual, usual, usual, usual};
+    lilac_transformer_training configs[] = {usual, usual, usual, usual, usual, usual, usual, usual, usual, usual};
     configs[1].seed = 5;
     configs[2].clip_norm = 0.01;
     configs[3].weight_decay = 0.5;
@@ -216,9 +216,10 @@ static void test_settings_that_matter(void **state) {
     configs[6].batch = 6;
     configs[7].clip_outputs = 0.1;
     configs[8].optimiser = LILAC_TRAINING_MUON;
-    float *weights[9];
+    configs[9].output_rate = 0.1;
+    float *weights[10];
     size_t bytes = 0;
-    for (int i = 0; i < 9; i++) {
+    for (int i = 0; i < 10; i++) {
         lilac_transformer *model = tiny_transformer_create(context, LILAC_TRANSFORMER_LINEAR, 0.1);
         bytes = lilac_transformer_parameter_count(model) * sizeof(float);
         assert_int_equal(lilac_train_transformer(context, &configs[i], model, NULL, &source, NULL, NULL), LILAC_OK);
@@ -228,7 +229,7 @@ static void test_settings_that_matter(void **state) {
             assert_memory_not_equal(weights[i], weights[j], bytes);
         }
     }
-    for (int i = 0; i < 9; i++) {
+    for (int i = 0; i < 10; i++) {
         free(weights[i]);
     }
 }
