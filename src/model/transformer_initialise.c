@@ -221,6 +221,10 @@ lilac_status lilac_transformer_start_with_neighbours(lilac_context *context, lil
     if (context == NULL || model == NULL) {
         return lilac_fail(context, LILAC_ERROR_ARGUMENT, "neighbours: a null pointer");
     }
+    if (model->pristine != NULL) {
+        /* Unmerging would undo the start. */
+        return lilac_fail(context, LILAC_ERROR_ARGUMENT, "neighbours: an adapter is merged into the model");
+    }
     LILAC_TRY(check_start(context, model, columns));
     const size_t D = model->config.head_size, HD = model->HD, F = model->F;
     const size_t heads = lilac_size_min(model->config.heads, NEIGHBOURS);
