@@ -47,7 +47,7 @@ expect 0 -- lora train --model base.st --output inverted.st --variant inverted -
     --init report "${quick[@]}"
 expect 0 'out=1 (fixed, alpha 1)' 'out=report' 'out=layers' -- lora info --adapter inverted.st
 expect 0 'out=2 (alpha/r, alpha 8)' 'out=That is base.st' -- lora info --adapter rotated.st --model base.st
-expect 1 'err=rotated.st and other.st: the adapter was made for the base with hash' -- \
+expect 1 'err=rotated.st: the adapter was made for the base with hash' -- \
     lora info --adapter rotated.st --model other.st
 
 # Switching

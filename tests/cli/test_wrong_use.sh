@@ -114,6 +114,10 @@ done <<'END'
 1|linear.st: not an MLP model file|mlp eval --model linear.st --data data
 1|mlp.st: not an adapter file|lora merge --model mlp.st --adapter mlp.st -o x
 1|mlp.ad: neither a classifier nor a transformer|lora info --adapter mlp.ad --model mlp.ad
+1|mlp.ad: neither a classifier nor a transformer|lora merge --model mlp.ad --adapter mlp.ad -o x
+1|mlp.ad: neither a classifier nor a transformer|lora train --model mlp.ad --data data -o x
+1|'lilac train --base linear.st' trains an adapter of it|lora train --model linear.st --data data -o x
+1|is none of this base's|lora merge --model linear.st --adapter mlp.ad -o x
 1|this base's is layers.0 (8 x 784)|lora eval --model mlp.st --adapter a=linear.ad --data data
 1|is none of this base's|generate --model linear.st --adapter mlp.ad --png x
 1|no linear layer matches|train -o x --validation 2 --data data --base linear.st --layers-matching *.kwery
