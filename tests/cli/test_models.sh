@@ -64,6 +64,8 @@ report 'only the adapter named by --use is measured' "$(row a <output)"
 expect 0 -- lora eval --model base.st --adapter a=rotated.st --strength 0
 row a <output >row-strength-0
 same 'an adapter of strength 0 changes nothing' row-strength-0 alone
+expect 0 -- lora eval --model base.st --adapter a=rotated.st --variant plain --images 1
+report 'of one image all or none are right' "$(grep -c ' \(0.00\|100.00\) %$' output | grep -vx 2)"
 expect 2 "err=--use: no --adapter is called 'c'" -- lora eval --model base.st --adapter a=rotated.st --use c
 expect 1 'err=was made for the base with hash' -- lora eval --model other.st --adapter a=rotated.st
 
