@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* lilac lora eval: one base with several adapters, switched between without loading anything twice. */
 #include "evaluation.h"
-#include "files.h"
 
 #include "runtime/context.h"
 
@@ -11,7 +10,7 @@ typedef struct eval_settings {
     const char *model;
     lilac_named_values adapters, use;
     double strength;
-    int variant;
+    int variant, images;
 } eval_settings;
 
 static const lilac_option options[] = {
@@ -20,7 +19,7 @@ static const lilac_option options[] = {
      .type = LILAC_OPTION_TEXT,
      .offset = offsetof(eval_settings, model),
      .value = "FILE",
-     .help = "the base model",
+     .help = "the base model, a classifier or a transformer",
      .required = true},
     {.name = "adapter",
      .letter = 'a',
@@ -50,6 +49,15 @@ static const lilac_option options[] = {
      .help = "the form in which the model sees the images",
      .initial = "all",
      .choices = lilac_evaluation_choices},
+    {.name = "images",
+     .type = LILAC_OPTION_INTEGER,
+     .offset = offsetof(eval_settings, images),
+     .value = "N",
+     .help = "evaluate the first N test images",
+     .initial = "0",
+     .initial_note = "all",
+     .minimum = 0,
+     .maximum = 1000000000},
 };
 
 /* The place of a name among the adapters; their count if it is not there. */
@@ -70,35 +78,35 @@ static lilac_status check_names(lilac_session *session, const eval_settings *set
     return LILAC_OK;
 }
 
-static lilac_status load_adapters(lilac_session *session, const eval_settings *settings, const lilac_mlp *mlp,
+static lilac_status load_adapters(lilac_session *session, const eval_settings *settings, const lilac_model *model,
                                   lilac_adapter **adapters) {
-    const lilac_lora_base base = lilac_mlp_lora_base(mlp);
     for (size_t i = 0; i < settings->adapters.count; i++) {
-        LILAC_TRY(lilac_adapter_load(session->context, settings->adapters.item[i].value, &base, &adapters[i]));
+        LILAC_TRY(lilac_session_load_adapter(session, model, settings->adapters.item[i].value, &adapters[i]));
         LILAC_TRY(lilac_adapter_set_strength(adapters[i], settings->strength));
     }
     return LILAC_OK;
 }
 
 /* The rows: the base alone, then each adapter that is used. */
-static lilac_status fill_table(lilac_session *session, const eval_settings *settings, const lilac_mlp *mlp,
+static lilac_status fill_table(lilac_session *session, const eval_settings *settings, const lilac_model *model,
                                lilac_adapter *const *adapters, const lilac_dataset *images, lilac_table *table) {
-    LILAC_TRY(lilac_evaluation_row(session, table, settings->variant, "(base alone)", images, mlp, NULL));
+    const size_t count = (size_t)settings->images;
+    LILAC_TRY(lilac_evaluation_row(session, table, settings->variant, "(base alone)", images, count, model, NULL));
     const lilac_named_values *used = settings->use.count > 0 ? &settings->use : &settings->adapters;
     for (size_t i = 0; i < used->count; i++) {
-        const size_t index = find_adapter(&settings->adapters, used->item[i].name);
-        LILAC_TRY(
-            lilac_evaluation_row(session, table, settings->variant, used->item[i].name, images, mlp, adapters[index]));
+        const char *name = used->item[i].name;
+        const lilac_adapter *adapter = adapters[find_adapter(&settings->adapters, name)];
+        LILAC_TRY(lilac_evaluation_row(session, table, settings->variant, name, images, count, model, adapter));
     }
     return LILAC_OK;
 }
 
-static lilac_status evaluate(lilac_session *session, const eval_settings *settings, const lilac_mlp *mlp,
+static lilac_status evaluate(lilac_session *session, const eval_settings *settings, const lilac_model *model,
                              lilac_adapter *const *adapters) {
     lilac_dataset *images;
     LILAC_TRY(lilac_session_load_mnist(session, LILAC_MNIST_TEST, &images));
-    lilac_table *table = lilac_evaluation_table(settings->variant, "accuracy on");
-    const lilac_status status = fill_table(session, settings, mlp, adapters, images, table);
+    lilac_table *table = lilac_evaluation_table(settings->variant, model);
+    const lilac_status status = fill_table(session, settings, model, adapters, images, table);
     lilac_dataset_destroy(images);
     return lilac_session_print_table(session, status, table);
 }
@@ -106,28 +114,31 @@ static lilac_status evaluate(lilac_session *session, const eval_settings *settin
 static lilac_status run(lilac_session *session, const void *values) {
     const eval_settings *settings = values;
     LILAC_TRY(check_names(session, settings));
-    lilac_mlp *mlp;
-    LILAC_TRY(lilac_mlp_load(session->context, settings->model, &mlp));
+    lilac_model model;
+    LILAC_TRY(lilac_session_load_model(session, settings->model, &model));
     lilac_adapter *adapters[LILAC_NAMED_MAX] = {0};
-    lilac_status status = load_adapters(session, settings, mlp, adapters);
+    lilac_status status = load_adapters(session, settings, &model, adapters);
     if (status == LILAC_OK) {
-        status = evaluate(session, settings, mlp, adapters);
+        status = evaluate(session, settings, &model, adapters);
     }
     for (size_t i = 0; i < LILAC_NAMED_MAX; i++) {
         lilac_adapter_destroy(adapters[i]);
     }
-    lilac_mlp_destroy(mlp);
+    lilac_model_free(&model);
     return status;
 }
 
 const lilac_command lilac_command_lora_eval = {
     .name = "lora eval",
-    .summary = "measure a classifier with one adapter or several, switching between them",
+    .summary = "measure a model with one adapter or several, switching between them",
     .description = "Loads a base model once and any number of its adapters, switches from one to the next, and prints "
-                   "for the base and each of them the share of MNIST's test images that is classified correctly.",
+                   "for the base and each of them the share of MNIST's test images that is classified correctly or, "
+                   "where the model is a transformer, its bits a dimension on them.",
     .example = "lilac lora eval --model base.safetensors --adapter rotated=rotated.safetensors\n"
                "lilac lora eval --model base.safetensors --adapter r=rotated.safetensors \\\n"
-               "    --adapter i=inverted.safetensors --use i --strength 0.5\n",
+               "    --adapter i=inverted.safetensors --use i --strength 0.5\n"
+               "lilac lora eval --model linear.safetensors --adapter t=turned.safetensors \\\n"
+               "    --images 500\n",
     .options = options,
     .option_count = LILAC_COUNT(options),
     .settings_size = sizeof(eval_settings),

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* lilac lora info: what an adapter file holds. */
-#include "session.h"
+#include "files.h"
 
 #include "core/parameter_hash.h"
 #include "runtime/context.h"
@@ -49,43 +49,13 @@ static lilac_status print_adapter(lilac_session *session, const lilac_adapter *a
     return lilac_session_print_table(session, LILAC_OK, table);
 }
 
-static lilac_status check_classifier(lilac_session *session, const info_settings *settings,
-                                     const lilac_adapter *adapter, const lilac_mlp *mlp) {
-    const lilac_lora_base base = lilac_mlp_lora_base(mlp);
-    const lilac_status status = lilac_adapter_check_base(session->context, adapter, &base);
-    if (status != LILAC_OK) {
-        return lilac_fail(session->context, status, "%s and %s: %s", settings->adapter, settings->model,
-                          lilac_context_message(session->context));
-    }
-    return LILAC_OK;
-}
-
-/* A transformer looks only at an adapter that it loads. */
-static lilac_status check_transformer(lilac_session *session, const info_settings *settings) {
-    lilac_transformer *transformer;
+static lilac_status check_model(lilac_session *session, const info_settings *settings) {
+    lilac_model model;
+    LILAC_TRY(lilac_session_load_model(session, settings->model, &model));
     lilac_adapter *adapter = NULL;
-    lilac_status status = lilac_transformer_load(session->context, settings->model, &transformer);
-    if (status == LILAC_ERROR_UNSUPPORTED) {
-        return lilac_fail(session->context, status,
-                          "%s: neither a classifier nor a transformer that this version reads", settings->model);
-    }
-    LILAC_TRY(status);
-    status = lilac_transformer_adapter_load(session->context, transformer, settings->adapter, &adapter);
+    const lilac_status status = lilac_session_load_adapter(session, &model, settings->adapter, &adapter);
     lilac_adapter_destroy(adapter);
-    lilac_transformer_destroy(transformer);
-    return status;
-}
-
-/* The model may be either of the two kinds. */
-static lilac_status check_model(lilac_session *session, const info_settings *settings, const lilac_adapter *adapter) {
-    lilac_mlp *mlp = NULL;
-    lilac_status status = lilac_mlp_load(session->context, settings->model, &mlp);
-    if (status == LILAC_ERROR_UNSUPPORTED) {
-        status = check_transformer(session, settings);
-    } else if (status == LILAC_OK) {
-        status = check_classifier(session, settings, adapter, mlp);
-    }
-    lilac_mlp_destroy(mlp);
+    lilac_model_free(&model);
     LILAC_TRY(status);
     printf("That is %s\n", settings->model);
     return LILAC_OK;
@@ -97,7 +67,7 @@ static lilac_status run(lilac_session *session, const void *values) {
     LILAC_TRY(lilac_adapter_load(session->context, settings->adapter, NULL, &adapter));
     lilac_status status = print_adapter(session, adapter);
     if (status == LILAC_OK && settings->model != NULL) {
-        status = check_model(session, settings, adapter);
+        status = check_model(session, settings);
     }
     lilac_adapter_destroy(adapter);
     return status;

@@ -17,7 +17,7 @@ static const lilac_option options[] = {
      .type = LILAC_OPTION_TEXT,
      .offset = offsetof(merge_settings, model),
      .value = "FILE",
-     .help = "the base model",
+     .help = "the base model, a classifier or a transformer",
      .required = true},
     {.name = "adapter",
      .letter = 'a',
@@ -43,22 +43,20 @@ static const lilac_option options[] = {
      .maximum = 1000},
 };
 
-static lilac_status merge(lilac_session *session, const merge_settings *settings, lilac_mlp *mlp) {
-    const lilac_lora_base base = lilac_mlp_lora_base(mlp);
-    lilac_adapter *adapter;
-    LILAC_TRY(lilac_adapter_load(session->context, settings->adapter, &base, &adapter));
-    lilac_status status = lilac_adapter_set_strength(adapter, settings->strength);
-    if (status == LILAC_OK) {
-        status = lilac_mlp_merge(session->context, mlp, adapter);
+static lilac_status merge(lilac_session *session, const merge_settings *settings, const lilac_model *model,
+                          lilac_adapter *adapter) {
+    lilac_context *context = session->context;
+    LILAC_TRY(lilac_adapter_set_strength(adapter, settings->strength));
+    if (model->transformer != NULL) {
+        LILAC_TRY(lilac_transformer_merge(context, model->transformer, adapter));
+        /* As f32 also where the base is stored as bf16, whose rounding would swallow small changes. */
+        LILAC_TRY(lilac_transformer_save(context, model->transformer, LILAC_PRECISION_F32, settings->output));
+    } else {
+        LILAC_TRY(lilac_mlp_merge(context, model->mlp, adapter));
+        LILAC_TRY(lilac_mlp_save(context, model->mlp, settings->output));
     }
-    if (status == LILAC_OK) {
-        status = lilac_mlp_save(session->context, mlp, settings->output);
-    }
-    if (status == LILAC_OK) {
-        printf("Saved %s\n", settings->output);
-    }
-    lilac_adapter_destroy(adapter);
-    return status;
+    printf("Saved %s\n", settings->output);
+    return LILAC_OK;
 }
 
 static lilac_status run(lilac_session *session, const void *values) {
@@ -66,10 +64,15 @@ static lilac_status run(lilac_session *session, const void *values) {
     LILAC_TRY(lilac_session_check_output(session, settings->output));
     LILAC_TRY(lilac_session_check_keeps(session, settings->output, settings->model));
     LILAC_TRY(lilac_session_check_keeps(session, settings->output, settings->adapter));
-    lilac_mlp *mlp;
-    LILAC_TRY(lilac_mlp_load(session->context, settings->model, &mlp));
-    const lilac_status status = merge(session, settings, mlp);
-    lilac_mlp_destroy(mlp);
+    lilac_model model;
+    lilac_adapter *adapter = NULL;
+    LILAC_TRY(lilac_session_load_model(session, settings->model, &model));
+    lilac_status status = lilac_session_load_adapter(session, &model, settings->adapter, &adapter);
+    if (status == LILAC_OK) {
+        status = merge(session, settings, &model, adapter);
+    }
+    lilac_adapter_destroy(adapter);
+    lilac_model_free(&model);
     return status;
 }
 
@@ -77,7 +80,7 @@ const lilac_command lilac_command_lora_merge = {
     .name = "lora merge",
     .summary = "add an adapter to its base's weights and save the result",
     .description =
-        "Adds scale * strength * B A to the weights of each layer and saves the model. It then works without "
+        "Adds scale * strength * B A to the weights of each adapted layer and saves the model. It then works without "
         "the adapter and at the base's speed. The base's file is not changed: it is the way back.",
     .example = "lilac lora merge --model base.safetensors --adapter rotated.safetensors \\\n"
                "    --output merged.safetensors\n",

@@ -61,21 +61,27 @@ static lilac_status run(lilac_session *session, const void *values) {
     const train_settings *settings = values;
     LILAC_TRY(lilac_session_check_output(session, settings->output));
     LILAC_TRY(lilac_session_check_keeps(session, settings->output, settings->model));
-    lilac_mlp *mlp;
-    LILAC_TRY(lilac_mlp_load(session->context, settings->model, &mlp));
-    const lilac_status status = train(session, settings, mlp);
-    lilac_mlp_destroy(mlp);
+    lilac_model model;
+    LILAC_TRY(lilac_session_load_model(session, settings->model, &model));
+    const lilac_status status =
+        model.mlp != NULL
+            ? train(session, settings, model.mlp)
+            : lilac_fail(session->context, LILAC_ERROR_UNSUPPORTED,
+                         "%s is a transformer, not a classifier: 'lilac train --base %s' trains an adapter of it",
+                         settings->model, settings->model);
+    lilac_model_free(&model);
     return status;
 }
 
 const lilac_command lilac_command_lora_train = {
     .name = "lora train",
-    .heading = "Low-rank adapters of classifiers",
+    .heading = "Low-rank adapters",
     .summary = "train a low-rank adapter of a saved classifier",
     .description =
         "Trains a low-rank adapter on all layers of a model: W x + b becomes W x + b + scale * B A x, with "
         "W and b frozen and only A and B trained. Prints what each epoch gave and how the adapted model does "
-        "on the test images, and saves the adapter, which remembers the base it was made for.",
+        "on the test images, and saves the adapter, which remembers the base it was made for. For adapters of "
+        "transformers there is 'lilac train --base'.",
     .example = "lilac lora train --model base.safetensors --variant rotated --rank 16 \\\n"
                "    --output rotated.safetensors\n",
     .options = options,

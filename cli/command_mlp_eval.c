@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* lilac mlp eval: how a saved classifier does on the test images. */
 #include "evaluation.h"
-#include "files.h"
 
 #include "runtime/context.h"
 
@@ -26,22 +25,22 @@ static const lilac_option options[] = {
      .choices = lilac_evaluation_choices},
 };
 
-static lilac_status evaluate(lilac_session *session, const eval_settings *settings, const lilac_mlp *mlp) {
+static lilac_status evaluate(lilac_session *session, const eval_settings *settings, const lilac_model *model) {
     lilac_dataset *test_images;
     LILAC_TRY(lilac_session_load_mnist(session, LILAC_MNIST_TEST, &test_images));
-    lilac_table *table = lilac_evaluation_table(settings->variant, "accuracy on");
+    lilac_table *table = lilac_evaluation_table(settings->variant, model);
     const lilac_status status =
-        lilac_evaluation_row(session, table, settings->variant, settings->model, test_images, mlp, NULL);
+        lilac_evaluation_row(session, table, settings->variant, settings->model, test_images, 0, model, NULL);
     lilac_dataset_destroy(test_images);
     return lilac_session_print_table(session, status, table);
 }
 
 static lilac_status run(lilac_session *session, const void *values) {
     const eval_settings *settings = values;
-    lilac_mlp *mlp;
-    LILAC_TRY(lilac_mlp_load(session->context, settings->model, &mlp));
-    const lilac_status status = evaluate(session, settings, mlp);
-    lilac_mlp_destroy(mlp);
+    lilac_model model = {NULL, NULL};
+    LILAC_TRY(lilac_mlp_load(session->context, settings->model, &model.mlp));
+    const lilac_status status = evaluate(session, settings, &model);
+    lilac_model_free(&model);
     return status;
 }
 

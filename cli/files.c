@@ -72,6 +72,35 @@ lilac_status lilac_session_load_mnist(lilac_session *session, lilac_mnist_part p
     return lilac_fail(context, LILAC_ERROR_NOT_FOUND, "MNIST is neither in data/mnist nor in %s; %s", folder, hint);
 }
 
+lilac_status lilac_session_load_model(lilac_session *session, const char *path, lilac_model *out) {
+    lilac_model model = {NULL, NULL};
+    lilac_status status = lilac_mlp_load(session->context, path, &model.mlp);
+    if (status == LILAC_ERROR_UNSUPPORTED) {
+        status = lilac_transformer_load(session->context, path, &model.transformer);
+    }
+    if (status == LILAC_ERROR_UNSUPPORTED) {
+        return lilac_fail(session->context, status,
+                          "%s: neither a classifier nor a transformer that this version reads", path);
+    }
+    LILAC_TRY(status);
+    *out = model;
+    return LILAC_OK;
+}
+
+void lilac_model_free(const lilac_model *model) {
+    lilac_mlp_destroy(model->mlp);
+    lilac_transformer_destroy(model->transformer);
+}
+
+lilac_status lilac_session_load_adapter(lilac_session *session, const lilac_model *model, const char *path,
+                                        lilac_adapter **out) {
+    if (model->transformer != NULL) {
+        return lilac_transformer_adapter_load(session->context, model->transformer, path, out);
+    }
+    const lilac_lora_base base = lilac_mlp_lora_base(model->mlp);
+    return lilac_adapter_load(session->context, path, &base, out);
+}
+
 lilac_status lilac_session_check_output(lilac_session *session, const char *path) {
     lilac_file_writer *writer;
     LILAC_TRY(lilac_file_writer_open(session->context, path, &writer));

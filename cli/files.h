@@ -12,6 +12,20 @@
 LILAC_MUST_USE lilac_status lilac_session_load_mnist(lilac_session *session, lilac_mnist_part part,
                                                      lilac_dataset **out);
 
+/* A model of one of the two kinds: the other pointer is NULL. */
+typedef struct lilac_model {
+    lilac_mlp *mlp;
+    lilac_transformer *transformer;
+} lilac_model;
+
+/* Loads a model of the kind that its file says. Free it with lilac_model_free. Errors: those of lilac_mlp_load. */
+LILAC_MUST_USE lilac_status lilac_session_load_model(lilac_session *session, const char *path, lilac_model *out);
+void lilac_model_free(const lilac_model *model);
+
+/* Loads an adapter that must have been made for that model. Errors: those of lilac_adapter_load. */
+LILAC_MUST_USE lilac_status lilac_session_load_adapter(lilac_session *session, const lilac_model *model,
+                                                       const char *path, lilac_adapter **out);
+
 /*
  * Whether a file can be written at path, found out by starting to. To be asked before long work whose result is meant
  * for that file. Errors: those of lilac_file_writer_open.

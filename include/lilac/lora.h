@@ -118,8 +118,9 @@ LILAC_API float *lilac_adapter_parameters(lilac_adapter *adapter);
 
 /*
  * Adds scale * strength * B A to the weight of each layer in place. The layers must be those of the adapter, by name
- * and shape. To be able to go back bit for bit keep a copy, as lilac_mlp_merge does: subtracting would leave rounding
- * errors. Errors: ARGUMENT and BASE_MISMATCH (names or shapes), nothing is changed then; those of a matrix product.
+ * and shape. To be able to go back bit for bit keep a copy, as lilac_mlp_merge and lilac_transformer_merge do:
+ * subtracting would leave rounding errors. Errors: ARGUMENT and BASE_MISMATCH (names or shapes), nothing is changed
+ * then; those of a matrix product.
  */
 LILAC_API LILAC_MUST_USE lilac_status lilac_adapter_merge(lilac_context *context, const lilac_adapter *adapter,
                                                           const lilac_linear_layer *layers, size_t layer_count);

@@ -120,11 +120,11 @@ LILAC_API void lilac_transformer_training_default(lilac_transformer_training *co
  * Memory: three times the trained weights and the activations of a pass. Reports progress in steps, and asks between
  * passes whether to stop.
  *
- * Errors: ARGUMENT (also: a checkpoint of a training with other settings, which the message names), SHAPE (sequences
- * too long for the model), BASE_MISMATCH, OVERFLOW; those of reading a file; UNSUPPORTED (another kind of file): all is
- * untouched then. NOT_FINITE (the gradient or a weight diverged), CANCELLED, MEMORY, IO and its kin (a checkpoint could
- * not be written): the trained weights are those after the last whole step, and the checkpoint is the last that was
- * written; a cancelled training writes one first.
+ * Errors: ARGUMENT (also: a merged adapter; a checkpoint of a training with other settings, which the message names),
+ * SHAPE (sequences too long for the model), BASE_MISMATCH, OVERFLOW; those of reading a file; UNSUPPORTED (another kind
+ * of file): all is untouched then. NOT_FINITE (the gradient or a weight diverged), CANCELLED, MEMORY, IO and its kin (a
+ * checkpoint could not be written): the trained weights are those after the last whole step, and the checkpoint is the
+ * last that was written; a cancelled training writes one first.
  */
 LILAC_API LILAC_MUST_USE lilac_status lilac_train_transformer(
     lilac_context *context, const lilac_transformer_training *config, lilac_transformer *model, lilac_adapter *adapter,

@@ -101,7 +101,7 @@ LILAC_API LILAC_MUST_USE lilac_status lilac_transformer_create(lilac_context *co
  * about 0.87 of its weight to its pixel. In linear attention it spreads over some pixels beside it and, with falling
  * weight, others further above, as far as a product of D positive features can tell them apart. All other weights stay.
  * Errors: ARGUMENT (columns below 4 or above the length; a model with pre-norm, other features than elu+1 or exp in
- * linear attention, heads smaller than 4 or an encoding of positions too narrow for the length).
+ * linear attention, heads smaller than 4, an encoding of positions too narrow for the length, or a merged adapter).
  */
 LILAC_API LILAC_MUST_USE lilac_status lilac_transformer_start_with_neighbours(lilac_context *context,
                                                                               lilac_transformer *model, size_t columns);
@@ -170,7 +170,8 @@ LILAC_API LILAC_MUST_USE lilac_status lilac_transformer_linear_layers(lilac_cont
                                                                       const char *patterns, size_t capacity,
                                                                       lilac_linear_layer *layers, size_t *count);
 
-/* The SHA-256 of the weights, for lilac_lora_base: LILAC_HASH_SIZE bytes. */
+/* The SHA-256 of the weights, for lilac_lora_base: LILAC_HASH_SIZE bytes. While an adapter is merged that of the
+ * pristine ones. */
 LILAC_API void lilac_transformer_hash(const lilac_transformer *model, uint8_t *hash);
 
 /*
@@ -186,6 +187,18 @@ LILAC_API LILAC_MUST_USE lilac_status lilac_transformer_adapter_create(lilac_con
 LILAC_API LILAC_MUST_USE lilac_status lilac_transformer_adapter_load(lilac_context *context,
                                                                      const lilac_transformer *model, const char *path,
                                                                      lilac_adapter **out);
+
+/*
+ * Adds the adapter to the weights of its layers, so that inference costs nothing extra. The pristine weights, of all
+ * the model, are kept aside, and lilac_transformer_unmerge restores them bit for bit. A state that exists
+ * (generation.h) keeps the weights that it was created with. Errors: ARGUMENT (one is merged already), BASE_MISMATCH
+ * (the adapter's layers are not this model's, by name and shape), MEMORY.
+ */
+LILAC_API LILAC_MUST_USE lilac_status lilac_transformer_merge(lilac_context *context, lilac_transformer *model,
+                                                              const lilac_adapter *adapter);
+
+/* Undoes lilac_transformer_merge. Errors: ARGUMENT (nothing is merged). */
+LILAC_API LILAC_MUST_USE lilac_status lilac_transformer_unmerge(lilac_context *context, lilac_transformer *model);
 
 /*
  * outputs (B x N x O) = the model, with the adapter if it is not NULL, applied to tokens (B x N), N <= length. No

@@ -2,6 +2,7 @@
 #include "model/mlp.h"
 
 #include "adapt/adapter.h"
+#include "adapt/merge.h"
 #include "core/memory.h"
 #include "core/parameter_hash.h"
 #include "nn/activation.h"
@@ -107,13 +108,10 @@ lilac_status lilac_mlp_clone(lilac_context *context, const lilac_mlp *mlp, lilac
     lilac_mlp *copy;
     LILAC_TRY(create_empty(context, &mlp->config, &copy));
     memcpy(copy->parameters, mlp->parameters, mlp->parameter_count * sizeof *copy->parameters);
-    if (mlp->pristine != NULL) {
-        copy->pristine = lilac_memory_allocate(mlp->parameter_count, sizeof *copy->pristine);
-        if (copy->pristine == NULL) {
-            lilac_mlp_destroy(copy);
-            return lilac_fail_memory(context, "a model's weights", mlp->parameter_count * sizeof(float));
-        }
-        memcpy(copy->pristine, mlp->pristine, mlp->parameter_count * sizeof *copy->pristine);
+    const lilac_status status = lilac_pristine_copy(context, mlp->pristine, mlp->parameter_count, &copy->pristine);
+    if (status != LILAC_OK) {
+        lilac_mlp_destroy(copy);
+        return status;
     }
     *out = copy;
     return LILAC_OK;
@@ -203,33 +201,23 @@ lilac_status lilac_mlp_forward(lilac_context *context, const lilac_mlp *mlp, con
     return LILAC_OK;
 }
 
+static lilac_mergeable mergeable(lilac_mlp *mlp) {
+    return (lilac_mergeable){
+        .model = "mlp", .count = mlp->parameter_count, .parameters = mlp->parameters, .pristine = &mlp->pristine};
+}
+
 lilac_status lilac_mlp_merge(lilac_context *context, lilac_mlp *mlp, const lilac_adapter *adapter) {
     if (context == NULL || mlp == NULL || adapter == NULL) {
         return lilac_fail(context, LILAC_ERROR_ARGUMENT, "mlp: a null pointer");
     }
-    if (mlp->pristine != NULL) {
-        return lilac_fail(context, LILAC_ERROR_ARGUMENT, "mlp: an adapter is merged already; unmerge it first");
-    }
-    LILAC_TRY(lilac_adapter_check_layers(context, adapter, mlp->layers, mlp->config.layer_count));
-    float *pristine = lilac_memory_allocate(mlp->parameter_count, sizeof *pristine);
-    if (pristine == NULL) {
-        return lilac_fail_memory(context, "the pristine weights", mlp->parameter_count * sizeof *pristine);
-    }
-    memcpy(pristine, mlp->parameters, mlp->parameter_count * sizeof *pristine);
-    const lilac_status status = lilac_adapter_merge(context, adapter, mlp->layers, mlp->config.layer_count);
-    mlp->pristine = pristine;
-    if (status != LILAC_OK) {
-        LILAC_TRY(lilac_mlp_unmerge(context, mlp));
-    }
-    return status;
+    const lilac_mergeable weights = mergeable(mlp);
+    return lilac_merge(context, &weights, adapter, mlp->layers, mlp->config.layer_count);
 }
 
 lilac_status lilac_mlp_unmerge(lilac_context *context, lilac_mlp *mlp) {
-    if (mlp == NULL || mlp->pristine == NULL) {
-        return lilac_fail(context, LILAC_ERROR_ARGUMENT, "mlp: no adapter is merged");
+    if (mlp == NULL) {
+        return lilac_fail(context, LILAC_ERROR_ARGUMENT, "mlp: a null pointer");
     }
-    memcpy(mlp->parameters, mlp->pristine, mlp->parameter_count * sizeof *mlp->parameters);
-    lilac_memory_free(mlp->pristine);
-    mlp->pristine = NULL;
-    return LILAC_OK;
+    const lilac_mergeable weights = mergeable(mlp);
+    return lilac_unmerge(context, &weights);
 }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "model/transformer.h"
 
+#include "adapt/merge.h"
 #include "core/memory.h"
 #include "core/parameter_hash.h"
 #include "model/transformer_initialise.h"
@@ -150,6 +151,7 @@ void lilac_transformer_destroy(lilac_transformer *model) {
         lilac_memory_free(model->linear_layers);
         lilac_memory_free(model->tensors);
         lilac_memory_free(model->layers);
+        lilac_memory_free(model->pristine);
         lilac_memory_free(model->parameters);
         lilac_memory_free(model);
     }
@@ -174,6 +176,11 @@ lilac_status lilac_transformer_clone(lilac_context *context, const lilac_transfo
     lilac_transformer *copy = NULL;
     LILAC_TRY(lilac_transformer_create_empty(context, &model->config, &copy));
     memcpy(copy->parameters, model->parameters, model->parameter_count * sizeof *copy->parameters);
+    const lilac_status status = lilac_pristine_copy(context, model->pristine, model->parameter_count, &copy->pristine);
+    if (status != LILAC_OK) {
+        lilac_transformer_destroy(copy);
+        return status;
+    }
     *out = copy;
     return LILAC_OK;
 }
@@ -199,7 +206,8 @@ float *lilac_transformer_parameters(lilac_transformer *model) {
 }
 
 void lilac_transformer_hash(const lilac_transformer *model, uint8_t *hash) {
-    lilac_hash_floats(model->parameters, model->parameter_count, hash);
+    const float *parameters = model->pristine != NULL ? model->pristine : model->parameters;
+    lilac_hash_floats(parameters, model->parameter_count, hash);
 }
 
 static const char *const precision_names[] = {"f32", "bf16"};

@@ -39,6 +39,7 @@ struct lilac_transformer {
     size_t F, HD, O;
     size_t parameter_count;
     float *parameters;
+    float *pristine; /* the parameters before a merge, NULL while nothing is merged */
     size_t norm_weight, norm_bias, output_weight, output_bias; /* offsets; the embedding is at 0 */
     lilac_transformer_layer *layers;                           /* config.layers */
     size_t tensor_count;

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* Adapters of a transformer: new ones for the layers that a pattern names, those of files, and which layer is whose. */
+/* Adapters of a transformer: new ones for the layers that a pattern names, those of files, which layer is whose, and
+ * merging. */
 #include "adapt/adapter.h"
+#include "adapt/merge.h"
 #include "core/memory.h"
 #include "model/transformer.h"
 
@@ -47,29 +49,36 @@ static const lilac_linear_layer *find_layer(const lilac_transformer *model, cons
     return NULL;
 }
 
-/* Whether an adapter that was read belongs to the model: all of its layers are the model's, and the weights are those
- * that it was made for. */
-static lilac_status check_adapter(lilac_context *context, const lilac_transformer *model,
-                                  const lilac_adapter *adapter) {
+/* *out = the layers of the model that the adapter's are called like, in the adapter's order, to be freed with
+ * lilac_memory_free. Their shapes are not compared. */
+static lilac_status find_layers(lilac_context *context, const lilac_transformer *model, const lilac_adapter *adapter,
+                                lilac_linear_layer **out) {
     const size_t count = adapter->entry_count;
     lilac_linear_layer *layers = lilac_memory_allocate(count, sizeof *layers);
     if (layers == NULL) {
         return fail_layers(context, count);
     }
-    lilac_status status = LILAC_OK;
-    for (size_t e = 0; e < count && status == LILAC_OK; e++) {
+    for (size_t e = 0; e < count; e++) {
         const lilac_linear_layer *layer = find_layer(model, adapter->entries[e].name);
         if (layer == NULL) {
-            status = lilac_fail(context, LILAC_ERROR_BASE_MISMATCH, "the adapter's layer %s is none of this base's",
-                                adapter->entries[e].name);
-        } else {
-            layers[e] = *layer;
+            lilac_memory_free(layers);
+            return lilac_fail(context, LILAC_ERROR_BASE_MISMATCH, "the adapter's layer %s is none of this base's",
+                              adapter->entries[e].name);
         }
+        layers[e] = *layer;
     }
-    if (status == LILAC_OK) {
-        const lilac_lora_base base = make_base(model, layers, count);
-        status = lilac_adapter_check_base(context, adapter, &base);
-    }
+    *out = layers;
+    return LILAC_OK;
+}
+
+/* Whether an adapter that was read belongs to the model: all of its layers are the model's, and the weights are those
+ * that it was made for. */
+static lilac_status check_adapter(lilac_context *context, const lilac_transformer *model,
+                                  const lilac_adapter *adapter) {
+    lilac_linear_layer *layers;
+    LILAC_TRY(find_layers(context, model, adapter, &layers));
+    const lilac_lora_base base = make_base(model, layers, adapter->entry_count);
+    const lilac_status status = lilac_adapter_check_base(context, adapter, &base);
     lilac_memory_free(layers);
     return status;
 }
@@ -110,4 +119,31 @@ lilac_status lilac_transformer_match_adapter(lilac_context *context, const lilac
                           adapter->entry_count, matched);
     }
     return LILAC_OK;
+}
+
+static lilac_mergeable mergeable(lilac_transformer *model) {
+    return (lilac_mergeable){.model = "transformer",
+                             .count = model->parameter_count,
+                             .parameters = model->parameters,
+                             .pristine = &model->pristine};
+}
+
+lilac_status lilac_transformer_merge(lilac_context *context, lilac_transformer *model, const lilac_adapter *adapter) {
+    if (context == NULL || model == NULL || adapter == NULL) {
+        return lilac_fail(context, LILAC_ERROR_ARGUMENT, "transformer: a null pointer");
+    }
+    lilac_linear_layer *layers;
+    LILAC_TRY(find_layers(context, model, adapter, &layers));
+    const lilac_mergeable weights = mergeable(model);
+    const lilac_status status = lilac_merge(context, &weights, adapter, layers, adapter->entry_count);
+    lilac_memory_free(layers);
+    return status;
+}
+
+lilac_status lilac_transformer_unmerge(lilac_context *context, lilac_transformer *model) {
+    if (model == NULL) {
+        return lilac_fail(context, LILAC_ERROR_ARGUMENT, "transformer: a null pointer");
+    }
+    const lilac_mergeable weights = mergeable(model);
+    return lilac_unmerge(context, &weights);
 }

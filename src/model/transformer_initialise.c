@@ -221,6 +221,10 @@ lilac_status lilac_transformer_start_with_neighbours(lilac_context *context, lil
     if (context == NULL || model == NULL) {
         return lilac_fail(context, LILAC_ERROR_ARGUMENT, "neighbours: a null pointer");
     }
+    if (model->pristine != NULL) {
+        /* Unmerging would undo the start. */
+        return lilac_fail(context, LILAC_ERROR_ARGUMENT, "neighbours: an adapter is merged into the model");
+    }
     LILAC_TRY(check_start(context, model, columns));
     const size_t D = model->config.head_size, HD = model->HD, F = model->F;
     const size_t heads = lilac_size_min(model->config.heads, NEIGHBOURS);
@@ -230,12 +234,12 @@ lilac_status lilac_transformer_start_with_neighbours(lilac_context *context, lil
     start_values(context, model, heads);
     for (size_t h = 0; h < heads; h++) {
         const head_rows head = {.D = D,
-                           .F = F,
-                           .positions = model->config.value_width,
-                           .query = weight + h * D * F,
-                           .key = weight + (HD + h * D) * F,
-                           .query_bias = bias + h * D,
-                           .key_bias = bias + HD + h * D};
+                                .F = F,
+                                .positions = model->config.value_width,
+                                .query = weight + h * D * F,
+                                .key = weight + (HD + h * D) * F,
+                                .query_bias = bias + h * D,
+                                .key_bias = bias + HD + h * D};
         /* Token t sees pixel t, and predicts pixel t + 1. */
         const double offset = (double)neighbours[h].up * (double)columns + neighbours[h].left - 1.0;
         memset(head.query, 0, D * F * sizeof *head.query);

@@ -316,6 +316,11 @@ static lilac_status check_arguments(lilac_context *context, const lilac_transfor
     if (config->optimiser == LILAC_TRAINING_MUON && adapter != NULL) {
         return lilac_fail(context, LILAC_ERROR_ARGUMENT, "training: Muon trains models, not adapters; take AdamW");
     }
+    if (model->pristine != NULL) {
+        /* The weights would be lost by unmerging, an adapter would belong to a base other than its hash says. */
+        return lilac_fail(context, LILAC_ERROR_ARGUMENT,
+                          "training: unmerge the adapter that is merged into the model first");
+    }
     const size_t length = model->config.length;
     LILAC_TRY(lilac_tokens_open(context, training, length, &run->training));
     if (training->images == NULL && run->training.N < length) {

@@ -47,7 +47,7 @@ expect 0 -- lora train --model base.st --output inverted.st --variant inverted -
     --init report "${quick[@]}"
 expect 0 'out=1 (fixed, alpha 1)' 'out=report' 'out=layers' -- lora info --adapter inverted.st
 expect 0 'out=2 (alpha/r, alpha 8)' 'out=That is base.st' -- lora info --adapter rotated.st --model base.st
-expect 1 'err=rotated.st and other.st: the adapter was made for the base with hash' -- \
+expect 1 'err=rotated.st: the adapter was made for the base with hash' -- \
     lora info --adapter rotated.st --model other.st
 
 # Switching
@@ -64,6 +64,8 @@ report 'only the adapter named by --use is measured' "$(row a <output)"
 expect 0 -- lora eval --model base.st --adapter a=rotated.st --strength 0
 row a <output >row-strength-0
 same 'an adapter of strength 0 changes nothing' row-strength-0 alone
+expect 0 -- lora eval --model base.st --adapter a=rotated.st --variant plain --images 1
+report 'of one image all or none are right' "$(grep -c ' \(0.00\|100.00\) %$' output | grep -vx 2)"
 expect 2 "err=--use: no --adapter is called 'c'" -- lora eval --model base.st --adapter a=rotated.st --use c
 expect 1 'err=was made for the base with hash' -- lora eval --model other.st --adapter a=rotated.st
 

@@ -48,6 +48,33 @@ expect 0 'out=That is images.st' -- lora info --adapter adapter.st --model image
 expect 1 'err=adapter.st' -- lora info --adapter adapter.st --model text.st
 expect 1 'err=the adapter was made for the base with hash' -- eval bits --model text.st --adapter adapter.st \
     --bytes numbers.txt
+expect 0 'out=bits a dimension on  rotated' -- lora eval --model images.st --adapter a=adapter.st --data data \
+    --variant rotated --images 5
+cp output table
+for name in '(base' a; do
+    case $name in a) adapter=(--adapter adapter.st) ;; *) adapter=() ;; esac
+    bits=$("$lilac" eval bits --model images.st ${adapter[@]+"${adapter[@]}"} --data data --variant rotated --images 5)
+    report "lora eval prints for $name what eval bits does" "$(awk -v name="$name" '$1 == name { print $NF }' table |
+        grep -qx "${bits%% *}" || cat table)"
+done
+expect 0 'out=quantized' -- lora eval --model images.st --adapter a=adapter.st --data data --strength 0 --images 2
+report 'an adapter of strength 0 does as the base' "$(awk '/alone/ { $1 = ""; base = $0; sub(/^ alone\)/, "", base) }
+    $1 == "a" { $1 = ""; if ($0 != base) print $0, base }' output)"
+expect 1 'err=adapter.st: the adapter' -- lora eval --model text.st --adapter a=adapter.st --data data
+expect 0 'out=Saved merged.st' -- lora merge --model images.st --adapter adapter.st --output merged.st
+bits() { # bits ARGUMENT...
+    "$lilac" eval bits --data data --variant rotated "$@" | cut -d ' ' -f 1
+}
+report 'a merged transformer does as the adapted one' "$(echo "$(bits --model merged.st)" \
+    "$(bits --model images.st --adapter adapter.st)" "$(bits --model images.st)" |
+    awk '{ d = $1 - $2; if (d > 1e-3 || d < -1e-3 || $2 == $3) print $0 }')"
+expect 0 -- lora merge --model images.st --adapter adapter.st --strength 0 --output unchanged.st
+report 'merging into a transformer at strength 0 changes nothing' "$(cmp images.st unchanged.st 2>&1)"
+expect 1 'err=adapter.st: the adapter was made for the base with hash' -- lora merge --model merged.st \
+    --adapter adapter.st --output x.st
+expect 2 'err=images.st would replace images.st' -- lora merge --model images.st --adapter adapter.st --output images.st
+expect 1 "err=images.st is a transformer, not a classifier: 'lilac train --base images.st' trains" -- lora train \
+    --model images.st --data data --output x.st
 expect 1 'err=kwery' -- train --base images.st --layers-matching '*.kwery' --data data --validation 4 \
     --output x.st --no-peak
 expect 2 'err=--base cannot be combined with --from' -- train --base images.st --from images.st --data data --output x.st

@@ -24,7 +24,8 @@ seq 1 1000 >numbers
     "$make" linear.st linear logistic-mixture 783 && "$make" text.st linear categorical 40 &&
         "$lilac" mlp train --data data --hidden 8 --epochs 1 --validation 9 --output mlp.st --quiet &&
         "$lilac" lora train --data data --model mlp.st --epochs 1 --validation 9 --output mlp.ad --quiet &&
-        "$lilac" train --data data --base linear.st --steps 1 --validation 2 --output linear.ad --no-peak --quiet
+        "$lilac" train --data data --base linear.st --steps 1 --validation 2 --output linear.ad --no-peak --quiet &&
+        "$lilac" train --bytes numbers --base text.st --steps 1 --validation 2 --output text.ad --no-peak --quiet
 } >/dev/null || echo 'Bail out! no models'
 head -c 3000 linear.st >cut.st
 head -c 1000 mlp.st | tr '{' 'x' >junk
@@ -114,6 +115,12 @@ done <<'END'
 1|linear.st: not an MLP model file|mlp eval --model linear.st --data data
 1|mlp.st: not an adapter file|lora merge --model mlp.st --adapter mlp.st -o x
 1|mlp.ad: neither a classifier nor a transformer|lora info --adapter mlp.ad --model mlp.ad
+1|mlp.ad: neither a classifier nor a transformer|lora merge --model mlp.ad --adapter mlp.ad -o x
+1|mlp.ad: neither a classifier nor a transformer|lora train --model mlp.ad --data data -o x
+1|'lilac train --base linear.st' trains an adapter of it|lora train --model linear.st --data data -o x
+1|is none of this base's|lora eval --model linear.st --adapter a=mlp.ad --data data
+1|images of 784 pixels, expected 2 to 41|lora eval --model text.st --adapter a=text.ad --data data
+1|is none of this base's|lora merge --model linear.st --adapter mlp.ad -o x
 1|this base's is layers.0 (8 x 784)|lora eval --model mlp.st --adapter a=linear.ad --data data
 1|is none of this base's|generate --model linear.st --adapter mlp.ad --png x
 1|no linear layer matches|train -o x --validation 2 --data data --base linear.st --layers-matching *.kwery
