@@ -21,6 +21,7 @@ static const kernel_family *const families[] = {
     &kernel_family_elementwise,
     &kernel_family_activation,
     &kernel_family_layer_norm,
+    &kernel_family_linear_attention,
     &kernel_family_packed_product,
     &kernel_family_softmax_attention,
 #if defined(__x86_64__)

@@ -65,6 +65,7 @@ extern const kernel_family kernel_family_activation;
 extern const kernel_family kernel_family_elementwise;
 extern const kernel_family kernel_family_exp;
 extern const kernel_family kernel_family_layer_norm;
+extern const kernel_family kernel_family_linear_attention;
 extern const kernel_family kernel_family_packed_product;
 extern const kernel_family kernel_family_softmax_attention;
 
