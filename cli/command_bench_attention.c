@@ -2,6 +2,7 @@
 /* lilac bench attention: how fast attention is, and how its time grows with the sequence. */
 #include "files.h"
 #include "gnuplot.h"
+#include "machine.h"
 #include "session.h"
 
 #include "bench/attention.h"
@@ -27,7 +28,7 @@ static const lilac_option options[] = {
      .offset = offsetof(bench_settings, tokens),
      .value = "N,...",
      .help = "lengths of the sequences",
-     .initial = "128,256,512,1024,2048,4096,8192,16384",
+     .initial = "128,256,512,1024,2048,4096,8192,16384,32768,65536",
      .minimum = 1,
      .maximum = 1 << 24},
     {.name = "size",
@@ -35,7 +36,7 @@ static const lilac_option options[] = {
      .offset = offsetof(bench_settings, sizes),
      .value = "D,...",
      .help = "sizes of a head: of its queries, keys and values",
-     .initial = "64",
+     .initial = "32,64,128",
      .minimum = 1,
      .maximum = 4096},
     {.name = "heads",
@@ -57,7 +58,7 @@ static const lilac_option options[] = {
     {.name = "full",
      .type = LILAC_OPTION_FLAG,
      .offset = offsetof(bench_settings, full),
-     .help = "time softmax also where one run takes more than two seconds"},
+     .help = "time also what takes two seconds a run or half of the memory"},
     {.name = "json",
      .type = LILAC_OPTION_TEXT,
      .offset = offsetof(bench_settings, json),
@@ -98,15 +99,27 @@ static point *curve(const results *r, size_t size, size_t causal, size_t kind) {
 
 /* ---- Measuring ---- */
 
+/* Whether inputs, outputs and gradients take more than half of the machine's memory. */
+static bool is_too_large(const lilac_bench_attention_config *config) {
+    const double numbers = 2.0 * (double)(config->key_size + config->value_size) * (double)config->tokens;
+    const double tensors = numbers * (double)config->batch * (double)config->heads * (config->backward ? 2.0 : 1.0);
+    const double memory = (double)lilac_machine_memory();
+    return memory > 0.0 && tensors * sizeof(float) > memory / 2.0;
+}
+
 /*
- * Whether a run of softmax attention would take too long: judged by the length before, which is `previous`, or by a
- * short sequence where there is none.
+ * Whether a run is left out for its memory or its time: judged by the length before, which is `previous`, or by a short
+ * sequence where there is none.
  */
 static lilac_status judge(lilac_session *session, const lilac_bench_attention_config *config, int previous_tokens,
-                          const lilac_bench_attention_figures *previous, bool *too_long) {
+                          const lilac_bench_attention_figures *previous, bool *left_out) {
     lilac_bench_attention_figures probe;
-    *too_long = false;
-    if (config->kind != LILAC_BENCH_SOFTMAX || config->tokens <= SHORTEST_FITTED) {
+    *left_out = false;
+    if (is_too_large(config)) {
+        *left_out = true;
+        return LILAC_OK;
+    }
+    if (config->tokens <= SHORTEST_FITTED) {
         return LILAC_OK;
     }
     double shorter = previous_tokens;
@@ -118,7 +131,8 @@ static lilac_status judge(lilac_session *session, const lilac_bench_attention_co
         shorter = SHORTEST_FITTED;
     }
     const double ratio = (double)config->tokens / shorter;
-    *too_long = isnan(previous->seconds) || previous->seconds * ratio * ratio > longest_run;
+    const double growth = config->kind == LILAC_BENCH_SOFTMAX ? ratio * ratio : ratio;
+    *left_out = isnan(previous->seconds) || previous->seconds * growth > longest_run;
     return LILAC_OK;
 }
 
@@ -132,13 +146,13 @@ static lilac_status measure_curve(lilac_session *session, const bench_settings *
             config.tokens = (size_t)r->tokens.item[t];
             config.backward = pass == FORWARD_BACKWARD;
             config.bf16 = pass == FORWARD_BF16;
-            bool too_long = false;
+            bool left_out = false;
             if (!settings->full) {
                 LILAC_TRY(judge(session, &config, t == 0 ? 0 : r->tokens.item[t - 1],
-                                t == 0 ? NULL : &points[t - 1].passes[pass], &too_long));
+                                t == 0 ? NULL : &points[t - 1].passes[pass], &left_out));
             }
             points[t].passes[pass].seconds = NAN;
-            if (!too_long) {
+            if (!left_out) {
                 LILAC_TRY(lilac_bench_attention(session->context, &config, &points[t].passes[pass]));
             }
         }
@@ -307,14 +321,14 @@ static lilac_status write_json(lilac_session *session, const bench_settings *set
     return status;
 }
 
-/* One of the two panels; a curve of which nothing was timed is left out. */
-static void write_panel(FILE *script, const results *r, size_t pass) {
-    const size_t curves = r->sizes.count * 2 * KINDS;
-    fprintf(script, "set title '%s'\n", pass_names[pass]);
-    for (size_t c = 0; c < curves; c++) {
+/* A pass at one size; a curve of which nothing was timed is left out. */
+static void write_panel(FILE *script, const results *r, size_t size, size_t pass) {
+    fprintf(script, "set title '%s, D = %d'\n", pass_names[pass], r->sizes.item[size]);
+    for (size_t c = 0; c < 2 * KINDS; c++) {
+        const point *points = curve(r, size, c / KINDS, c % KINDS);
         fprintf(script, "$curve%zu << END\n", c);
         for (size_t t = 0; t < r->tokens.count; t++) {
-            const double seconds = r->points[c * r->tokens.count + t].passes[pass].seconds;
+            const double seconds = points[t].passes[pass].seconds;
             if (!isnan(seconds)) {
                 fprintf(script, "%d %.3g\n", r->tokens.item[t], 1e3 * seconds);
             }
@@ -322,27 +336,34 @@ static void write_panel(FILE *script, const results *r, size_t pass) {
         fputs("END\n", script);
     }
     const char *separator = "plot ";
-    for (size_t c = 0; c < curves; c++) {
+    bool empty = true;
+    for (size_t c = 0; c < 2 * KINDS; c++) {
         /* What was timed of a curve begins at its first length. */
-        if (!isnan(r->points[c * r->tokens.count].passes[pass].seconds)) {
-            fprintf(script, "%s$curve%zu with linespoints title '%s, %s, D = %d'", separator, c, kind_names[c % KINDS],
-                    c / KINDS % 2 ? "causal" : "full", r->sizes.item[c / (2 * KINDS)]);
+        if (!isnan(curve(r, size, c / KINDS, c % KINDS)->passes[pass].seconds)) {
+            fprintf(script, "%s$curve%zu with linespoints title '%s, %s'", separator, c, kind_names[c % KINDS],
+                    c / KINDS ? "causal" : "full");
             separator = ", ";
+            empty = false;
         }
     }
-    fputc('\n', script);
+    fputs(empty ? "set multiplot next\n" : "\n", script);
 }
 
+/* A row of panels for each size: of curves for all sizes in one panel, few could be told apart. */
 static void write_script(FILE *script, const void *argument) {
-    fputs("set terminal svg size 1200,600 background rgb 'white'\n"
-          "set multiplot layout 1,2\n"
-          "set logscale xy\n"
+    const results *r = argument;
+    fprintf(script, "set terminal svg size 1500,%zu background rgb 'white'\n", 500 * r->sizes.count);
+    fprintf(script, "set multiplot layout %zu,%d\n", r->sizes.count, PASSES);
+    fputs("set logscale xy\n"
           "set key left top\n"
           "set xlabel 'N'\n"
           "set ylabel 'milliseconds'\n",
           script);
-    write_panel(script, argument, FORWARD);
-    write_panel(script, argument, FORWARD_BACKWARD);
+    for (size_t size = 0; size < r->sizes.count; size++) {
+        for (size_t pass = 0; pass < PASSES; pass++) {
+            write_panel(script, r, size, pass);
+        }
+    }
     fputs("unset multiplot\n", script);
 }
 
@@ -388,11 +409,14 @@ const lilac_command lilac_command_bench_attention = {
         "Times attention on random inputs: the forward pass, the forward and the backward pass together (both), and "
         "the forward pass of bf16 inputs; full and causal. Times are those of the fastest run. GFLOP/s count what the "
         "maths asks for, with half of the pairs in causal softmax; their share is of the peak that the same "
-        "threads reach with nothing but multiplications and additions in registers. KB (1000 bytes) is memory beside "
-        "inputs, outputs and gradients. Then follow the power of N that time grows with, fitted over N >= 1024, and "
+        "threads reach with nothing but multiplications and additions in registers. KB (1000 bytes) is all the memory "
+        "that a call needs beside inputs, outputs and gradients, which its caller hands in: the workspace and what "
+        "the forward pass saves, as their sizes say. What would take more than two seconds a run or, inputs, outputs "
+        "and gradients together, more than half of the machine's memory is left out. Then follow the power of N that "
+        "time grows with, fitted over N >= 1024, and "
         "the length from which on linear attention is faster, or 'beyond'.",
     .example = "lilac bench attention\n"
-               "lilac bench attention --tokens 1024,4096 --size 32,64,128 --plot time.svg\n",
+               "lilac bench attention --tokens 1024,4096 --size 64 --plot time.svg\n",
     .options = options,
     .option_count = LILAC_COUNT(options),
     .settings_size = sizeof(bench_settings),

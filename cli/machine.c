@@ -49,6 +49,15 @@ size_t lilac_machine_cache(int number) {
     return bytes > 0 ? (size_t)bytes : 0;
 }
 
+size_t lilac_machine_memory(void) {
+    long pages = 0, bytes = 0;
+#ifdef _SC_PHYS_PAGES
+    pages = sysconf(_SC_PHYS_PAGES);
+    bytes = sysconf(_SC_PAGESIZE);
+#endif
+    return pages > 0 && bytes > 0 ? (size_t)pages * (size_t)bytes : 0;
+}
+
 static void add_rate(lilac_json *json, cJSON *parent, const char *name, lilac_peak_rate rate) {
     char member[64];
     snprintf(member, sizeof member, "%s_one", name);

@@ -18,6 +18,9 @@ void lilac_machine_libraries(char *text, size_t size);
 /* The size in bytes of cache number 1, 2 or 3, that of data; 0 where it is not known. */
 size_t lilac_machine_cache(int number);
 
+/* The size in bytes of the memory; 0 where it is not known. */
+size_t lilac_machine_memory(void);
+
 /* Adds the machine, the libraries and what is used of them to an object. peak may be NULL: not measured. */
 void lilac_machine_add(lilac_json *json, cJSON *machine, const lilac_context *context, const lilac_peak_figures *peak);
 

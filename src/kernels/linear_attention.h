@@ -69,7 +69,8 @@ typedef struct lilac_linear_attention_chunk {
     bool causal;
     size_t queries, keys; /* causal: keys <= queries, the keys from there on being masked */
     lilac_linear_attention_rows query, key, value;
-    /* A hint: a kernel may have these fetched into the cache while it works. Not read as long as ahead_rows is 0. */
+    /* A hint: a kernel may have these fetched into the cache while it works; one of 0 bytes ends them. Not read as long
+     * as ahead_rows is 0. */
     size_t ahead_rows;
     lilac_linear_attention_ahead ahead[LILAC_LINEAR_ATTENTION_AHEAD];
 } lilac_linear_attention_chunk;

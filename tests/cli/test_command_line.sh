@@ -76,7 +76,8 @@ report 'lilac bench attention: the file holds the figures' "$problem"
 expect 1 'err=no/such/figures.json' -- bench attention --tokens 16 --json no/such/figures.json
 if [ ${#plot[@]} -gt 0 ]; then
     problem=
-    grep -q 'softmax, causal, D = 4' time.svg || problem='a curve is missing'
+    grep -q 'softmax, causal' time.svg || problem='a curve is missing'
+    grep -q 'bf16 forward, D = 4' time.svg || problem='a panel is missing'
     report 'lilac bench attention: the figure shows the curves' "$problem"
 fi
 problem=

@@ -1,18 +1,24 @@
 /* SPDX-License-Identifier: MIT */
-/* Calls the inline exp of one level over an array: built with that level's flags, which the tests themselves do
- * without. */
-#include "kernels/x86/exp_avx2.h"
+/* Calls the inline exponential functions of one level over an array: built with that level's flags, which the tests
+ * themselves do without. */
+#include "kernels/x86/vector_avx2.h"
 
 #include "test_exp.h"
 
-#include <string.h>
+static inline __attribute__((always_inline)) void map(size_t n, const float *x, float *y, vector function(vector)) {
+    for (size_t i = 0; i + VECTOR_LANES <= n; i += VECTOR_LANES) {
+        vector_store(y + i, VECTOR_LANES, function(vector_load(x + i, VECTOR_LANES)));
+    }
+}
 
 void exp_array_avx2(size_t n, const float *x, float *y) {
-    enum { LANES = sizeof(__m256) / sizeof(float) };
-    for (size_t i = 0; i + LANES <= n; i += LANES) {
-        __m256 lanes;
-        memcpy(&lanes, x + i, sizeof lanes);
-        lanes = lilac_exp_avx2(lanes);
-        memcpy(y + i, &lanes, sizeof lanes);
-    }
+    map(n, x, y, lilac_exp_avx2);
+}
+
+void exp2_array_avx2(size_t n, const float *x, float *y) {
+    map(n, x, y, lilac_exp2_avx2);
+}
+
+void elu_plus_one_array_avx2(size_t n, const float *x, float *y) {
+    map(n, x, y, vector_elu_plus_one);
 }

@@ -21,8 +21,11 @@ static const kernel_family *const families[] = {
     &kernel_family_elementwise,
     &kernel_family_activation,
     &kernel_family_layer_norm,
+    &kernel_family_linear_attention,
     &kernel_family_packed_product,
     &kernel_family_softmax_attention,
+    &kernel_family_linear_attention_calls,
+    &kernel_family_softmax_attention_calls,
 #if defined(__x86_64__)
     &kernel_family_exp,
 #endif
@@ -61,7 +64,8 @@ struct kernel_state {
 
     const char *filter;
     size_t bench_elements, bench_bytes;
-    uint64_t bench_runs; /* of the body, in the present measurement */
+    double bench_operations; /* of a call; 0: elements and bytes count */
+    uint64_t bench_runs;     /* of the body, in the present measurement */
     uint64_t bench_run;
     double bench_began, bench_first, bench_best;
     void *bench_memory[BENCH_ALLOCATIONS];
@@ -278,10 +282,16 @@ void kernel_bench_begin(kernel_test *test, size_t elements, size_t bytes) {
     struct kernel_state *state = test->state;
     state->bench_elements = elements;
     state->bench_bytes = bytes;
+    state->bench_operations = 0.0;
     state->bench_runs = 1;
     state->bench_run = 0;
     state->bench_best = INFINITY;
     state->bench_first = state->bench_began = lilac_clock_seconds();
+}
+
+void kernel_bench_begin_call(kernel_test *test, double operations) {
+    kernel_bench_begin(test, 1, 0);
+    test->state->bench_operations = operations;
 }
 
 bool kernel_bench_more(kernel_test *test) {
@@ -366,25 +376,37 @@ static int check_all(kernel_run *runs, size_t count) {
     return cmocka_run_group_tests_name("kernels", tests, NULL, NULL); /* skips the empty ones */
 }
 
-/* Once with data that stays in a core's own cache, once with data that does not fit any cache. */
+/* Times one case and frees its memory. */
+static void bench_case(kernel_run *run, size_t elements) {
+    struct kernel_state *state = run->test.state;
+    restart_random(state, 0);
+    run->one->bench(&run->test, elements);
+    while (state->bench_allocations > 0) {
+        lilac_memory_free(state->bench_memory[--state->bench_allocations]);
+    }
+}
+
+/* Calls of a fixed size once; the others with data that stays in a core's own cache and with data that fits no cache.
+ */
 static void bench_all(kernel_run *runs, size_t count) {
     static const size_t elements[] = {(size_t)1 << 14, (size_t)1 << 24};
+    const struct kernel_state *state = runs[0].test.state;
     printf("%-52s %12s %9s %12s %9s\n", "", "in cache: ns", "GB/s", "memory: ns", "GB/s");
     for (size_t i = 0; i < count; i++) {
         if (runs[i].one->bench == NULL) {
             continue;
         }
         printf("%-52s", runs[i].name);
-        struct kernel_state *state = runs[i].test.state;
         for (size_t size = 0; size < 2; size++) {
-            restart_random(state, 0);
-            runs[i].one->bench(&runs[i].test, elements[size]);
+            bench_case(&runs[i], elements[size]);
+            if (state->bench_operations > 0.0) {
+                printf(" %12.0f ns a call %9.1f GFLOP/s", state->bench_best * 1e9,
+                       state->bench_operations / state->bench_best * 1e-9);
+                break;
+            }
             printf(" %12.4f %9.1f", state->bench_best * 1e9 / (double)state->bench_elements,
                    (double)state->bench_bytes / state->bench_best * 1e-9);
             fflush(stdout);
-            while (state->bench_allocations > 0) {
-                lilac_memory_free(state->bench_memory[--state->bench_allocations]);
-            }
         }
         printf("\n");
     }

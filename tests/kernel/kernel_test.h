@@ -51,7 +51,8 @@ typedef struct kernel_case {
     const char *name;
     lilac_cpu_level lowest;           /* the lowest level that has the kernel */
     void (*check)(kernel_test *test); /* may be NULL: only timed */
-    /* Times the kernel on about n elements with the loop shown at kernel_bench_more; may be NULL. */
+    /* Times the kernel, on about n elements where its size is free, with the loop shown at kernel_bench_more; may be
+     * NULL. */
     void (*bench)(kernel_test *test, size_t n);
 } kernel_case;
 
@@ -65,8 +66,11 @@ extern const kernel_family kernel_family_activation;
 extern const kernel_family kernel_family_elementwise;
 extern const kernel_family kernel_family_exp;
 extern const kernel_family kernel_family_layer_norm;
+extern const kernel_family kernel_family_linear_attention;
+extern const kernel_family kernel_family_linear_attention_calls;
 extern const kernel_family kernel_family_packed_product;
 extern const kernel_family kernel_family_softmax_attention;
+extern const kernel_family kernel_family_softmax_attention_calls;
 
 /* Says what is being tested; printed with the seed if the test fails. */
 void kernel_note(kernel_test *test, const char *format, ...) __attribute__((format(printf, 2, 3)));
@@ -108,8 +112,10 @@ void kernel_expect_same(const char *what, size_t index, float value, float other
 float *kernel_bench_floats(kernel_test *test, size_t n);
 
 /* Times the body of: for (kernel_bench_begin(test, elements, bytes); kernel_bench_more(test);) { ... }, which goes
- * through that many elements and bytes of memory once. */
+ * through that many elements and bytes of memory once. Or, for a kernel of fixed size, begins with
+ * kernel_bench_begin_call: the body is then one call, of that many floating-point operations. */
 void kernel_bench_begin(kernel_test *test, size_t elements, size_t bytes);
+void kernel_bench_begin_call(kernel_test *test, double operations);
 bool kernel_bench_more(kernel_test *test);
 
 #endif

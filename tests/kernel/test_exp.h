@@ -1,11 +1,15 @@
 /* SPDX-License-Identifier: MIT */
-/* The SIMD exp of each level as a function over an array; n is a multiple of 16. */
+/* The exponential functions of each SIMD level that are inline in its kernels, over arrays; n is a multiple of 16. */
 #ifndef LILAC_TEST_EXP_H
 #define LILAC_TEST_EXP_H
 
 #include <stddef.h>
 
-void exp_array_avx2(size_t n, const float *x, float *y);
-void exp_array_avx512(size_t n, const float *x, float *y);
+typedef void exp_array(size_t n, const float *x, float *y);
+
+exp_array exp_array_avx2, exp_array_avx512;
+exp_array exp2_array_avx2, exp2_array_avx512;
+exp_array elu_plus_one_array_avx2, elu_plus_one_array_avx512;
+exp_array rough_elu_plus_one_array_avx512;
 
 #endif

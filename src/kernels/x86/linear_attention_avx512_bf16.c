@@ -61,31 +61,17 @@ static void look_ahead(const packed_chunk *p, const lilac_linear_attention_chunk
     fetch_rows(p->ahead, chunk, products * CHUNK * p->Cp * p->Mp / (ROWS * VECTORS * VECTOR_LANES * FETCH_EVERY));
 }
 
-/*
- * elu(a) + 1 to within 1.5e-4 of itself, which is enough before rounding to bf16: exp(a) = 2^n p(f), n + f = a / ln 2,
- * 0 <= f < 1, p a minimax polynomial. What is too small for a bf16 number becomes 0 when it is rounded.
- */
-ALWAYS_INLINE vector rough_elu_plus_one(vector a) {
-    const __mmask16 positive = _mm512_cmp_ps_mask(a, _mm512_setzero_ps(), _CMP_GT_OQ);
-    const __m512 exponent = _mm512_mul_ps(a, _mm512_set1_ps(0x1.715476p0f));
-    const __m512 f = _mm512_reduce_ps(exponent, _MM_FROUND_TO_NEG_INF);
-    __m512 p = _mm512_fmadd_ps(f, _mm512_set1_ps(0.0794402384f), _mm512_set1_ps(0.2244943373f));
-    p = _mm512_fmadd_ps(p, f, _mm512_set1_ps(0.6960656422f));
-    p = _mm512_fmadd_ps(p, f, _mm512_set1_ps(1.0f));
-    return _mm512_mask_add_ps(_mm512_scalef_ps(p, exponent), positive, a, _mm512_set1_ps(1.0f));
-}
-
 /* Features c .. c + 15 of a row of `size`, mapped if elu_plus_one; 0 beyond the last one. If whole, size is a multiple
  * of ROW_STEP. */
 ALWAYS_INLINE vector features(const lilac_linear_attention_rows *rows, size_t row, size_t c, size_t size,
                               const bool elu_plus_one, const bool whole) {
     if (whole) {
         const vector x = row_vector(rows, row, c, VECTOR_LANES, true);
-        return elu_plus_one ? rough_elu_plus_one(x) : x;
+        return elu_plus_one ? vector_rough_elu_plus_one(x) : x;
     }
     const size_t lanes = size > c ? lilac_size_min(size - c, VECTOR_LANES) : 0;
     const vector x = row_vector(rows, row, c, lanes, true);
-    return elu_plus_one ? vector_keep(lanes, rough_elu_plus_one(x)) : x;
+    return elu_plus_one ? vector_keep(lanes, vector_rough_elu_plus_one(x)) : x;
 }
 
 /* The numbers of two vectors as bf16, those of the first in the lower half. */

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Softmax attention kernels in AVX2: register tiles of 6 rows x 2 vectors, 12 accumulators of the 16 registers. */
 #include "kernels/softmax_attention.h"
+#include "kernels/x86/exp_avx2.h"
 
 #include <immintrin.h>
 #include <math.h>
@@ -19,24 +20,6 @@ enum {
 
 /* Scores may exceed a row's subtracted maximum by this much (in log2) before the row is rescaled. */
 static const float SLACK = 8.0f;
-
-/* The method and the edges of exp2_lanes in AVX-512, explained there, but for results under the smallest normal number:
- * they are +0. */
-ALWAYS_INLINE __m256 exp2_lanes(__m256 x) {
-    const __m256 shift = _mm256_set1_ps(0x1.8p23f), lowest = _mm256_set1_ps(-126.0f);
-    const __m256 in_range = _mm256_cmp_ps(x, lowest, _CMP_NLT_UQ);
-    x = _mm256_max_ps(lowest, x);
-    const __m256 shifted = _mm256_add_ps(x, shift);
-    const __m256 f = _mm256_sub_ps(x, _mm256_sub_ps(shifted, shift));
-    __m256 p = _mm256_fmadd_ps(_mm256_set1_ps(0x1.5c08e6p-10f), f, _mm256_set1_ps(0x1.3d0c52p-7f));
-    p = _mm256_fmadd_ps(p, f, _mm256_set1_ps(0x1.c6b6e4p-5f));
-    p = _mm256_fmadd_ps(p, f, _mm256_set1_ps(0x1.ebf918p-3f));
-    p = _mm256_fmadd_ps(p, f, _mm256_set1_ps(0x1.62e428p-1f));
-    p = _mm256_fmadd_ps(p, f, _mm256_set1_ps(0x1.000002p+0f));
-    /* The low bits of the shifted number are n; they are added to p's exponent. */
-    const __m256i exponent = _mm256_slli_epi32(_mm256_castps_si256(shifted), 23);
-    return _mm256_and_ps(in_range, _mm256_castsi256_ps(_mm256_add_epi32(_mm256_castps_si256(p), exponent)));
-}
 
 /* All bits set in the lanes of the vector that starts at `first` whose index is below `count`. */
 ALWAYS_INLINE __m256 lanes_below(size_t count, size_t first) {
@@ -127,7 +110,7 @@ static float largest_lane(__m256 x) {
 
 /* Raises what is subtracted from a row's scores and scales down what has been summed up with less subtracted. */
 static void raise_maximum(const lilac_softmax_state *state, size_t row, size_t value_size, float maximum) {
-    const __m256 factor = exp2_lanes(_mm256_set1_ps(state->maximum[row] - maximum));
+    const __m256 factor = lilac_exp2_avx2(_mm256_set1_ps(state->maximum[row] - maximum));
     for (size_t i = 0; i < SUMS; i += LANES) {
         float *sums = state->sums + row * SUMS + i;
         _mm256_store_ps(sums, _mm256_mul_ps(_mm256_load_ps(sums), factor));
@@ -157,12 +140,12 @@ ALWAYS_INLINE void exponentiate_row(float *s, size_t count, size_t end, const li
     const __m256 maximum = _mm256_set1_ps(state->maximum[row] == -INFINITY ? 0.0f : state->maximum[row]);
     __m256 sum = _mm256_load_ps(state->sums + row * SUMS);
     for (size_t k = 0; k < whole; k += LANES) {
-        const __m256 p = exp2_lanes(_mm256_sub_ps(_mm256_load_ps(s + k), maximum));
+        const __m256 p = lilac_exp2_avx2(_mm256_sub_ps(_mm256_load_ps(s + k), maximum));
         sum = _mm256_add_ps(sum, p);
         _mm256_store_ps(s + k, p);
     }
     if (whole < end) {
-        const __m256 p = exp2_lanes(_mm256_sub_ps(last, maximum));
+        const __m256 p = lilac_exp2_avx2(_mm256_sub_ps(last, maximum));
         sum = _mm256_add_ps(sum, p);
         _mm256_store_ps(s + whole, p);
     }
@@ -222,7 +205,7 @@ static void probabilities(const lilac_softmax_block *block, size_t size, const f
                 const __m256 shift = _mm256_set1_ps(offset[row + r]);
                 const size_t visible = lilac_softmax_visible(block, row + r);
                 for (size_t v = 0; v < VECTORS; v++) {
-                    const __m256 x = exp2_lanes(_mm256_sub_ps(sum[r][v], shift));
+                    const __m256 x = lilac_exp2_avx2(_mm256_sub_ps(sum[r][v], shift));
                     const __m256 mask = lanes_below(visible, first + LANES * v);
                     _mm256_store_ps(tile + r * STRIDE + LANES * v, _mm256_and_ps(mask, x));
                 }

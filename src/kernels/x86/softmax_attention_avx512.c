@@ -145,7 +145,7 @@ static void probabilities(const lilac_softmax_block *block, size_t size, const f
                 const size_t count = lilac_softmax_visible(block, row + r);
                 for (size_t v = 0; v < VECTORS; v++) {
                     const __mmask16 mask = whole ? (__mmask16)0xFFFF : lanes_below(count, first + LANES * v);
-                    const __m512 x = exp2_lanes(_mm512_sub_ps(sum[r][v], shift));
+                    const __m512 x = lilac_exp2_avx512(_mm512_sub_ps(sum[r][v], shift));
                     _mm512_store_ps(tile + r * STRIDE + LANES * v, _mm512_maskz_mov_ps(mask, x));
                 }
             }

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
-/* What the AVX-512 kernels of softmax attention for f32 and for bf16 have in common: exp, rows of scores, transposing.
- */
+/* What the AVX-512 kernels of softmax attention for f32 and for bf16 have in common: rows of scores, transposing. */
 #ifndef LILAC_KERNELS_X86_SOFTMAX_ATTENTION_AVX512_H
 #define LILAC_KERNELS_X86_SOFTMAX_ATTENTION_AVX512_H
 
 #include "kernels/softmax_attention.h"
+#include "kernels/x86/exp_avx512.h"
 
 #include <immintrin.h>
 #include <math.h>
@@ -21,25 +21,6 @@ enum {
 
 /* Scores may exceed a row's subtracted maximum by this much (in log2) before the row is rescaled. */
 static const float SLACK = 8.0f;
-
-/*
- * 2^x within 2.2e-7 for x <= 127; results below 2^-149 are +0 and NaN gives NaN. x = n + f with n an integer and |f| <=
- * 1/2; a minimax polynomial gives 2^f.
- */
-ALWAYS_INLINE __m512 exp2_lanes(__m512 x) {
-    /* Adding 1.5 * 2^23 leaves no bits for a fraction: the sum is rounded to an integer. max returns its second operand
-     * for a NaN; the bound keeps that sum in range and maps -infinity to a result of 0. */
-    const __m512 shift = _mm512_set1_ps(0x1.8p23f);
-    x = _mm512_max_ps(_mm512_set1_ps(-200.0f), x);
-    const __m512 n = _mm512_sub_ps(_mm512_add_ps(x, shift), shift);
-    const __m512 f = _mm512_sub_ps(x, n);
-    __m512 p = _mm512_fmadd_ps(_mm512_set1_ps(0x1.5c08e6p-10f), f, _mm512_set1_ps(0x1.3d0c52p-7f));
-    p = _mm512_fmadd_ps(p, f, _mm512_set1_ps(0x1.c6b6e4p-5f));
-    p = _mm512_fmadd_ps(p, f, _mm512_set1_ps(0x1.ebf918p-3f));
-    p = _mm512_fmadd_ps(p, f, _mm512_set1_ps(0x1.62e428p-1f));
-    p = _mm512_fmadd_ps(p, f, _mm512_set1_ps(0x1.000002p+0f));
-    return _mm512_scalef_ps(p, n);
-}
 
 /* The lanes of the vector that starts at `first` whose index is below `count`. */
 ALWAYS_INLINE __mmask16 lanes_below(size_t count, size_t first) {
@@ -60,7 +41,7 @@ ALWAYS_INLINE void zero_tile(__m512 sum[ROWS][VECTORS]) {
 /* Raises the row's maximum to that of `largest` and scales its sum and output down to it. */
 static void raise_maximum(const lilac_softmax_state *state, size_t row, size_t value_size, __m512 largest) {
     const float maximum = _mm512_reduce_max_ps(largest);
-    const __m512 factor = exp2_lanes(_mm512_set1_ps(state->maximum[row] - maximum));
+    const __m512 factor = lilac_exp2_avx512(_mm512_set1_ps(state->maximum[row] - maximum));
     float *sums = state->sums + row * LANES;
     _mm512_store_ps(sums, _mm512_mul_ps(_mm512_load_ps(sums), factor));
     for (size_t column = 0; column < value_size; column += LANES) {
@@ -90,12 +71,12 @@ ALWAYS_INLINE void exponentiate_row(float *s, size_t count, size_t end, const li
     const __m512 maximum = _mm512_set1_ps(state->maximum[row] == -INFINITY ? 0.0f : state->maximum[row]);
     __m512 sum = _mm512_load_ps(state->sums + row * LANES);
     for (size_t k = 0; k < whole; k += LANES) {
-        const __m512 p = exp2_lanes(_mm512_sub_ps(_mm512_load_ps(s + k), maximum));
+        const __m512 p = lilac_exp2_avx512(_mm512_sub_ps(_mm512_load_ps(s + k), maximum));
         sum = _mm512_add_ps(sum, p);
         store(s, k, p);
     }
     if (whole < end) {
-        const __m512 p = exp2_lanes(_mm512_sub_ps(last, maximum));
+        const __m512 p = lilac_exp2_avx512(_mm512_sub_ps(last, maximum));
         sum = _mm512_add_ps(sum, p);
         store(s, whole, p);
     }
