@@ -371,6 +371,18 @@ static void length_above_keys(attention_case *p) {
 static void epsilon_not_a_number(attention_case *p) {
     p->config.epsilon = NAN;
 }
+static void epsilon_zero(attention_case *p) {
+    p->config.epsilon = 0.0f;
+}
+static void epsilon_without_reciprocal(attention_case *p) {
+    p->config.epsilon = 1e-39f;
+}
+static void epsilon_negative(attention_case *p) {
+    p->config.epsilon = -1e-6f;
+}
+static void epsilon_infinite(attention_case *p) {
+    p->config.epsilon = INFINITY;
+}
 static void map_of_another_size(attention_case *p) {
     static lilac_feature_map map;
     map = *lilac_feature_map_relu();
@@ -412,6 +424,10 @@ static const misuse misuses[] = {
     {"batch that wraps", batch_that_wraps, LILAC_ERROR_OVERFLOW, LILAC_ERROR_OVERFLOW},
     {"length above keys", length_above_keys, LILAC_ERROR_SHAPE, LILAC_ERROR_SHAPE},
     {"epsilon not a number", epsilon_not_a_number, LILAC_ERROR_ARGUMENT, LILAC_ERROR_ARGUMENT},
+    {"epsilon 0", epsilon_zero, LILAC_ERROR_ARGUMENT, LILAC_ERROR_ARGUMENT},
+    {"epsilon without a reciprocal", epsilon_without_reciprocal, LILAC_ERROR_ARGUMENT, LILAC_ERROR_ARGUMENT},
+    {"epsilon below 0", epsilon_negative, LILAC_ERROR_ARGUMENT, LILAC_ERROR_ARGUMENT},
+    {"epsilon infinite", epsilon_infinite, LILAC_ERROR_ARGUMENT, LILAC_ERROR_ARGUMENT},
     {"map of another size", map_of_another_size, LILAC_ERROR_SHAPE, LILAC_ERROR_SHAPE},
     {"map without forward", map_without_forward, LILAC_ERROR_ARGUMENT, LILAC_ERROR_ARGUMENT},
     {"map without backward", map_without_backward, LILAC_OK, LILAC_ERROR_ARGUMENT},
