@@ -47,7 +47,10 @@ typedef struct lilac_attention_input {
     size_t batch_stride, token_stride, head_stride; /* in elements */
 } lilac_attention_input;
 
-/* Such a tensor of floats that is written. */
+/*
+ * Such a tensor of floats that is written. Its rows must not overlap each other: in order of size, each stride has to
+ * step over all that the smaller ones span. The stride of a dimension of size 1 does not matter.
+ */
 typedef struct lilac_attention_output {
     float *data;
     size_t batch_stride, token_stride, head_stride; /* in elements */

@@ -354,6 +354,10 @@ static void output_strides_below_size(attention_case *p) {
     p->forward.output.head_stride = 0;
     p->backward.key_gradient.head_stride = 0;
 }
+static void output_rows_that_overlap(attention_case *p) {
+    p->forward.output.head_stride = p->forward.output.token_stride = 8;
+    p->backward.value_gradient.head_stride = p->backward.value_gradient.token_stride = 8;
+}
 static void sizes_that_wrap(attention_case *p) {
     p->config.shape.key_size = (size_t)1 << 62;
     p->config.shape.value_size = (size_t)1 << 62;
@@ -419,6 +423,7 @@ static const misuse misuses[] = {
     {"causal with fewer keys", causal_with_fewer_keys, LILAC_ERROR_SHAPE, LILAC_ERROR_SHAPE},
     {"strides below size", strides_below_size, LILAC_ERROR_SHAPE, LILAC_ERROR_SHAPE},
     {"output strides below size", output_strides_below_size, LILAC_ERROR_SHAPE, LILAC_ERROR_SHAPE},
+    {"output rows that overlap", output_rows_that_overlap, LILAC_ERROR_SHAPE, LILAC_ERROR_SHAPE},
     {"sizes that wrap", sizes_that_wrap, LILAC_ERROR_OVERFLOW, LILAC_ERROR_OVERFLOW},
     {"strides that wrap", strides_that_wrap, LILAC_ERROR_OVERFLOW, LILAC_ERROR_OVERFLOW},
     {"batch that wraps", batch_that_wraps, LILAC_ERROR_OVERFLOW, LILAC_ERROR_OVERFLOW},

@@ -459,6 +459,8 @@ static void test_shapes_that_do_not_fit_are_refused(void **state) {
     assert_refused(made, LILAC_ERROR_SHAPE);
     made->forward.key.token_stride = made->backward.key.token_stride = 3;
     assert_refused(made, LILAC_ERROR_SHAPE);
+    made->forward.output.token_stride = made->backward.query_gradient.token_stride = 4;
+    assert_refused(made, LILAC_ERROR_SHAPE);
     const size_t bytes = made->bytes;
     made->bytes = 100;
     assert_refused(made, LILAC_ERROR_SHAPE);
