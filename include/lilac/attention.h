@@ -18,8 +18,8 @@
  *
  * Errors common to all: ARGUMENT (a null pointer, an unknown dtype, a number that is not finite), SHAPE (sizes or
  * strides that do not fit each other; a workspace that is too small), OVERFLOW (a size beyond what the machine can
- * address). The context's message says which. Outputs are untouched then. B, H and N may be 0: there is nothing to do
- * then.
+ * address). The context's message says which. Outputs are untouched then. Functions without a status (defaults, reset,
+ * data, saved size) must be given valid pointers. B, H and N may be 0: there is nothing to do then.
  */
 #ifndef LILAC_ATTENTION_H
 #define LILAC_ATTENTION_H
