@@ -18,8 +18,8 @@
  *
  * Errors common to all: ARGUMENT (a null pointer, an unknown dtype, a number that is not finite), SHAPE (sizes or
  * strides that do not fit each other; a workspace that is too small), OVERFLOW (a size beyond what the machine can
- * address). The context's message says which. Outputs are untouched then. B, H and N may be 0: there is nothing to do
- * then.
+ * address). The context's message says which. Outputs are untouched then. Functions without a status (defaults, reset,
+ * data, saved size) must be given valid pointers. B, H and N may be 0: there is nothing to do then.
  */
 #ifndef LILAC_ATTENTION_H
 #define LILAC_ATTENTION_H
@@ -47,7 +47,10 @@ typedef struct lilac_attention_input {
     size_t batch_stride, token_stride, head_stride; /* in elements */
 } lilac_attention_input;
 
-/* Such a tensor of floats that is written. */
+/*
+ * Such a tensor of floats that is written. Its rows must not overlap each other: in order of size, each stride has to
+ * step over all that the smaller ones span. The stride of a dimension of size 1 does not matter.
+ */
 typedef struct lilac_attention_output {
     float *data;
     size_t batch_stride, token_stride, head_stride; /* in elements */
@@ -75,7 +78,7 @@ typedef struct lilac_linear_attention_config {
     bool causal;
     const size_t *key_lengths;            /* (B): keys from there on are masked, in S and in z; NULL: none is */
     const lilac_feature_map *feature_map; /* NULL: elu(x) + 1 */
-    float epsilon;                        /* added to the denominator, so that a row without keys gives 0 */
+    float epsilon; /* added to the denominator, so that a row without keys gives 0; at least FLT_MIN (<float.h>) */
 } lilac_linear_attention_config;
 
 /* Fills in the defaults: full attention, no lengths, elu(x) + 1, epsilon 1e-6. */

@@ -63,6 +63,40 @@ static lilac_status check_tensor(lilac_context *context, const tensor_view *tens
     return LILAC_OK;
 }
 
+typedef struct tensor_step {
+    size_t count, stride;
+} tensor_step;
+
+static void swap_if_larger(tensor_step *a, tensor_step *b) {
+    if (a->stride > b->stride) {
+        const tensor_step larger = *a;
+        *a = *b;
+        *b = larger;
+    }
+}
+
+/*
+ * Whether no two rows share an element, for a tensor that check_tensor accepts: each stride has to step over all that
+ * the smaller ones span. Rows could miss each other without that, but no layout in use is such.
+ */
+static bool rows_are_apart(const tensor_view *tensor, const lilac_attention_shape *shape, size_t tokens, size_t size) {
+    tensor_step steps[] = {
+        {shape->batch, tensor->batch_stride}, {tokens, tensor->token_stride}, {shape->heads, tensor->head_stride}};
+    swap_if_larger(&steps[0], &steps[1]);
+    swap_if_larger(&steps[1], &steps[2]);
+    swap_if_larger(&steps[0], &steps[1]);
+    size_t span = size;
+    for (size_t i = 0; i < sizeof steps / sizeof *steps; i++) {
+        if (steps[i].count > 1) {
+            if (steps[i].stride < span) {
+                return false;
+            }
+            span += (steps[i].count - 1) * steps[i].stride;
+        }
+    }
+    return true;
+}
+
 lilac_status lilac_attention_check_input(lilac_context *context, const char *name, const lilac_attention_input *input,
                                          const lilac_attention_shape *shape, size_t tokens, size_t size) {
     if (input == NULL) {
@@ -85,5 +119,10 @@ lilac_status lilac_attention_check_output(lilac_context *context, const char *na
     }
     const tensor_view checked = {
         name, output->data, sizeof(float), output->batch_stride, output->token_stride, output->head_stride};
-    return check_tensor(context, &checked, shape, tokens, size);
+    LILAC_TRY(check_tensor(context, &checked, shape, tokens, size));
+    if (shape->batch > 0 && tokens > 0 && shape->heads > 0 && !rows_are_apart(&checked, shape, tokens, size)) {
+        return lilac_fail(context, LILAC_ERROR_SHAPE, "%s: rows of %zu overlap with strides %zu, %zu, %zu", name, size,
+                          output->batch_stride, output->token_stride, output->head_stride);
+    }
+    return LILAC_OK;
 }

@@ -18,8 +18,8 @@ lilac_status lilac_attention_check_shape(lilac_context *context, const lilac_att
 
 /*
  * Checks that a (batch, tokens, heads, size) tensor named `name` can be addressed. Errors: ARGUMENT (NULL, unknown
- * dtype), SHAPE (strides below size where there is more than one row), OVERFLOW. An empty tensor may have NULL as its
- * data.
+ * dtype), SHAPE (strides below size where there is more than one row; rows of an output that overlap), OVERFLOW. An
+ * empty tensor may have NULL as its data.
  */
 lilac_status lilac_attention_check_input(lilac_context *context, const char *name, const lilac_attention_input *input,
                                          const lilac_attention_shape *shape, size_t tokens, size_t size);

@@ -4,6 +4,7 @@
 #include "core/bf16.h"
 #include "kernels/kernel_table.h"
 
+#include <float.h>
 #include <math.h>
 #include <string.h>
 
@@ -19,8 +20,11 @@ static lilac_status check_config(lilac_context *context, const lilac_linear_atte
         return lilac_fail(context, LILAC_ERROR_ARGUMENT, "linear attention: config is NULL");
     }
     LILAC_TRY(lilac_attention_check_shape(context, &config->shape, config->causal, config->key_lengths));
-    if (!isfinite(config->epsilon)) {
-        return lilac_fail(context, LILAC_ERROR_ARGUMENT, "linear attention: epsilon is not finite");
+    /* A row without keys is 0 / epsilon, or 0 * (1 / epsilon), whose reciprocal has to be finite. */
+    if (!isfinite(config->epsilon) || config->epsilon < FLT_MIN) {
+        return lilac_fail(context, LILAC_ERROR_ARGUMENT,
+                          "linear attention epsilon: expected a finite number of at least %g, got %g", (double)FLT_MIN,
+                          (double)config->epsilon);
     }
     const lilac_feature_map *map = config->feature_map;
     if (map != NULL && map->forward == NULL) {

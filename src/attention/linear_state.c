@@ -27,6 +27,27 @@ enum { SAVED_MAGIC = 8, SAVED_SIZES = 16, SAVED_HEADER = 48, VERSION = 1, STEP_G
 
 static const char magic[SAVED_MAGIC] = {'l', 'i', 'l', 'a', 'c', 'l', 'a', 's'};
 
+/*
+ * The floats that one head needs for a step: two rows mapped, one as it came, and what the step kernel asks for. More
+ * than can be addressed if a head is that large, as it may be where a map takes any size.
+ */
+static size_t scratch_size_of(const lilac_linear_attention_head *head, size_t key_size) {
+    lilac_workspace workspace = lilac_workspace_over(NULL);
+    lilac_workspace_take(&workspace, key_size, sizeof(float));
+    lilac_workspace_take(&workspace, 2 * head->features, sizeof(float));
+    lilac_workspace_take(&workspace, lilac_step_scratch_size(head), sizeof(float));
+    return workspace.used / sizeof(float);
+}
+
+/* Measures the only block of memory, or cuts it up: for the object itself, which is returned, and its arrays. */
+static lilac_linear_attention_state *take_memory(lilac_linear_attention_state *made, lilac_workspace *memory) {
+    const size_t heads = made->batch * made->heads;
+    lilac_linear_attention_state *state = lilac_workspace_take(memory, 1, sizeof *state);
+    made->data = lilac_workspace_take(memory, heads * made->size, sizeof(float));
+    made->scratch = lilac_workspace_take(memory, heads, made->scratch_size * sizeof(float));
+    return state;
+}
+
 lilac_status lilac_linear_attention_state_create(lilac_context *context, const lilac_linear_attention_config *config,
                                                  lilac_linear_attention_state **out) {
     lilac_linear_attention_config step_config = {.epsilon = 0.0f};
@@ -40,32 +61,25 @@ lilac_status lilac_linear_attention_state_create(lilac_context *context, const l
     if (out == NULL) {
         return lilac_fail(context, LILAC_ERROR_ARGUMENT, "linear attention state: out is NULL");
     }
-    const size_t key_size = config->shape.key_size;
-    /* Rows as floats, mapped queries and keys, and what the step kernel asks for. */
-    const size_t own = lilac_round_up(key_size + 2 * plan.head.features, LILAC_STATE_LANES);
-    const size_t scratch_size = own + lilac_step_scratch_size(&plan.head);
-    size_t floats;
-    if (!lilac_size_multiply(plan.heads, plan.user_size + scratch_size, &floats)) {
-        return lilac_fail(context, LILAC_ERROR_OVERFLOW, "linear attention state: %zu heads are too many", plan.heads);
-    }
-    const size_t header = lilac_round_up(sizeof(lilac_linear_attention_state), LILAC_ALIGNMENT);
-    const size_t scratch_start = lilac_round_up(plan.heads * plan.user_size, LILAC_STATE_LANES);
-    lilac_linear_attention_state *state =
-        lilac_memory_allocate(header / sizeof(float) + scratch_start + plan.heads * scratch_size, sizeof(float));
-    if (state == NULL) {
-        return lilac_fail_memory(context, "a linear attention state", floats * sizeof(float));
-    }
-    *state = (lilac_linear_attention_state){
+    lilac_linear_attention_state made = {
         .batch = config->shape.batch,
         .heads = config->shape.heads,
-        .key_size = key_size,
+        .key_size = config->shape.key_size,
         .head = plan.head,
         .map = plan.map,
         .size = plan.user_size,
-        .data = (float *)((char *)state + header),
-        .scratch_size = scratch_size,
+        .scratch_size = scratch_size_of(&plan.head, config->shape.key_size),
     };
-    state->scratch = state->data + scratch_start;
+    size_t bytes;
+    lilac_workspace measured = lilac_workspace_over(NULL);
+    take_memory(&made, &measured);
+    LILAC_TRY(lilac_workspace_measured(context, &measured, &bytes));
+    lilac_workspace memory = lilac_workspace_over(lilac_memory_allocate(bytes, 1));
+    if (memory.memory == NULL) {
+        return lilac_fail_memory(context, "a linear attention state", bytes);
+    }
+    lilac_linear_attention_state *state = take_memory(&made, &memory);
+    *state = made;
     *out = state;
     return LILAC_OK;
 }

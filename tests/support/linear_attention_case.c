@@ -4,7 +4,6 @@
 #include "core/bf16.h"
 #include "core/memory.h"
 #include "core/random.h"
-#include "support/double_linear_attention.h"
 
 #include <math.h>
 #include <stdarg.h>
@@ -188,6 +187,27 @@ lilac_attention_shape case_shape(size_t B, size_t H, size_t N, size_t size) {
         .batch = B, .heads = H, .queries = N, .keys = N, .key_size = size, .value_size = size};
 }
 
+/* Floats between guards: zeros. */
+static float *allocate_guarded(size_t count) {
+    unsigned char *memory = allocate(count * sizeof(float) + 2 * GUARD_BYTES, 1);
+    memset(memory, GUARD, GUARD_BYTES);
+    memset(memory + GUARD_BYTES + count * sizeof(float), GUARD, GUARD_BYTES);
+    return (float *)(void *)(memory + GUARD_BYTES);
+}
+
+static void free_guarded(float *floats) {
+    free((unsigned char *)floats - GUARD_BYTES);
+}
+
+static void check_guarded(const float *floats, size_t count) {
+    const unsigned char *before = (const unsigned char *)floats - GUARD_BYTES;
+    const unsigned char *after = (const unsigned char *)(floats + count);
+    for (size_t i = 0; i < GUARD_BYTES; i++) {
+        assert_int_equal(before[i], GUARD);
+        assert_int_equal(after[i], GUARD);
+    }
+}
+
 attention_case *attention_case_create(lilac_context *context, const case_options *options) {
     attention_case *problem = allocate(1, sizeof *problem);
     problem->options = *options;
@@ -207,12 +227,12 @@ attention_case *attention_case_create(lilac_context *context, const case_options
     fill_tensor(problem, CASE_KEY, &source, problem->options.range);
     fill_tensor(problem, CASE_VALUE, &source, 1.0f);
     fill_tensor(problem, CASE_OUTPUT_GRADIENT, &source, 1.0f);
-    problem->initial_state = allocate(problem->state_size, sizeof(float));
-    problem->final_state_gradient = allocate(problem->state_size, sizeof(float));
-    problem->final_state = allocate(problem->state_size, sizeof(float));
-    problem->initial_state_gradient = allocate(problem->state_size, sizeof(float));
+    problem->initial_state = allocate_guarded(problem->state_size);
+    problem->final_state_gradient = allocate_guarded(problem->state_size);
+    problem->final_state = allocate_guarded(problem->state_size);
+    problem->initial_state_gradient = allocate_guarded(problem->state_size);
     assert_int_equal(lilac_linear_attention_saved_size(context, &problem->config, &problem->saved_size), LILAC_OK);
-    problem->saved = allocate(problem->saved_size, sizeof(float));
+    problem->saved = allocate_guarded(problem->saved_size);
     for (size_t i = 0; options->states && i < problem->state_size; i++) {
         /* Of a sum over positive keys: not negative, so that denominators stay away from 0. */
         problem->initial_state[i] = fabsf(next_number(&source, 3.0f));
@@ -231,11 +251,11 @@ void attention_case_destroy(attention_case *problem) {
     for (size_t i = 0; i < CASE_TENSORS; i++) {
         free(problem->buffers[i].memory);
     }
-    free(problem->initial_state);
-    free(problem->final_state_gradient);
-    free(problem->final_state);
-    free(problem->initial_state_gradient);
-    free(problem->saved);
+    free_guarded(problem->initial_state);
+    free_guarded(problem->final_state_gradient);
+    free_guarded(problem->final_state);
+    free_guarded(problem->initial_state_gradient);
+    free_guarded(problem->saved);
     free(problem);
 }
 
@@ -278,191 +298,13 @@ void attention_case_backward(lilac_context *context, attention_case *problem) {
     free_workspace(memory, bytes);
 }
 
-/* The tensor's rows of one head as doubles. */
-static double *head_rows(const attention_case *problem, int tensor, size_t b, size_t h) {
-    const case_tensor *t = &problem->tensors[tensor];
-    double *rows = allocate(t->tokens * t->size, sizeof *rows);
-    for (size_t n = 0; n < t->tokens; n++) {
-        for (size_t i = 0; i < t->size; i++) {
-            rows[n * t->size + i] = case_element(problem, tensor, b, n, h, i);
-        }
-    }
-    return rows;
-}
-
-/* The same put through the feature map: elu(x) + 1 in double, other maps as the library computes them. */
-static double *mapped_rows(const attention_case *problem, int tensor, size_t b, size_t h) {
-    const lilac_feature_map *map = problem->options.map;
-    const size_t tokens = problem->tensors[tensor].tokens, D = problem->options.shape.key_size, C = problem->C;
-    double *x = head_rows(problem, tensor, b, h);
-    double *mapped = allocate(tokens * C, sizeof *mapped);
-    float *row = allocate(D + C, sizeof *row);
-    for (size_t n = 0; n < tokens; n++) {
-        for (size_t d = 0; d < D; d++) {
-            row[d] = (float)x[n * D + d];
-        }
-        if (map != NULL) {
-            map->forward(map, 1, D, row, D, row + D, C);
-        }
-        for (size_t c = 0; c < C; c++) {
-            mapped[n * C + c] = map != NULL ? row[D + c] : row[c] > 0.0f ? row[c] + 1.0 : exp(row[c]);
-        }
-    }
-    free(row);
-    free(x);
-    return mapped;
-}
-
-/* Takes gradients with respect to mapped rows back to the rows themselves, in place of a new array. */
-static double *unmapped_gradient(const attention_case *problem, int tensor, size_t b, size_t h, const double *mapped,
-                                 const double *gradient) {
-    const lilac_feature_map *map = problem->options.map;
-    const size_t tokens = problem->tensors[tensor].tokens, D = problem->options.shape.key_size, C = problem->C;
-    double *x = head_rows(problem, tensor, b, h);
-    double *dx = allocate(tokens * D, sizeof *dx);
-    float *row = allocate(2 * D + 2 * C, sizeof *row);
-    float *y = row + D, *dy = y + C, *drow = dy + C;
-    for (size_t n = 0; n < tokens; n++) {
-        for (size_t d = 0; d < D; d++) {
-            row[d] = (float)x[n * D + d];
-        }
-        for (size_t c = 0; c < C; c++) {
-            y[c] = (float)mapped[n * C + c];
-            dy[c] = (float)gradient[n * C + c];
-        }
-        if (map != NULL) {
-            map->backward(map, 1, D, row, D, y, C, dy, C, drow, D);
-        }
-        for (size_t d = 0; d < D; d++) {
-            dx[n * D + d] = map != NULL     ? drow[d]
-                            : row[d] > 0.0f ? gradient[n * D + d]
-                                            : gradient[n * D + d] * exp(row[d]);
-        }
-    }
-    free(row);
-    free(x);
-    return dx;
-}
-
-/* Sums of squares of differences and of expected values. */
-typedef struct error_sum {
-    double difference, expected;
-} error_sum;
-
-static void add_error(error_sum *sum, double value, double expected) {
-    sum->difference += (value - expected) * (value - expected);
-    sum->expected += expected * expected;
-}
-
-static double relative_error(error_sum sum) {
-    if (sum.expected == 0.0) {
-        return sqrt(sum.difference);
-    }
-    return sqrt(sum.difference / sum.expected);
-}
-
-static void add_tensor_errors(const attention_case *problem, int tensor, size_t b, size_t h, const double *expected,
-                              error_sum *sum) {
-    const case_tensor *t = &problem->tensors[tensor];
-    for (size_t n = 0; n < t->tokens; n++) {
-        for (size_t i = 0; i < t->size; i++) {
-            add_error(sum, case_element(problem, tensor, b, n, h, i), expected[n * t->size + i]);
-        }
-    }
-}
-
-static void add_array_errors(size_t count, const float *values, const double *expected, error_sum *sum) {
-    for (size_t i = 0; i < count; i++) {
-        add_error(sum, values[i], expected[i]);
-    }
-}
-
-typedef struct error_sums {
-    error_sum out, final_state, query, key, value, initial_state;
-} error_sums;
-
-static void add_backward_errors(const attention_case *problem, double_head *head, size_t b, size_t h, size_t state_size,
-                                error_sums *sums) {
-    const lilac_attention_shape *shape = &problem->options.shape;
-    double *gradient = head_rows(problem, CASE_OUTPUT_GRADIENT, b, h);
-    double *final_state_gradient = allocate(state_size, sizeof(double));
-    const size_t place = (b * shape->heads + h) * state_size;
-    for (size_t i = 0; problem->options.states && i < state_size; i++) {
-        final_state_gradient[i] = problem->final_state_gradient[place + i];
-    }
-    head->gradient = gradient;
-    head->final_state_gradient = final_state_gradient;
-    head->dq = allocate(shape->queries * head->C, sizeof(double));
-    head->dk = allocate(shape->keys * head->C, sizeof(double));
-    head->dv = allocate(shape->keys * head->M, sizeof(double));
-    head->dstate = allocate(state_size, sizeof(double));
-    double_head_backward(head);
-    double *dq = unmapped_gradient(problem, CASE_QUERY, b, h, head->q, head->dq);
-    double *dk = unmapped_gradient(problem, CASE_KEY, b, h, head->k, head->dk);
-    add_tensor_errors(problem, CASE_QUERY_GRADIENT, b, h, dq, &sums->query);
-    add_tensor_errors(problem, CASE_KEY_GRADIENT, b, h, dk, &sums->key);
-    add_tensor_errors(problem, CASE_VALUE_GRADIENT, b, h, head->dv, &sums->value);
-    add_array_errors(state_size, problem->initial_state_gradient + place, head->dstate, &sums->initial_state);
-    double *const owned[] = {gradient, final_state_gradient, head->dq, head->dk, head->dv, head->dstate, dq, dk};
-    for (size_t i = 0; i < sizeof owned / sizeof owned[0]; i++) {
-        free(owned[i]);
-    }
-}
-
-static void add_head_errors(const attention_case *problem, size_t b, size_t h, error_sums *sums) {
-    const lilac_attention_shape *shape = &problem->options.shape;
-    const size_t C = problem->C, M = shape->value_size, state_size = C * M + C;
-    const size_t index = b * shape->heads + h;
-    double *state = allocate(state_size, sizeof(double));
-    for (size_t i = 0; problem->options.states && i < state_size; i++) {
-        state[i] = problem->initial_state[index * state_size + i];
-    }
-    double *q = mapped_rows(problem, CASE_QUERY, b, h), *k = mapped_rows(problem, CASE_KEY, b, h);
-    double *v = head_rows(problem, CASE_VALUE, b, h);
-    double_head head = {
-        .queries = shape->queries,
-        .keys = problem->options.lengths == NULL ? shape->keys : problem->options.lengths[b],
-        .C = C,
-        .M = M,
-        .causal = problem->options.causal,
-        .epsilon = (double)problem->config.epsilon,
-        .q = q,
-        .k = k,
-        .v = v,
-        .state = state,
-        .out = allocate(shape->queries * M, sizeof(double)),
-        .denominator = allocate(shape->queries, sizeof(double)),
-        .final_state = allocate(state_size, sizeof(double)),
-    };
-    double_head_forward(&head);
-    add_tensor_errors(problem, CASE_OUTPUT, b, h, head.out, &sums->out);
-    add_array_errors(state_size, problem->final_state + index * state_size, head.final_state, &sums->final_state);
-    add_backward_errors(problem, &head, b, h, state_size, sums);
-    double *const owned[] = {state, q, k, v, head.out, head.denominator, head.final_state};
-    for (size_t i = 0; i < sizeof owned / sizeof owned[0]; i++) {
-        free(owned[i]);
-    }
-}
-
-case_errors attention_case_errors(const attention_case *problem) {
-    error_sums sums = {.out = {0.0, 0.0}};
-    for (size_t b = 0; b < problem->options.shape.batch; b++) {
-        for (size_t h = 0; h < problem->options.shape.heads; h++) {
-            add_head_errors(problem, b, h, &sums);
-        }
-    }
-    return (case_errors){
-        .out = relative_error(sums.out),
-        .final_state = relative_error(sums.final_state),
-        .query_gradient = relative_error(sums.query),
-        .key_gradient = relative_error(sums.key),
-        .value_gradient = relative_error(sums.value),
-        .initial_state_gradient = relative_error(sums.initial_state),
-    };
-}
-
 void attention_case_check_guards(const attention_case *problem) {
     const lilac_attention_shape *shape = &problem->options.shape;
+    check_guarded(problem->initial_state, problem->state_size);
+    check_guarded(problem->final_state_gradient, problem->state_size);
+    check_guarded(problem->final_state, problem->state_size);
+    check_guarded(problem->initial_state_gradient, problem->state_size);
+    check_guarded(problem->saved, problem->saved_size);
     for (size_t buffer = 0; buffer < CASE_TENSORS; buffer++) {
         if (problem->buffers[buffer].memory == NULL) {
             continue;

@@ -69,7 +69,7 @@ typedef struct attention_case {
     size_t C, state_size; /* state_size: floats of all heads' states */
     case_tensor tensors[CASE_TENSORS];
     case_buffer buffers[CASE_TENSORS];
-    /* Without guards; the last three are written. */
+    /* Between guards; the last three are written. */
     float *initial_state, *final_state_gradient, *final_state, *initial_state_gradient, *saved;
     size_t saved_size;
     lilac_linear_attention_forward_tensors forward;
@@ -104,8 +104,22 @@ typedef struct case_errors {
     double query_gradient, key_gradient, value_gradient, initial_state_gradient;
 } case_errors;
 
-/* The errors of the library's results against double precision. */
+/* Results in double precision: tensors (B, H, N, size) without gaps, states as the library lays them out. */
+typedef struct case_expected {
+    double *out, *final_state;
+    double *query_gradient, *key_gradient, *value_gradient, *initial_state_gradient;
+} case_expected;
+
+/* Computes them from the inputs; they are freed with case_expected_release. */
+case_expected attention_case_solve(const attention_case *problem);
+void case_expected_release(case_expected *expected);
+
+/* The errors of the library's results against those, which attention_case_errors computes itself. */
+case_errors attention_case_compare(const attention_case *problem, const case_expected *expected);
 case_errors attention_case_errors(const attention_case *problem);
+
+/* Asserts that the errors are within the bounds above. */
+void attention_case_expect_errors(const attention_case *problem, const case_errors *errors);
 
 /* Asserts that nothing beside the elements of the tensors was written. */
 void attention_case_check_guards(const attention_case *problem);

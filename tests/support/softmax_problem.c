@@ -126,7 +126,8 @@ softmax_problem *softmax_problem_create(const lilac_attention_shape *shape, bool
     fill(problem->output_gradient_data, dtype, out_row, out_row - GAP, 0, out_rows,
          inputs == SOFTMAX_STEEP ? SOFTMAX_UNIFORM : inputs, seed + 1);
     problem->output_data = allocate_nans(out_rows * out_row);
-    problem->log_sum_exp = allocate_nans(out_rows * H);
+    /* Guards before and after it: NaNs, too. */
+    problem->log_sum_exp = allocate_nans(out_rows * H + 2 * GUARD) + GUARD;
     problem->gradient_data = allocate_nans(rows * problem->row);
     connect(problem);
     return problem;
@@ -148,7 +149,7 @@ void softmax_problem_destroy(softmax_problem *problem) {
     free(problem->inputs);
     free(problem->output_gradient_data);
     free(problem->output_data);
-    free(problem->log_sum_exp);
+    free(problem->log_sum_exp - GUARD);
     free(problem->gradient_data);
     free(problem);
 }
@@ -175,6 +176,14 @@ static void check_workspace(char *base, size_t bytes) {
     free(base);
 }
 
+static void check_log_sum_exp(const softmax_problem *problem) {
+    const lilac_attention_shape *shape = &problem->config.shape;
+    const float *end = problem->log_sum_exp + shape->batch * shape->heads * shape->queries;
+    for (size_t i = 0; i < GUARD; i++) {
+        assert_true(isnan(problem->log_sum_exp[(ptrdiff_t)i - GUARD]) && isnan(end[i]));
+    }
+}
+
 void softmax_problem_run(softmax_problem *problem, lilac_cpu_level level, int threads, bool backward) {
     const lilac_attention_shape *shape = &problem->config.shape;
     lilac_context_config context_config;
@@ -191,6 +200,7 @@ void softmax_problem_run(softmax_problem *problem, lilac_cpu_level level, int th
     assert_int_equal(lilac_softmax_attention_forward(context, &problem->config, &problem->forward, workspace, bytes),
                      LILAC_OK);
     check_workspace(base, bytes);
+    check_log_sum_exp(problem);
     assert_gaps(problem->output_data, shape->batch * shape->queries, shape->heads * shape->value_size + GAP);
     if (backward) {
         assert_int_equal(lilac_softmax_attention_backward_workspace_size(context, &problem->config, &bytes), LILAC_OK);

@@ -170,12 +170,45 @@ static void test_refuses_impossible_arguments(void **unused) {
     lilac_linear_attention_state_destroy(state);
 }
 
+/* A map that takes inputs of any size, so that nothing else bounds it. */
+static void first_number(const lilac_feature_map *map, size_t rows, size_t D, const float *x, size_t ldx, float *y,
+                         size_t ldy) {
+    (void)map, (void)D;
+    for (size_t i = 0; i < rows; i++) {
+        y[i * ldy] = x[i * ldx];
+    }
+}
+
+/* Sizes each of which can be addressed, although all together cannot. */
+static void test_refuses_sizes_that_wrap(void **unused) {
+    (void)unused;
+    static const lilac_feature_map map = {.output_size = 1, .forward = first_number};
+    /* A head of size 1 takes less than a hundred floats with its scratch. With some number of them the product still
+     * fits in a size, but nothing does that comes beside it. */
+    for (size_t floats = 2; floats <= 100; floats++) {
+        const lilac_attention_shape shape = {.batch = SIZE_MAX / floats, .heads = 1, .key_size = 1, .value_size = 1};
+        lilac_linear_attention_config config;
+        lilac_linear_attention_state *state = NULL;
+        lilac_linear_attention_config_default(&shape, &config);
+        assert_int_equal(lilac_linear_attention_state_create(context, &config, &state), LILAC_ERROR_OVERFLOW);
+        assert_null(state);
+    }
+    for (size_t below = 0; below < 200; below++) {
+        const lilac_attention_shape shape = {.batch = 1, .heads = 1, .key_size = SIZE_MAX - below, .value_size = 1};
+        lilac_linear_attention_config config;
+        lilac_linear_attention_state *state = NULL;
+        lilac_linear_attention_config_default(&shape, &config);
+        config.feature_map = &map;
+        assert_int_equal(lilac_linear_attention_state_create(context, &config, &state), LILAC_ERROR_OVERFLOW);
+        assert_null(state);
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_a_copy_goes_on_the_same),
-        cmocka_unit_test(test_a_saved_state_goes_on_the_same),
-        cmocka_unit_test(test_refuses_other_bytes),
-        cmocka_unit_test(test_refuses_impossible_arguments),
+        cmocka_unit_test(test_a_copy_goes_on_the_same), cmocka_unit_test(test_a_saved_state_goes_on_the_same),
+        cmocka_unit_test(test_refuses_other_bytes),     cmocka_unit_test(test_refuses_impossible_arguments),
+        cmocka_unit_test(test_refuses_sizes_that_wrap),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* Softmax attention over whole sequences: against the definition in double precision, and properties it must have. */
+#include "core/random.h"
 #include "support/softmax_problem.h"
 
 #include <lilac/attention.h>
@@ -35,6 +36,17 @@ static const double BF16_BOUND = 1e-2;
 
 static const lilac_cpu_level LEVELS[] = {LILAC_CPU_SCALAR, LILAC_CPU_AVX2, LILAC_CPU_AVX512};
 enum { LEVEL_COUNT = sizeof LEVELS / sizeof *LEVELS };
+
+/* Each level with f32 and with bf16 inputs. */
+enum { COMBINATIONS = 2 * LEVEL_COUNT };
+
+static lilac_cpu_level level_of(size_t combination) {
+    return LEVELS[combination / 2];
+}
+
+static lilac_attention_dtype dtype_of(size_t combination) {
+    return combination % 2 == 0 ? LILAC_ATTENTION_F32 : LILAC_ATTENTION_BF16;
+}
 
 static void assert_close(const char *what, double error, double bound, const softmax_problem *problem) {
     const lilac_attention_shape *shape = &problem->config.shape;
@@ -78,7 +90,7 @@ static void check_levels(const lilac_attention_shape *shape, bool causal, const 
 /* Sizes around those of register tiles, panels and blocks. */
 static void test_lengths_match_the_definition(void **state) {
     (void)state;
-    static const size_t lengths[] = {1, 2, 5, 6, 7, 16, 63, 64, 65, 95, 97, 191, 193, 211};
+    static const size_t lengths[] = {0, 1, 2, 5, 6, 7, 16, 63, 64, 65, 95, 97, 191, 193, 211};
     for (size_t i = 0; i < sizeof lengths / sizeof *lengths; i++) {
         const lilac_attention_shape shape = {1, 2, lengths[i], lengths[i], 16, 16};
         check_levels(&shape, false, NULL);
@@ -123,10 +135,36 @@ static void test_many_heads_match_the_definition(void **state) {
 static void test_long_sequences_match_the_definition(void **state) {
     (void)state;
     const lilac_attention_shape shape = {1, 1, 4096, 4096, 16, 16}, prime = {1, 1, 1201, 1201, 64, 64};
+    const lilac_attention_shape small = {1, 1, 4096, 4096, 4, 4}, small_prime = {1, 1, 1201, 1201, 8, 8};
     check(&shape, true, NULL, SOFTMAX_UNIFORM, LILAC_CPU_AVX512, 1);
+    check(&small, true, NULL, SOFTMAX_UNIFORM, LILAC_CPU_AVX2, 5);
+    check(&small_prime, true, NULL, SOFTMAX_UNIFORM, LILAC_CPU_SCALAR, 6);
+    check(&small_prime, false, NULL, SOFTMAX_UNIFORM, LILAC_CPU_SCALAR, 7);
     check(&prime, false, NULL, SOFTMAX_UNIFORM, LILAC_CPU_AVX512, 2);
     check(&prime, true, NULL, SOFTMAX_UNIFORM, LILAC_CPU_AVX2, 3);
     check(&prime, false, NULL, SOFTMAX_STEEP, LILAC_CPU_AVX512, 4);
+}
+
+/* A hundred thousand keys: all blocks of a few queries. */
+static void test_many_keys_match_the_definition(void **state) {
+    (void)state;
+    static const size_t sizes[] = {8, 32, 64};
+    for (size_t size = 0; size < sizeof sizes / sizeof *sizes; size++) {
+        const lilac_attention_shape shape = {1, 1, 3, 100000, sizes[size], sizes[size]};
+        for (size_t i = 0; i < COMBINATIONS; i++) {
+            softmax_problem *problem = softmax_problem_create(&shape, false, NULL, dtype_of(i), SOFTMAX_UNIFORM, i);
+            softmax_problem_run(problem, level_of(i), 2, true);
+            softmax_problem_solve(problem, true);
+            const bool f32 = dtype_of(i) == LILAC_ATTENTION_F32;
+            assert_close("output", softmax_problem_output_error(problem),
+                         f32 ? BOUNDS[SOFTMAX_UNIFORM].output : BF16_BOUND, problem);
+            assert_close("gradient", softmax_problem_gradient_error(problem),
+                         f32 ? BOUNDS[SOFTMAX_UNIFORM].gradient : BF16_BOUND, problem);
+            assert_close("log-sum-exp", log_sum_exp_error(problem),
+                         f32 ? BOUNDS[SOFTMAX_UNIFORM].log_sum_exp : BF16_BOUND, problem);
+            softmax_problem_destroy(problem);
+        }
+    }
 }
 
 static void test_bf16_matches_the_definition(void **state) {
@@ -212,16 +250,15 @@ static void test_causal_output_does_not_depend_on_later_tokens(void **state) {
     (void)state;
     const lilac_attention_shape shape = {1, 2, 230, 230, 20, 20};
     static const size_t tokens[] = {1, 6, 63, 64, 100, 192, 229};
-    for (size_t i = 0; i < LEVEL_COUNT; i++) {
-        softmax_problem *problem = softmax_problem_create(&shape, true, NULL, LILAC_ATTENTION_F32, SOFTMAX_STEEP, 4);
-        softmax_problem_run(problem, LEVELS[i], 2, false);
+    for (size_t i = 0; i < COMBINATIONS; i++) {
+        softmax_problem *problem = softmax_problem_create(&shape, true, NULL, dtype_of(i), SOFTMAX_STEEP, 4);
+        softmax_problem_run(problem, level_of(i), 2, false);
         for (size_t j = 0; j < sizeof tokens / sizeof *tokens; j++) {
-            softmax_problem *changed =
-                softmax_problem_create(&shape, true, NULL, LILAC_ATTENTION_F32, SOFTMAX_STEEP, 4);
+            softmax_problem *changed = softmax_problem_create(&shape, true, NULL, dtype_of(i), SOFTMAX_STEEP, 4);
             for (size_t k = tokens[j] * changed->row; k < shape.queries * changed->row; k++) {
                 softmax_problem_set_input(changed, k, 50.0f);
             }
-            softmax_problem_run(changed, LEVELS[i], 2, false);
+            softmax_problem_run(changed, level_of(i), 2, false);
             assert_same_outputs(problem, changed, tokens[j]);
             softmax_problem_destroy(changed);
         }
@@ -235,11 +272,9 @@ static void test_masked_keys_change_nothing(void **state) {
     (void)state;
     const size_t lengths[] = {70, 200};
     const lilac_attention_shape shape = {2, 2, 90, 300, 20, 24}, shorter = {1, 2, 90, 70, 20, 24};
-    for (size_t i = 0; i < LEVEL_COUNT; i++) {
-        softmax_problem *problem =
-            softmax_problem_create(&shape, false, lengths, LILAC_ATTENTION_F32, SOFTMAX_UNIFORM, 5);
-        softmax_problem *short_problem =
-            softmax_problem_create(&shorter, false, NULL, LILAC_ATTENTION_F32, SOFTMAX_UNIFORM, 5);
+    for (size_t i = 0; i < COMBINATIONS; i++) {
+        softmax_problem *problem = softmax_problem_create(&shape, false, lengths, dtype_of(i), SOFTMAX_UNIFORM, 5);
+        softmax_problem *short_problem = softmax_problem_create(&shorter, false, NULL, dtype_of(i), SOFTMAX_UNIFORM, 5);
         const size_t masked_columns = shape.heads * shape.key_size; /* the first are the queries */
         for (size_t b = 0; b < 2; b++) {
             for (size_t n = lengths[b]; n < shape.keys; n++) {
@@ -248,10 +283,11 @@ static void test_masked_keys_change_nothing(void **state) {
                 }
             }
         }
-        softmax_problem_run(problem, LEVELS[i], 2, true);
+        softmax_problem_run(problem, level_of(i), 2, true);
         memcpy(short_problem->output_gradient_data, problem->output_gradient_data,
-               shape.queries * problem->forward.output.token_stride * sizeof(float));
-        softmax_problem_run(short_problem, LEVELS[i], 2, true);
+               shape.queries * problem->forward.output.token_stride *
+                   (dtype_of(i) == LILAC_ATTENTION_F32 ? sizeof(float) : sizeof(uint16_t)));
+        softmax_problem_run(short_problem, level_of(i), 2, true);
         const size_t out = shape.queries * problem->forward.output.token_stride * sizeof(float);
         assert_memory_equal(problem->output_data, short_problem->output_data, out);
         for (size_t n = 0; n < shape.keys; n++) {
@@ -275,10 +311,10 @@ static void test_rows_without_keys_are_zero(void **state) {
     (void)state;
     const size_t lengths[] = {0, 0};
     const lilac_attention_shape shape = {2, 2, 100, 100, 16, 16};
-    for (size_t i = 0; i < LEVEL_COUNT; i++) {
+    for (size_t i = 0; i < 2 * COMBINATIONS; i++) {
         softmax_problem *problem =
-            softmax_problem_create(&shape, i % 2 == 0, lengths, LILAC_ATTENTION_F32, SOFTMAX_UNIFORM, 6);
-        softmax_problem_run(problem, LEVELS[i], 2, true);
+            softmax_problem_create(&shape, i % 2 == 0, lengths, dtype_of(i / 2), SOFTMAX_UNIFORM, 6);
+        softmax_problem_run(problem, level_of(i / 2), 2, true);
         for (size_t j = 0; j < 2 * 100 * problem->forward.output.token_stride; j++) {
             assert_true(j % problem->forward.output.token_stride >= 32 || problem->output_data[j] == 0.0f);
         }
@@ -292,26 +328,29 @@ static void test_rows_without_keys_are_zero(void **state) {
     }
 }
 
-/* Reverses the order of the keys with their values. */
 static void test_order_of_keys_does_not_matter(void **state) {
     (void)state;
-    const lilac_attention_shape shape = {1, 3, 50, 211, 32, 32};
-    for (size_t i = 0; i < LEVEL_COUNT; i++) {
-        softmax_problem *problem = softmax_problem_create(&shape, false, NULL, LILAC_ATTENTION_F32, SOFTMAX_UNIFORM, 7);
-        softmax_problem *reversed =
-            softmax_problem_create(&shape, false, NULL, LILAC_ATTENTION_F32, SOFTMAX_UNIFORM, 7);
-        for (size_t n = 0; n < shape.keys; n++) {
+    enum { KEYS = 211 };
+    const lilac_attention_shape shape = {1, 3, 50, KEYS, 32, 32};
+    uint32_t order[KEYS];
+    lilac_random_permutation(lilac_random_stream(1, LILAC_RANDOM_TEST, 0), KEYS, order);
+    for (size_t i = 0; i < COMBINATIONS; i++) {
+        softmax_problem *problem = softmax_problem_create(&shape, false, NULL, dtype_of(i), SOFTMAX_UNIFORM, 7);
+        softmax_problem *mixed = softmax_problem_create(&shape, false, NULL, dtype_of(i), SOFTMAX_UNIFORM, 7);
+        for (size_t n = 0; n < KEYS; n++) {
             for (size_t c = shape.heads * shape.key_size; c < problem->row; c++) {
-                softmax_problem_set_input(reversed, (shape.keys - 1 - n) * problem->row + c,
+                softmax_problem_set_input(mixed, order[n] * problem->row + c,
                                           softmax_problem_input(problem, n * problem->row + c));
             }
         }
         softmax_problem_solve(problem, false);
-        softmax_problem_run(reversed, LEVELS[i], 2, false);
-        memcpy(problem->output_data, reversed->output_data,
+        softmax_problem_run(mixed, level_of(i), 2, false);
+        memcpy(problem->output_data, mixed->output_data,
                shape.queries * problem->forward.output.token_stride * sizeof(float));
-        assert_close("output", softmax_problem_output_error(problem), BOUNDS[SOFTMAX_UNIFORM].output, problem);
-        softmax_problem_destroy(reversed);
+        problem->level = level_of(i);
+        assert_close("output", softmax_problem_output_error(problem),
+                     dtype_of(i) == LILAC_ATTENTION_F32 ? BOUNDS[SOFTMAX_UNIFORM].output : BF16_BOUND, problem);
+        softmax_problem_destroy(mixed);
         softmax_problem_destroy(problem);
     }
 }
@@ -459,6 +498,8 @@ static void test_shapes_that_do_not_fit_are_refused(void **state) {
     assert_refused(made, LILAC_ERROR_SHAPE);
     made->forward.key.token_stride = made->backward.key.token_stride = 3;
     assert_refused(made, LILAC_ERROR_SHAPE);
+    made->forward.output.token_stride = made->backward.query_gradient.token_stride = 4;
+    assert_refused(made, LILAC_ERROR_SHAPE);
     const size_t bytes = made->bytes;
     made->bytes = 100;
     assert_refused(made, LILAC_ERROR_SHAPE);
@@ -488,6 +529,7 @@ int main(void) {
         cmocka_unit_test(test_key_lengths_match_the_definition),
         cmocka_unit_test(test_many_heads_match_the_definition),
         cmocka_unit_test(test_long_sequences_match_the_definition),
+        cmocka_unit_test(test_many_keys_match_the_definition),
         cmocka_unit_test(test_bf16_matches_the_definition),
         cmocka_unit_test(test_gradients_are_those_of_the_output),
         cmocka_unit_test(test_causal_output_does_not_depend_on_later_tokens),

@@ -90,26 +90,61 @@ static void test_steps_are_the_whole(void **unused) {
     }
 }
 
-/* A prompt is taken in by the parallel form, in one or two parts, and continued by steps. */
-static void test_a_prompt_is_continued(void **unused) {
+/* Other sizes of heads, those of full vectors and others. */
+static void test_head_sizes_step_as_the_whole(void **unused) {
     (void)unused;
+    static const size_t sizes[] = {1, 5, 16, 32, 64};
+    for (lilac_cpu_level level = LILAC_CPU_SCALAR; level <= LILAC_CPU_AVX512; level++) {
+        for (size_t i = 0; i < 2 * sizeof sizes / sizeof *sizes; i++) {
+            const size_t size = sizes[i / 2];
+            const lilac_attention_shape shape = {2, 2, 97, 97, size, size};
+            lilac_context *context = make_context(level, 2);
+            lilac_softmax_attention_config config;
+            lilac_softmax_attention_state *state = NULL;
+            lilac_softmax_attention_config_default(&shape, &config);
+            assert_int_equal(lilac_softmax_attention_state_create(context, &config, &state), LILAC_OK);
+            softmax_problem *problem = softmax_problem_create(
+                &shape, true, NULL, i % 2 == 0 ? LILAC_ATTENTION_F32 : LILAC_ATTENTION_BF16, SOFTMAX_UNIFORM, i);
+            softmax_problem_solve(problem, false);
+            for (size_t token = 0; token < shape.queries; token++) {
+                step(context, state, problem, token);
+            }
+            assert_true(softmax_problem_output_error(problem) <= BOUND);
+            softmax_problem_destroy(problem);
+            lilac_softmax_attention_state_destroy(state);
+            lilac_context_destroy(context);
+        }
+    }
+}
+
+/* A prompt is taken in by the parallel form, in one or two parts, and continued by steps. */
+static void check_prompts(lilac_cpu_level level, lilac_attention_dtype dtype, softmax_inputs inputs, double bound) {
     static const size_t prompts[] = {0, 1, 63, 64, 65, 130, 192, 204};
-    lilac_context *context = make_context(LILAC_CPU_AVX512, 2);
+    lilac_context *context = make_context(level, 2);
     lilac_softmax_attention_state *state = make_state(context, TOKENS);
-    softmax_problem *problem = make_problem(LILAC_ATTENTION_F32, SOFTMAX_STEEP);
+    softmax_problem *problem = make_problem(dtype, inputs);
     for (size_t i = 0; i < sizeof prompts / sizeof *prompts; i++) {
-        softmax_problem_run(problem, LILAC_CPU_AVX512, 2, false); /* the outputs of the prompt */
+        softmax_problem_run(problem, level, 2, false); /* the outputs of the prompt */
         lilac_softmax_attention_state_reset(state);
         append(context, state, problem, 0, prompts[i] / 3);
         append(context, state, problem, prompts[i] / 3, prompts[i] - prompts[i] / 3);
         for (size_t token = prompts[i]; token < TOKENS; token++) {
             step(context, state, problem, token);
         }
-        assert_true(softmax_problem_output_error(problem) <= 1e-4); /* steep scores are that far off themselves */
+        assert_true(softmax_problem_output_error(problem) <= bound);
     }
     softmax_problem_destroy(problem);
     lilac_softmax_attention_state_destroy(state);
     lilac_context_destroy(context);
+}
+
+static void test_a_prompt_is_continued(void **unused) {
+    (void)unused;
+    for (lilac_cpu_level level = LILAC_CPU_SCALAR; level <= LILAC_CPU_AVX512; level++) {
+        check_prompts(level, LILAC_ATTENTION_F32, SOFTMAX_UNIFORM, BOUND);
+        check_prompts(level, LILAC_ATTENTION_F32, SOFTMAX_STEEP, 1e-4); /* steep scores are that far off themselves */
+        check_prompts(level, LILAC_ATTENTION_BF16, SOFTMAX_UNIFORM, 1e-2); /* the parallel form rounds to bf16 */
+    }
 }
 
 /* Sequences of different lengths in one state: each goes on from its own end. */
@@ -344,6 +379,7 @@ static void test_impossible_arguments_are_refused(void **unused) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_steps_are_the_whole),
+        cmocka_unit_test(test_head_sizes_step_as_the_whole),
         cmocka_unit_test(test_a_prompt_is_continued),
         cmocka_unit_test(test_prompts_of_different_lengths_are_continued),
         cmocka_unit_test(test_copies_and_saved_states_go_on),
