@@ -5,6 +5,7 @@
 #include "train_data.h"
 
 #include "bench/peak.h"
+#include "linalg/matmul.h"
 #include "runtime/context.h"
 
 #include <errno.h>
@@ -195,7 +196,8 @@ static lilac_transformer_training training_config(const lilac_session *session, 
 static void measure_peak(lilac_session *session, const lilac_train_settings *settings, train_reports *reports) {
     if (!settings->no_peak) {
         lilac_peak_rate peak = {0.0, 0.0};
-        if (settings->precision == LILAC_PRECISION_BF16) {
+        /* Where bf16 products cannot be had, training takes f32. */
+        if (settings->precision == LILAC_PRECISION_BF16 && lilac_matmul_check_bf16(session->context) == LILAC_OK) {
             peak = lilac_bench_peak_bf16(session->context);
         }
         if (peak.all <= 0.0) {
