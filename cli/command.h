@@ -15,7 +15,8 @@ enum {
     LILAC_TAKES_SEED = 2,     /* --seed */
     LILAC_TAKES_DATA = 4,     /* --data */
     LILAC_TAKES_TRAINING = 8, /* --epochs and its kin */
-    LILAC_TAKES_LORA = 16     /* --rank and its kin */
+    LILAC_TAKES_LORA = 16,    /* --rank and its kin */
+    LILAC_TAKES_SAMPLING = 32 /* --adapter, --temperature, --batch, --precision, --no-cache */
 };
 
 /*

@@ -12,10 +12,8 @@
 #include <string.h>
 
 typedef struct complete_settings {
-    const char *model, *adapter, *images, *png;
-    int count, first, keep_rows, batch, precision, zoom;
-    double temperature;
-    bool no_cache;
+    const char *model, *images, *png;
+    int count, first, keep_rows, zoom;
 } complete_settings;
 
 static const lilac_option options[] = {
@@ -26,12 +24,6 @@ static const lilac_option options[] = {
      .value = "FILE",
      .help = "the transformer",
      .required = true},
-    {.name = "adapter",
-     .letter = 'a',
-     .type = LILAC_OPTION_TEXT,
-     .offset = offsetof(complete_settings, adapter),
-     .value = "FILE",
-     .help = "an adapter of that model to use it with"},
     {.name = "images",
      .letter = 'i',
      .type = LILAC_OPTION_TEXT,
@@ -71,33 +63,6 @@ static const lilac_option options[] = {
      .offset = offsetof(complete_settings, png),
      .value = "FILE",
      .help = "save a picture: original, what the model sees, completed"},
-    {.name = "temperature",
-     .letter = 't',
-     .type = LILAC_OPTION_NUMBER,
-     .offset = offsetof(complete_settings, temperature),
-     .value = "X",
-     .help = "1: as trained, less: more likely",
-     .initial = "1",
-     .minimum = 0,
-     .maximum = 100},
-    {.name = "batch",
-     .type = LILAC_OPTION_INTEGER,
-     .offset = offsetof(complete_settings, batch),
-     .value = "N",
-     .help = "images at a time; the result does not depend on it",
-     .initial_note = "as many as are fast",
-     .minimum = 1,
-     .maximum = 1000000},
-    {.name = "precision",
-     .type = LILAC_OPTION_CHOICE,
-     .offset = offsetof(complete_settings, precision),
-     .help = "of the weights while they are used",
-     .initial = "f32",
-     .choices = lilac_precision_choices},
-    {.name = "no-cache",
-     .type = LILAC_OPTION_FLAG,
-     .offset = offsetof(complete_settings, no_cache),
-     .help = "read the whole image again for each pixel, to compare times"},
     {.name = "zoom",
      .type = LILAC_OPTION_INTEGER,
      .offset = offsetof(complete_settings, zoom),
@@ -156,7 +121,7 @@ static lilac_status check(lilac_session *session, const complete_settings *setti
 }
 
 static lilac_status complete(lilac_session *session, const complete_settings *settings, const lilac_transformer *model,
-                             const lilac_sequence_adapter *adapter, const source *images) {
+                             const lilac_sequence_adapters *adapters, const source *images) {
     const size_t size = images->rows * images->cols, count = (size_t)settings->count;
     LILAC_TRY(check(session, settings, images, lilac_transformer_get_config(model)->length));
     uint8_t *completed = malloc(count * size);
@@ -164,18 +129,11 @@ static lilac_status complete(lilac_session *session, const complete_settings *se
         return lilac_fail_memory(session->context, "the images", count * size);
     }
     memcpy(completed, images->pixels + (size_t)settings->first * size, count * size);
-    lilac_generation_config config;
-    lilac_generation_config_default(&config);
+    lilac_generation_config config = lilac_session_generation_config(session, adapters);
     config.count = count;
     config.prompt = (size_t)settings->keep_rows * images->cols;
     config.length = size;
-    config.batch = (size_t)settings->batch;
-    config.precision = (lilac_precision)settings->precision;
-    config.temperature = settings->temperature;
-    config.seed = session->common.seed;
     config.first_index = (uint64_t)settings->first;
-    config.adapters = adapter->each;
-    config.no_cache = settings->no_cache;
     lilac_generation_times times;
     lilac_status status = lilac_generate(session->context, model, &config, completed, &times);
     if (status == LILAC_OK && settings->png != NULL) {
@@ -197,24 +155,21 @@ static lilac_status complete(lilac_session *session, const complete_settings *se
 static lilac_status run(lilac_session *session, const void *values) {
     const complete_settings *settings = values;
     if (settings->png != NULL) {
-        LILAC_TRY(lilac_session_check_keeps(session, settings->png, settings->model));
-        LILAC_TRY(lilac_session_check_keeps(session, settings->png, settings->adapter));
         LILAC_TRY(lilac_session_check_keeps(session, settings->png, settings->images));
-        LILAC_TRY(lilac_session_check_output(session, settings->png));
+        LILAC_TRY(lilac_session_check_sampling_output(session, settings->png, settings->model));
     }
     lilac_transformer *model;
     LILAC_TRY(lilac_transformer_load(session->context, settings->model, &model));
     source images = {.dataset = NULL};
-    lilac_sequence_adapter adapter = {NULL, NULL};
-    lilac_status status =
-        lilac_sequence_adapter_load(session, model, settings->adapter, (size_t)settings->count, &adapter);
+    lilac_sequence_adapters adapters;
+    lilac_status status = lilac_sequence_adapters_load(session, model, (size_t)settings->count, &adapters);
     if (status == LILAC_OK) {
         status = load(session, settings, &images);
     }
     if (status == LILAC_OK) {
-        status = complete(session, settings, model, &adapter, &images);
+        status = complete(session, settings, model, &adapters, &images);
     }
-    lilac_sequence_adapter_free(&adapter);
+    lilac_sequence_adapters_free(&adapters);
     lilac_memory_free(images.idx.data);
     lilac_dataset_destroy(images.dataset);
     lilac_transformer_destroy(model);
@@ -231,6 +186,6 @@ const lilac_command lilac_command_complete = {
     .options = options,
     .option_count = LILAC_COUNT(options),
     .settings_size = sizeof(complete_settings),
-    .takes = LILAC_TAKES_DATA | LILAC_TAKES_SEED | LILAC_TAKES_COMPUTE,
+    .takes = LILAC_TAKES_DATA | LILAC_TAKES_SAMPLING | LILAC_TAKES_SEED | LILAC_TAKES_COMPUTE,
     .run = run,
 };

@@ -12,9 +12,8 @@
 #include <string.h>
 
 typedef struct generate_settings {
-    const char *model, *adapter, *png, *prompt, *output;
-    int count, batch, length, columns, precision, zoom;
-    double temperature;
+    const char *model, *png, *prompt, *output;
+    int count, length, columns, zoom;
 } generate_settings;
 
 static const lilac_option options[] = {
@@ -25,12 +24,6 @@ static const lilac_option options[] = {
      .value = "FILE",
      .help = "the transformer",
      .required = true},
-    {.name = "adapter",
-     .letter = 'a',
-     .type = LILAC_OPTION_TEXT,
-     .offset = offsetof(generate_settings, adapter),
-     .value = "FILE",
-     .help = "an adapter of that model to use it with"},
     {.name = "png",
      .letter = 'p',
      .type = LILAC_OPTION_TEXT,
@@ -76,29 +69,6 @@ static const lilac_option options[] = {
      .minimum = 1,
      .maximum = 1 << 25,
      .with = "png"},
-    {.name = "temperature",
-     .letter = 't',
-     .type = LILAC_OPTION_NUMBER,
-     .offset = offsetof(generate_settings, temperature),
-     .value = "X",
-     .help = "1: as trained, less: more likely, 0: the most likely byte",
-     .initial = "1",
-     .minimum = 0,
-     .maximum = 100},
-    {.name = "batch",
-     .type = LILAC_OPTION_INTEGER,
-     .offset = offsetof(generate_settings, batch),
-     .value = "N",
-     .help = "sequences at a time; the result does not depend on it",
-     .initial_note = "as many as are fast",
-     .minimum = 1,
-     .maximum = 1000000},
-    {.name = "precision",
-     .type = LILAC_OPTION_CHOICE,
-     .offset = offsetof(generate_settings, precision),
-     .help = "of the weights while they are used",
-     .initial = "f32",
-     .choices = lilac_precision_choices},
     {.name = "zoom",
      .type = LILAC_OPTION_INTEGER,
      .offset = offsetof(generate_settings, zoom),
@@ -179,23 +149,17 @@ static lilac_status generate(lilac_session *session, const generate_settings *se
 
 /* An image begins with a black pixel, as those of MNIST do. */
 static lilac_generation_config config_of(const lilac_session *session, const generate_settings *settings,
-                                         const lilac_transformer *model) {
-    lilac_generation_config config;
-    lilac_generation_config_default(&config);
+                                         const lilac_transformer *model, const lilac_sequence_adapters *adapters) {
+    lilac_generation_config config = lilac_session_generation_config(session, adapters);
     config.count = (size_t)settings->count;
     config.prompt = settings->prompt == NULL ? 1 : strlen(settings->prompt);
     config.length = settings->length > 0 ? (size_t)settings->length : lilac_transformer_get_config(model)->length + 1;
-    config.batch = (size_t)settings->batch;
-    config.precision = (lilac_precision)settings->precision;
-    config.temperature = settings->temperature;
-    config.seed = session->common.seed;
     return config;
 }
 
 static lilac_status run_model(lilac_session *session, const generate_settings *settings, const lilac_transformer *model,
-                              const lilac_sequence_adapter *adapter) {
-    lilac_generation_config config = config_of(session, settings, model);
-    config.adapters = adapter->each;
+                              const lilac_sequence_adapters *adapters) {
+    const lilac_generation_config config = config_of(session, settings, model, adapters);
     size_t bytes;
     uint8_t *sequences = lilac_size_multiply(config.count, config.length, &bytes) ? calloc(bytes, 1) : NULL;
     if (sequences == NULL) {
@@ -214,19 +178,16 @@ static lilac_status run(lilac_session *session, const void *values) {
     }
     const char *output = settings->png != NULL ? settings->png : settings->output;
     if (output != NULL) {
-        LILAC_TRY(lilac_session_check_keeps(session, output, settings->model));
-        LILAC_TRY(lilac_session_check_keeps(session, output, settings->adapter));
-        LILAC_TRY(lilac_session_check_output(session, output));
+        LILAC_TRY(lilac_session_check_sampling_output(session, output, settings->model));
     }
     lilac_transformer *model;
     LILAC_TRY(lilac_transformer_load(session->context, settings->model, &model));
-    lilac_sequence_adapter adapter = {NULL, NULL};
-    lilac_status status =
-        lilac_sequence_adapter_load(session, model, settings->adapter, (size_t)settings->count, &adapter);
+    lilac_sequence_adapters adapters;
+    lilac_status status = lilac_sequence_adapters_load(session, model, (size_t)settings->count, &adapters);
     if (status == LILAC_OK) {
-        status = run_model(session, settings, model, &adapter);
+        status = run_model(session, settings, model, &adapters);
     }
-    lilac_sequence_adapter_free(&adapter);
+    lilac_sequence_adapters_free(&adapters);
     lilac_transformer_destroy(model);
     return status;
 }
@@ -242,6 +203,6 @@ const lilac_command lilac_command_generate = {
     .options = options,
     .option_count = LILAC_COUNT(options),
     .settings_size = sizeof(generate_settings),
-    .takes = LILAC_TAKES_SEED | LILAC_TAKES_COMPUTE,
+    .takes = LILAC_TAKES_SAMPLING | LILAC_TAKES_SEED | LILAC_TAKES_COMPUTE,
     .run = run,
 };

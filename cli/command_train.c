@@ -15,7 +15,7 @@ static const lilac_option options[] = {
      .type = LILAC_OPTION_TEXT,
      .offset = offsetof(lilac_train_settings, output),
      .value = "FILE",
-     .help = "where to save the model (safetensors)",
+     .help = "where to save the model (safetensors), when training ends or stops with a checkpoint",
      .required = true},
     {.name = "store",
      .type = LILAC_OPTION_CHOICE,
@@ -186,7 +186,7 @@ static const lilac_option options[] = {
      .type = LILAC_OPTION_NUMBER,
      .offset = offsetof(lilac_train_settings, dropout),
      .value = "P",
-     .help = "dropout in training",
+     .help = "dropout in training; the report's model has 0.1",
      .initial = "0",
      .minimum = 0,
      .maximum = 0.99,
@@ -392,7 +392,8 @@ const lilac_command lilac_command_train = {
         "Trains a transformer to predict each pixel of an image, or each byte of a file, from those before it. A long "
         "training can be done in slices: with --checkpoint FILE --resume the same command goes on where the one before "
         "stopped, by --minutes, an interrupt or a crash, and ends with the same model as an uninterrupted one. The "
-        "defaults are the reproduced report's model with linear attention. Losses are in bits a predicted token.",
+        "defaults are the reproduced report's model with linear attention, but without its dropout of 0.1. "
+        "Losses are in bits a predicted token.",
     .example = "lilac train --output linear.safetensors --precision bf16 --minutes 60 \\\n"
                "    --checkpoint linear.checkpoint --resume --metrics linear.jsonl\n"
                "lilac train --base linear.safetensors --variant rotated --epochs 0.2 \\\n"

@@ -17,7 +17,7 @@ static const lilac_option compute_options[] = {
     {.name = "cpu",
      .type = LILAC_OPTION_CHOICE,
      .offset = offsetof(lilac_common_settings, cpu),
-     .help = "use no vector instructions beyond these",
+     .help = "use no vector instructions beyond these; oneDNN is kept to them too, or to SSE4.1 for scalar",
      .initial_note = "LILAC_CPU in the environment, else the best this machine has",
      .choices = cpu_levels},
     {.name = "quiet",
@@ -141,6 +141,43 @@ static const lilac_option lora_options[] = {
      .with = "base"},
 };
 
+static const lilac_option sampling_options[] = {
+    {.name = "adapter",
+     .letter = 'a',
+     .type = LILAC_OPTION_NAMES,
+     .offset = offsetof(lilac_common_settings, sampling.adapters),
+     .value = "FILE",
+     .help =
+         "an adapter of the transformer to use it with; of several, the sequences take one after the other in turn"},
+    {.name = "temperature",
+     .letter = 't',
+     .type = LILAC_OPTION_NUMBER,
+     .offset = offsetof(lilac_common_settings, sampling.temperature),
+     .value = "X",
+     .help = "1: as trained, less: more likely, 0: the most likely byte",
+     .initial = "1",
+     .minimum = 0,
+     .maximum = 100},
+    {.name = "batch",
+     .type = LILAC_OPTION_INTEGER,
+     .offset = offsetof(lilac_common_settings, sampling.batch),
+     .value = "N",
+     .help = "sequences at a time; the result does not depend on it",
+     .initial_note = "as many as are fast",
+     .minimum = 1,
+     .maximum = 1000000},
+    {.name = "precision",
+     .type = LILAC_OPTION_CHOICE,
+     .offset = offsetof(lilac_common_settings, sampling.precision),
+     .help = "of the weights while they are used",
+     .initial = "f32",
+     .choices = lilac_precision_choices},
+    {.name = "no-cache",
+     .type = LILAC_OPTION_FLAG,
+     .offset = offsetof(lilac_common_settings, sampling.no_cache),
+     .help = "read the whole sequence again for each byte, to compare times"},
+};
+
 static const lilac_option help_options[] = {
     {.name = "help",
      .letter = 'h',
@@ -155,6 +192,9 @@ size_t lilac_option_groups(const lilac_command *command, void *settings, lilac_c
     groups[count++] = (lilac_option_group){"Options", command->options, command->option_count, settings};
     if (command->takes & LILAC_TAKES_LORA) {
         groups[count++] = (lilac_option_group){NULL, lora_options, LILAC_COUNT(lora_options), common};
+    }
+    if (command->takes & LILAC_TAKES_SAMPLING) {
+        groups[count++] = (lilac_option_group){NULL, sampling_options, LILAC_COUNT(sampling_options), common};
     }
     if (command->takes & LILAC_TAKES_TRAINING) {
         groups[count++] =

@@ -21,6 +21,15 @@ typedef struct lilac_lora_settings {
     int scale_rule, initialisation;
 } lilac_lora_settings;
 
+/* How a transformer's sequences are drawn. */
+typedef struct lilac_sampling_settings {
+    lilac_named_values adapters; /* files */
+    double temperature;
+    int batch; /* 0: as many as are fast */
+    int precision;
+    bool no_cache;
+} lilac_sampling_settings;
+
 typedef struct lilac_common_settings {
     int threads; /* 0: one for each processor */
     int cpu;     /* a lilac_cpu_level, or LILAC_CPU_NOT_GIVEN */
@@ -29,6 +38,7 @@ typedef struct lilac_common_settings {
     const char *data; /* NULL: look in the usual places */
     lilac_training_settings training;
     lilac_lora_settings lora;
+    lilac_sampling_settings sampling;
     bool help;
 } lilac_common_settings;
 
@@ -36,7 +46,7 @@ typedef struct lilac_common_settings {
 extern const char *const lilac_precision_choices[];
 
 /* The most groups of options a command can have: its own and the common ones. */
-enum { LILAC_GROUPS_MAX = 7 };
+enum { LILAC_GROUPS_MAX = 8 };
 
 /* The groups of options that a command takes, its own first; their values go to settings and common. Returns how many.
  */

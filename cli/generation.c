@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 #include "generation.h"
 
+#include "files.h"
+
 #include "core/memory.h"
 #include "format/png.h"
 #include "runtime/context.h"
@@ -41,27 +43,53 @@ lilac_status lilac_print_generation_times(lilac_session *session, const lilac_ge
     return lilac_session_print_table(session, LILAC_OK, table);
 }
 
-lilac_status lilac_sequence_adapter_load(lilac_session *session, const lilac_transformer *model, const char *path,
-                                         size_t count, lilac_sequence_adapter *out) {
-    lilac_sequence_adapter loaded = {NULL, NULL};
-    if (path != NULL) {
-        LILAC_TRY(lilac_transformer_adapter_load(session->context, model, path, &loaded.adapter));
-        loaded.each = calloc(count, sizeof *loaded.each);
-        if (loaded.each == NULL) {
-            lilac_sequence_adapter_free(&loaded);
-            return lilac_fail_memory(session->context, "the sequences' adapters", count * sizeof *loaded.each);
+lilac_status lilac_sequence_adapters_load(lilac_session *session, const lilac_transformer *model, size_t count,
+                                          lilac_sequence_adapters *out) {
+    const lilac_named_values *files = &session->common.sampling.adapters;
+    *out = (lilac_sequence_adapters){.each = NULL};
+    for (size_t i = 0; i < files->count; i++) {
+        LILAC_TRY(lilac_transformer_adapter_load(session->context, model, files->item[i].name, &out->loaded[i]));
+    }
+    if (files->count > 0) {
+        out->each = calloc(count, sizeof *out->each);
+        if (out->each == NULL) {
+            return lilac_fail_memory(session->context, "the sequences' adapters", count * sizeof *out->each);
         }
         for (size_t i = 0; i < count; i++) {
-            loaded.each[i] = loaded.adapter;
+            out->each[i] = out->loaded[i % files->count];
         }
     }
-    *out = loaded;
     return LILAC_OK;
 }
 
-void lilac_sequence_adapter_free(lilac_sequence_adapter *adapter) {
-    free(adapter->each);
-    lilac_adapter_destroy(adapter->adapter);
+void lilac_sequence_adapters_free(lilac_sequence_adapters *adapters) {
+    free(adapters->each);
+    for (size_t i = 0; i < LILAC_NAMED_MAX; i++) {
+        lilac_adapter_destroy(adapters->loaded[i]);
+    }
+}
+
+lilac_status lilac_session_check_sampling_output(lilac_session *session, const char *output, const char *model) {
+    const lilac_named_values *adapters = &session->common.sampling.adapters;
+    LILAC_TRY(lilac_session_check_keeps(session, output, model));
+    for (size_t i = 0; i < adapters->count; i++) {
+        LILAC_TRY(lilac_session_check_keeps(session, output, adapters->item[i].name));
+    }
+    return lilac_session_check_output(session, output);
+}
+
+lilac_generation_config lilac_session_generation_config(const lilac_session *session,
+                                                        const lilac_sequence_adapters *adapters) {
+    const lilac_sampling_settings *settings = &session->common.sampling;
+    lilac_generation_config config;
+    lilac_generation_config_default(&config);
+    config.batch = (size_t)settings->batch;
+    config.precision = (lilac_precision)settings->precision;
+    config.temperature = settings->temperature;
+    config.seed = session->common.seed;
+    config.adapters = adapters->each;
+    config.no_cache = settings->no_cache;
+    return config;
 }
 
 lilac_status lilac_save_image_grid(lilac_session *session, const char *path, const lilac_image_grid *grid, size_t count,

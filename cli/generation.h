@@ -11,18 +11,26 @@
 LILAC_MUST_USE lilac_status lilac_print_generation_times(lilac_session *session, const lilac_generation_config *config,
                                                          const lilac_generation_times *times);
 
-/* One adapter for all sequences; both NULL where the model is used alone. */
-typedef struct lilac_sequence_adapter {
-    lilac_adapter *adapter;
-    const lilac_adapter **each; /* (count) as in lilac_generation_config */
-} lilac_sequence_adapter;
+/* The adapters that the user names, dealt to the sequences in turn. */
+typedef struct lilac_sequence_adapters {
+    lilac_adapter *loaded[LILAC_NAMED_MAX]; /* NULL from their number on */
+    const lilac_adapter **each;             /* (count) as in lilac_generation_config; NULL: the model is used alone */
+} lilac_sequence_adapters;
 
-/* Loads the adapter of a model for count sequences; path may be NULL: none. Free it with lilac_sequence_adapter_free.
+/* Loads the adapters of a model for count sequences. Free them with lilac_sequence_adapters_free, also after a failure.
  */
-LILAC_MUST_USE lilac_status lilac_sequence_adapter_load(lilac_session *session, const lilac_transformer *model,
-                                                        const char *path, size_t count, lilac_sequence_adapter *out);
+LILAC_MUST_USE lilac_status lilac_sequence_adapters_load(lilac_session *session, const lilac_transformer *model,
+                                                         size_t count, lilac_sequence_adapters *out);
 
-void lilac_sequence_adapter_free(lilac_sequence_adapter *adapter);
+void lilac_sequence_adapters_free(lilac_sequence_adapters *adapters);
+
+/* Checks that a file can be written and is neither the model nor an adapter. */
+LILAC_MUST_USE lilac_status lilac_session_check_sampling_output(lilac_session *session, const char *output,
+                                                                const char *model);
+
+/* What the common options say of sampling; sequences and their lengths are left to the caller. */
+lilac_generation_config lilac_session_generation_config(const lilac_session *session,
+                                                        const lilac_sequence_adapters *adapters);
 
 /* Saves a grid of count images (count x rows x cols) as a PNG file and says so. */
 LILAC_MUST_USE lilac_status lilac_save_image_grid(lilac_session *session, const char *path,

@@ -132,7 +132,7 @@ static void print_command(const lilac_command *command, FILE *file) {
 /* Every group of options that commands share. */
 static void print_common_options(FILE *file) {
     const lilac_command all = {.takes = LILAC_TAKES_COMPUTE | LILAC_TAKES_SEED | LILAC_TAKES_DATA |
-                                        LILAC_TAKES_TRAINING | LILAC_TAKES_LORA};
+                                        LILAC_TAKES_TRAINING | LILAC_TAKES_LORA | LILAC_TAKES_SAMPLING};
     lilac_option_group groups[LILAC_GROUPS_MAX];
     const size_t count = lilac_option_groups(&all, NULL, NULL, groups);
     for (size_t g = 1; g < count; g++) {

@@ -9,7 +9,7 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 
-enum { BAR_CELLS = 24, LINE_MAX_BYTES = 256 };
+enum { BAR_CELLS = 24, BAR_CELLS_MIN = 4, LINE_MAX_BYTES = 256 };
 
 static const double draw_interval = 0.1;
 
@@ -32,30 +32,63 @@ void lilac_duration_text(double seconds, char *text, size_t size) {
     }
 }
 
-void lilac_progress_bar_text(const lilac_progress *progress, uint64_t first_done, double seconds, size_t width,
-                             char *text, size_t size) {
-    char line[LINE_MAX_BYTES];
-    if (progress->total == 0 || progress->done > progress->total) {
-        snprintf(line, sizeof line, "%.63s  %llu", progress->stage, (unsigned long long)progress->done);
-    } else {
-        const double share = (double)progress->done / (double)progress->total;
-        char end[96] = "";
-        if (seconds >= 1 && progress->done > first_done && progress->done < progress->total) {
-            char duration[32];
-            const double each = seconds / (double)(progress->done - first_done);
-            lilac_duration_text(each * (double)(progress->total - progress->done), duration, sizeof duration);
-            snprintf(end, sizeof end, "  %s left", duration);
-        }
-        /* Where the line is short, the bar gives way to the numbers behind it. */
-        const size_t others = strnlen(progress->stage, 63) + strlen("  [] 100%") + strlen(end);
-        const size_t room = width > others ? width - others : 0;
-        const int count = (int)(room < BAR_CELLS ? room : BAR_CELLS);
-        char cells[BAR_CELLS + 1] = "";
-        for (int i = 0; i < count; i++) {
-            cells[i] = i < (int)(share * count) ? '#' : '.';
-        }
-        snprintf(line, sizeof line, "%.63s  [%s] %3d%%%s", progress->stage, cells, (int)(share * 100), end);
+/* "  30 s left", or nothing where that is not known. */
+static void time_left_text(const lilac_progress *progress, uint64_t first_done, double seconds, char *text,
+                           size_t size) {
+    text[0] = '\0';
+    if (seconds >= 1 && progress->done > first_done && progress->done < progress->total) {
+        char duration[32];
+        const double each = seconds / (double)(progress->done - first_done);
+        lilac_duration_text(each * (double)(progress->total - progress->done), duration, sizeof duration);
+        snprintf(text, size, "  %s left", duration);
     }
+}
+
+/* How much of the detail fits into `room` characters, with two spaces before it: all, up to one of its commas, 0. */
+static size_t detail_length(const char *detail, size_t room) {
+    size_t length = strlen(detail);
+    while (length > 0 && length + 2 > room) {
+        do {
+            length--;
+        } while (length > 0 && detail[length] != ',');
+    }
+    return length;
+}
+
+/* "  [##......]", as long as there is room for, or nothing. */
+static void bar_text(double share, size_t room, char *text, size_t size) {
+    const size_t frame = strlen("  []");
+    text[0] = '\0';
+    if (room >= frame + BAR_CELLS_MIN) {
+        const size_t count = room - frame < BAR_CELLS ? room - frame : BAR_CELLS;
+        char cells[BAR_CELLS + 1] = "";
+        for (size_t i = 0; i < count; i++) {
+            cells[i] = i < (size_t)(share * (double)count) ? '#' : '.';
+        }
+        snprintf(text, size, "  [%s]", cells);
+    }
+}
+
+void lilac_progress_bar_text(const lilac_progress *progress, const char *detail, uint64_t first_done, double seconds,
+                             size_t width, char *text, size_t size) {
+    char line[LINE_MAX_BYTES], bar[BAR_CELLS + 8] = "", numbers[128];
+    const bool counted = progress->total > 0 && progress->done <= progress->total;
+    const double share = counted ? (double)progress->done / (double)progress->total : 0.0;
+    if (counted) {
+        char left[64];
+        time_left_text(progress, first_done, seconds, left, sizeof left);
+        snprintf(numbers, sizeof numbers, " %3d%%%s", (int)(share * 100), left);
+    } else {
+        snprintf(numbers, sizeof numbers, "  %llu", (unsigned long long)progress->done);
+    }
+    const size_t fixed = strnlen(progress->stage, 63) + strlen(numbers);
+    const size_t detailed = detail_length(detail, width > fixed ? width - fixed : 0);
+    const size_t used = fixed + (detailed > 0 ? detailed + 2 : 0);
+    if (counted) {
+        bar_text(share, width > used ? width - used : 0, bar, sizeof bar);
+    }
+    snprintf(line, sizeof line, "%.63s%s%s%s%.*s", progress->stage, bar, numbers, detailed > 0 ? "  " : "",
+             (int)detailed, detail);
     snprintf(text, size, "%.*s", (int)(width < sizeof line ? width : sizeof line), line);
 }
 
@@ -88,11 +121,9 @@ void lilac_progress_bar_update(lilac_progress_bar *bar, const lilac_progress *pr
         snprintf(bar->detail, sizeof bar->detail, "(all: %s left)", duration);
     }
     /* One column is left free: some terminals begin a new line once the last is written to. */
-    const size_t width = terminal_width() - 1, detail = strlen(bar->detail) + 2;
-    const bool detailed = detail > 2 && detail < width / 2;
-    lilac_progress_bar_text(progress, bar->first_done, time - bar->stage_start, detailed ? width - detail : width, text,
+    lilac_progress_bar_text(progress, bar->detail, bar->first_done, time - bar->stage_start, terminal_width() - 1, text,
                             sizeof text);
-    fprintf(stderr, "\r%s%s%s\033[K", text, detailed ? "  " : "", detailed ? bar->detail : "");
+    fprintf(stderr, "\r%s\033[K", text);
     fflush(stderr);
 }
 

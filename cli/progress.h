@@ -15,7 +15,7 @@ typedef struct lilac_progress_bar {
     uint64_t first_done; /* what was done then: a stage may begin with a part done */
     uint64_t last_done;
     double last_draw;
-    char detail[64]; /* what to show behind the line, if there is room; "": nothing */
+    char detail[64]; /* what to show behind the line, the most important first, cut at commas; "": nothing */
     /* Where several long calls follow each other: when all are expected to be done, by the clock, and how many seconds
      * of that the calls after this one take. 0: this is the only one. */
     double all_end, later;
@@ -35,9 +35,10 @@ void lilac_duration_text(double seconds, char *text, size_t size);
 
 /*
  * The bar's line, at most width characters long; seconds is the time since first_done. Says nothing of the time left
- * before a second has passed: until then it is mostly noise.
+ * before a second has passed: until then it is mostly noise. Where the line is short, the bar gives way to the time
+ * left and the detail, then the detail loses what stands behind its last commas.
  */
-void lilac_progress_bar_text(const lilac_progress *progress, uint64_t first_done, double seconds, size_t width,
-                             char *text, size_t size);
+void lilac_progress_bar_text(const lilac_progress *progress, const char *detail, uint64_t first_done, double seconds,
+                             size_t width, char *text, size_t size);
 
 #endif

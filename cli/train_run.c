@@ -5,6 +5,7 @@
 #include "train_data.h"
 
 #include "bench/peak.h"
+#include "linalg/matmul.h"
 #include "runtime/context.h"
 
 #include <errno.h>
@@ -195,7 +196,8 @@ static lilac_transformer_training training_config(const lilac_session *session, 
 static void measure_peak(lilac_session *session, const lilac_train_settings *settings, train_reports *reports) {
     if (!settings->no_peak) {
         lilac_peak_rate peak = {0.0, 0.0};
-        if (settings->precision == LILAC_PRECISION_BF16) {
+        /* Where bf16 products cannot be had, training takes f32. */
+        if (settings->precision == LILAC_PRECISION_BF16 && lilac_matmul_check_bf16(session->context) == LILAC_OK) {
             peak = lilac_bench_peak_bf16(session->context);
         }
         if (peak.all <= 0.0) {
@@ -224,6 +226,22 @@ static void print_outcome(lilac_session *session, const lilac_train_settings *se
     }
 }
 
+static lilac_status save_output(lilac_session *session, const lilac_train_settings *settings,
+                                const lilac_transformer *model, const lilac_adapter *adapter) {
+    const size_t weights = lilac_transformer_parameter_count(model);
+    if (adapter != NULL) {
+        LILAC_TRY(lilac_adapter_save(session->context, adapter, settings->output));
+        lilac_progress_bar_clear(&session->bar);
+        printf("Saved %s: %zu weights beside the base's %zu\n", settings->output,
+               lilac_adapter_parameter_count(adapter), weights);
+        return LILAC_OK;
+    }
+    LILAC_TRY(lilac_transformer_save(session->context, model, (lilac_precision)settings->store, settings->output));
+    lilac_progress_bar_clear(&session->bar);
+    printf("Saved %s: %zu weights\n", settings->output, weights);
+    return LILAC_OK;
+}
+
 static lilac_status train(lilac_session *session, const lilac_train_settings *settings, const lilac_train_data *data,
                           lilac_transformer *model, lilac_adapter *adapter, train_reports *reports) {
     measure_peak(session, settings, reports);
@@ -234,18 +252,12 @@ static lilac_status train(lilac_session *session, const lilac_train_settings *se
     if (status == LILAC_CANCELLED && settings->checkpoint != NULL) {
         lilac_session_note(session, "Saved the checkpoint %s: the same command with --resume goes on from it.",
                            settings->checkpoint);
+        /* The model is as the last whole step left it. Without a checkpoint an interrupt gives the training up. */
+        LILAC_TRY(save_output(session, settings, model, adapter));
     }
     LILAC_TRY(status);
     print_outcome(session, settings, config.steps, &outcome);
-    if (adapter != NULL) {
-        LILAC_TRY(lilac_adapter_save(session->context, adapter, settings->output));
-        printf("Saved %s: %zu weights beside the base's %zu\n", settings->output,
-               lilac_adapter_parameter_count(adapter), lilac_transformer_parameter_count(model));
-        return LILAC_OK;
-    }
-    LILAC_TRY(lilac_transformer_save(session->context, model, (lilac_precision)settings->store, settings->output));
-    printf("Saved %s: %zu weights\n", settings->output, lilac_transformer_parameter_count(model));
-    return LILAC_OK;
+    return save_output(session, settings, model, adapter);
 }
 
 static lilac_status load_and_train(lilac_session *session, const lilac_train_settings *settings,

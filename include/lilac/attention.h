@@ -312,6 +312,20 @@ LILAC_API LILAC_MUST_USE lilac_status lilac_softmax_attention_state_append(lilac
                                                                            const lilac_attention_input *key,
                                                                            const lilac_attention_input *value);
 
+/* *bytes = what lilac_softmax_attention_extend needs as its workspace, for any number of tokens. */
+LILAC_API LILAC_MUST_USE lilac_status lilac_softmax_attention_extend_workspace_size(
+    lilac_context *context, const lilac_softmax_attention_state *state, size_t *bytes);
+
+/*
+ * Takes in `tokens` tokens of each sequence and gives their outputs by the parallel form: each attends to what the
+ * state held before and to the call's tokens up to itself. What as many steps give, but for rounding. query and key are
+ * (B, tokens, H, D), value and output (B, tokens, H, M). Errors also: SHAPE (a sequence would outgrow the state).
+ */
+LILAC_API LILAC_MUST_USE lilac_status lilac_softmax_attention_extend(
+    lilac_context *context, lilac_softmax_attention_state *state, size_t tokens, const lilac_attention_input *query,
+    const lilac_attention_input *key, const lilac_attention_input *value, const lilac_attention_output *output,
+    void *workspace, size_t workspace_bytes);
+
 /*
  * Takes in one token of each sequence and gives its outputs. query and key are (B, 1, H, D), value and output (B, 1, H,
  * M); token strides are not looked at. Errors also: SHAPE (a sequence is full).

@@ -12,6 +12,7 @@
 enum {
     PANEL = LILAC_SOFTMAX_PANEL,
     KEY_BLOCK = LILAC_SOFTMAX_KEY_BLOCK,
+    QUERY_BLOCK = 96,  /* queries that go through the keys together; a multiple of LILAC_SOFTMAX_ROWS */
     STEP_GRAIN = 32768 /* numbers to go through that are worth a thread */
 };
 
@@ -21,13 +22,18 @@ enum { SAVED_MAGIC = 8, SAVED_SIZES = 16, SAVED_HEADER = 48, SAVED_LENGTH = 8, V
 
 static const char magic[SAVED_MAGIC] = {'l', 'i', 'l', 'a', 'c', 's', 'a', 's'};
 
+/* Room for some queries of a head. */
+typedef struct query_pieces {
+    float *rows;   /* [queries][key_stride]: queries, or a key */
+    float *scores; /* [queries][LILAC_SOFTMAX_SCORE_STRIDE] */
+    lilac_softmax_state sums;
+} query_pieces;
+
 /* The pieces of one head: what it has seen, and room for a step. */
 typedef struct head_pieces {
     float *keys;   /* [padded_keys][D], as panels */
     float *values; /* [capacity][value_stride] */
-    float *row;    /* [key_stride]: a query or a key */
-    float *scores; /* [LILAC_SOFTMAX_SCORE_STRIDE] */
-    lilac_softmax_state sums;
+    query_pieces step;
 } head_pieces;
 
 struct lilac_softmax_attention_state {
@@ -38,17 +44,24 @@ struct lilac_softmax_attention_state {
     size_t head_bytes;
 };
 
+static query_pieces take_queries(const lilac_softmax_attention_state *state, size_t queries,
+                                 lilac_workspace *workspace) {
+    query_pieces pieces;
+    pieces.rows = lilac_workspace_take(workspace, queries * sizeof(float), state->key_stride);
+    pieces.scores = lilac_workspace_take(workspace, queries * LILAC_SOFTMAX_SCORE_STRIDE, sizeof(float));
+    pieces.sums.maximum = lilac_workspace_take(workspace, queries, sizeof(float));
+    pieces.sums.sums = lilac_workspace_take(workspace, queries * LILAC_SOFTMAX_LANES, sizeof(float));
+    pieces.sums.out = lilac_workspace_take(workspace, queries * sizeof(float), state->value_stride);
+    pieces.sums.ld = state->value_stride;
+    return pieces;
+}
+
 static head_pieces take_pieces(const lilac_softmax_attention_state *state, lilac_workspace *workspace) {
     const lilac_attention_shape *shape = &state->config.shape;
     head_pieces pieces;
     pieces.keys = lilac_workspace_take(workspace, state->padded_keys * sizeof(float), shape->key_size);
     pieces.values = lilac_workspace_take(workspace, shape->keys * sizeof(float), state->value_stride);
-    pieces.row = lilac_workspace_take(workspace, state->key_stride, sizeof(float));
-    pieces.scores = lilac_workspace_take(workspace, LILAC_SOFTMAX_SCORE_STRIDE, sizeof(float));
-    pieces.sums.maximum = lilac_workspace_take(workspace, 1, sizeof(float));
-    pieces.sums.sums = lilac_workspace_take(workspace, LILAC_SOFTMAX_LANES, sizeof(float));
-    pieces.sums.out = lilac_workspace_take(workspace, state->value_stride, sizeof(float));
-    pieces.sums.ld = state->value_stride;
+    pieces.step = take_queries(state, 1, workspace);
     return pieces;
 }
 
@@ -255,8 +268,8 @@ lilac_status lilac_softmax_attention_state_load(lilac_context *context, lilac_so
         const head_pieces pieces = pieces_of(state, head);
         const size_t length = state->lengths[head / shape->heads];
         for (size_t token = 0; token < length; token++, from += shape->key_size * sizeof(float)) {
-            lilac_little_endian_load_floats(shape->key_size, from, pieces.row);
-            store_key(&pieces, token, shape->key_size, pieces.row);
+            lilac_little_endian_load_floats(shape->key_size, from, pieces.step.rows);
+            store_key(&pieces, token, shape->key_size, pieces.step.rows);
         }
         for (size_t token = 0; token < length; token++, from += shape->value_size * sizeof(float)) {
             lilac_little_endian_load_floats(shape->value_size, from, pieces.values + token * state->value_stride);
@@ -265,7 +278,7 @@ lilac_status lilac_softmax_attention_state_load(lilac_context *context, lilac_so
     return LILAC_OK;
 }
 
-/* What a step or an append is given. */
+/* What a step, an append or an extension is given. */
 typedef struct tokens_call {
     const lilac_softmax_attention_kernels *kernels;
     lilac_softmax_attention_state *state;
@@ -273,6 +286,7 @@ typedef struct tokens_call {
     const size_t *lengths; /* NULL: all tokens */
     const lilac_attention_input *query, *key, *value;
     const lilac_attention_output *output;
+    lilac_softmax_scratch scratch; /* of an extension */
 } tokens_call;
 
 static size_t tokens_of(const tokens_call *call, size_t b) {
@@ -285,9 +299,9 @@ static void append_tokens(const tokens_call *call, size_t head) {
     const head_pieces pieces = pieces_of(state, head);
     const size_t length = state->lengths[head / shape->heads], count = tokens_of(call, head / shape->heads);
     for (size_t n = 0; n < count; n++) {
-        lilac_softmax_load_rows(&state->config, call->key, head, n, 1, 1, shape->key_size, pieces.row,
+        lilac_softmax_load_rows(&state->config, call->key, head, n, 1, 1, shape->key_size, pieces.step.rows,
                                 state->key_stride);
-        store_key(&pieces, length + n, shape->key_size, pieces.row);
+        store_key(&pieces, length + n, shape->key_size, pieces.step.rows);
     }
     lilac_softmax_load_rows(&state->config, call->value, head, 0, count, count, shape->value_size,
                             pieces.values + length * state->value_stride, state->value_stride);
@@ -299,41 +313,74 @@ static void append_heads(void *argument, size_t begin, size_t end) {
     }
 }
 
-/* Attends to `keys` keys with the query in pieces->row. */
-static void attend(const tokens_call *call, const head_pieces *pieces, size_t keys) {
+/* Attends with the queries in own->rows: `rows` of them with those of zeros, the first of which sees `seen` keys and
+ * each further one a key more, `keys` in all. */
+static void attend(const tokens_call *call, const head_pieces *pieces, const query_pieces *own, size_t rows,
+                   size_t seen, size_t keys) {
     const lilac_softmax_attention_state *state = call->state;
     const lilac_attention_shape *shape = &state->config.shape;
-    *pieces->sums.maximum = -INFINITY;
-    memset(pieces->sums.sums, 0, LILAC_SOFTMAX_LANES * sizeof(float));
-    memset(pieces->sums.out, 0, state->value_stride * sizeof(float));
+    for (size_t r = 0; r < rows; r++) {
+        own->sums.maximum[r] = -INFINITY;
+    }
+    memset(own->sums.sums, 0, rows * LILAC_SOFTMAX_LANES * sizeof(float));
+    memset(own->sums.out, 0, rows * state->value_stride * sizeof(float));
     for (size_t first = 0; first < keys; first += KEY_BLOCK) {
-        const size_t count = lilac_size_min(KEY_BLOCK, keys - first);
-        const lilac_softmax_block block = {.rows = 1, .keys = count, .diagonal = (ptrdiff_t)count};
-        call->kernels->scores(&block, shape->key_size, pieces->row, state->key_stride,
-                              pieces->keys + first * shape->key_size, pieces->scores);
-        call->kernels->accumulate(&block, pieces->scores, shape->value_size,
-                                  pieces->values + first * state->value_stride, state->value_stride, &pieces->sums);
+        const lilac_softmax_block block = {.rows = rows,
+                                           .keys = lilac_size_min(KEY_BLOCK, keys - first),
+                                           .diagonal = (ptrdiff_t)seen - (ptrdiff_t)first};
+        call->kernels->scores(&block, shape->key_size, own->rows, state->key_stride,
+                              pieces->keys + first * shape->key_size, own->scores);
+        call->kernels->accumulate(&block, own->scores, shape->value_size, pieces->values + first * state->value_stride,
+                                  state->value_stride, &own->sums);
+    }
+}
+
+/* The outputs of `count` of the call's tokens from number n on, whose keys and values are there already. */
+static void attend_tokens(const tokens_call *call, size_t head, size_t n, size_t count, const query_pieces *own) {
+    const lilac_softmax_attention_state *state = call->state;
+    const lilac_attention_shape *shape = &state->config.shape;
+    const head_pieces pieces = pieces_of(state, head);
+    const float scale = (float)(state->config.scale * LILAC_SOFTMAX_LOG2_E);
+    const size_t rows = count == 1 ? 1 : lilac_round_up(count, LILAC_SOFTMAX_ROWS);
+    const size_t before = state->lengths[head / shape->heads] + n;
+    lilac_softmax_load_rows(&state->config, call->query, head, n, count, rows, shape->key_size, own->rows,
+                            state->key_stride);
+    for (size_t i = 0; i < count * state->key_stride; i++) {
+        own->rows[i] *= scale;
+    }
+    attend(call, &pieces, own, rows, before + 1, before + count);
+    for (size_t r = 0; r < count; r++) {
+        lilac_softmax_store_rows(&state->config, own->sums.out + r * state->value_stride, state->value_stride,
+                                 1.0f / lilac_softmax_row_sum(own->sums.sums + r * LILAC_SOFTMAX_LANES), call->output,
+                                 head, n + r, 1, shape->value_size);
     }
 }
 
 static void step_heads(void *argument, size_t begin, size_t end) {
     const tokens_call *call = argument;
-    const lilac_softmax_attention_state *state = call->state;
-    const lilac_attention_shape *shape = &state->config.shape;
-    const float scale = (float)(state->config.scale * LILAC_SOFTMAX_LOG2_E);
     for (size_t head = begin; head < end; head++) {
-        const head_pieces pieces = pieces_of(state, head);
+        const head_pieces pieces = pieces_of(call->state, head);
         append_tokens(call, head);
-        lilac_softmax_load_rows(&state->config, call->query, head, 0, 1, 1, shape->key_size, pieces.row,
-                                state->key_stride);
-        for (size_t i = 0; i < shape->key_size; i++) {
-            pieces.row[i] *= scale;
-        }
-        attend(call, &pieces, state->lengths[head / shape->heads] + 1);
-        lilac_softmax_store_rows(&state->config, pieces.sums.out, state->value_stride,
-                                 1.0f / lilac_softmax_row_sum(pieces.sums.sums), call->output, head, 0, 1,
-                                 shape->value_size);
+        attend_tokens(call, head, 0, 1, &pieces.step);
     }
+}
+
+static size_t query_blocks(const tokens_call *call) {
+    return lilac_round_up(call->tokens, QUERY_BLOCK) / QUERY_BLOCK;
+}
+
+/* The blocks of queries of each head, last first: those are the longest. */
+static void extend_blocks(void *argument, size_t begin, size_t end) {
+    const tokens_call *call = argument;
+    const size_t blocks = query_blocks(call);
+    size_t index;
+    lilac_workspace memory = lilac_softmax_scratch_take(&call->scratch, &index);
+    const query_pieces own = take_queries(call->state, QUERY_BLOCK, &memory);
+    for (size_t item = begin; item < end; item++) {
+        const size_t n = (blocks - 1 - item % blocks) * QUERY_BLOCK;
+        attend_tokens(call, item / blocks, n, lilac_size_min(QUERY_BLOCK, call->tokens - n), &own);
+    }
+    lilac_softmax_scratch_give(&call->scratch, index);
 }
 
 /* Also SHAPE where a sequence would outgrow the state. */
@@ -400,6 +447,51 @@ lilac_status lilac_softmax_attention_step(lilac_context *context, lilac_softmax_
     }
     const size_t grain = STEP_GRAIN / longest / (shape->key_size + shape->value_size) + 1;
     lilac_parallel_for(context, shape->batch * shape->heads, grain, step_heads, &call);
+    lengthen(&call);
+    return LILAC_OK;
+}
+
+static lilac_softmax_scratch cut_scratch(const lilac_context *context, const lilac_softmax_attention_state *state,
+                                         lilac_workspace *workspace) {
+    lilac_workspace own = lilac_workspace_over(NULL);
+    take_queries(state, QUERY_BLOCK, &own);
+    return lilac_softmax_scratch_cut(workspace, (size_t)context->config.threads, own.used);
+}
+
+lilac_status lilac_softmax_attention_extend_workspace_size(lilac_context *context,
+                                                           const lilac_softmax_attention_state *state, size_t *bytes) {
+    if (context == NULL || state == NULL || bytes == NULL) {
+        return lilac_fail(context, LILAC_ERROR_ARGUMENT, "softmax attention extend: a null pointer");
+    }
+    lilac_workspace workspace = lilac_workspace_over(NULL);
+    cut_scratch(context, state, &workspace);
+    return lilac_workspace_measured(context, &workspace, bytes);
+}
+
+lilac_status lilac_softmax_attention_extend(lilac_context *context, lilac_softmax_attention_state *state, size_t tokens,
+                                            const lilac_attention_input *query, const lilac_attention_input *key,
+                                            const lilac_attention_input *value, const lilac_attention_output *output,
+                                            void *workspace, size_t workspace_bytes) {
+    size_t needed;
+    LILAC_TRY(lilac_softmax_attention_extend_workspace_size(context, state, &needed));
+    tokens_call call = {.kernels = &context->kernels->softmax_attention,
+                        .state = state,
+                        .tokens = tokens,
+                        .query = query,
+                        .key = key,
+                        .value = value,
+                        .output = output};
+    const lilac_attention_shape *shape = &state->config.shape;
+    LILAC_TRY(lilac_attention_check_input(context, "query", query, shape, tokens, shape->key_size));
+    LILAC_TRY(lilac_attention_check_output(context, "output", output, shape, tokens, shape->value_size));
+    LILAC_TRY(check_room(context, &call));
+    LILAC_TRY(lilac_workspace_check(context, workspace, workspace_bytes, needed));
+    lilac_workspace memory = lilac_workspace_over(workspace);
+    call.scratch = cut_scratch(context, state, &memory);
+    lilac_softmax_scratch_reset(&call.scratch, (size_t)context->config.threads);
+    const size_t heads = shape->batch * shape->heads;
+    lilac_parallel_for(context, heads, 1, append_heads, &call);
+    lilac_parallel_tasks(context, heads * query_blocks(&call), extend_blocks, &call);
     lengthen(&call);
     return LILAC_OK;
 }

@@ -147,3 +147,10 @@ lilac_status lilac_matmul_bf16(lilac_context *context, const lilac_matmul_shape 
                                const uint16_t *b, float *c) {
     return multiply(context, shape, true, a, b, c);
 }
+
+lilac_status lilac_matmul_check_bf16(lilac_context *context) {
+    const lilac_matmul_shape shape = {.m = 1, .n = 1, .k = 1, .lda = 1, .ldb = 1, .ldc = 1, .alpha = 1.0f};
+    const uint16_t one = 0x3f80;
+    float result;
+    return lilac_matmul_bf16(context, &shape, &one, &one, &result);
+}

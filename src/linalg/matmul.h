@@ -30,9 +30,13 @@ typedef struct lilac_matmul_shape {
 lilac_status lilac_matmul_f32(lilac_context *context, const lilac_matmul_shape *shape, const float *a, const float *b,
                               float *c);
 
-/* The same with A and B in bf16 and C in f32. Errors also: UNSUPPORTED (the library cannot). */
+/* The same with A and B in bf16 and C in f32. Errors also: UNSUPPORTED (the library cannot, or not by instructions for
+ * bf16, without which it would be slower than f32). */
 lilac_status lilac_matmul_bf16(lilac_context *context, const lilac_matmul_shape *shape, const uint16_t *a,
                                const uint16_t *b, float *c);
+
+/* Multiplies two numbers, to know whether bf16 products can be had. Errors: UNSUPPORTED, MEMORY. */
+lilac_status lilac_matmul_check_bf16(lilac_context *context);
 
 /* "oneDNN 2.6.3", for `lilac info`. */
 const char *lilac_matmul_library(void);

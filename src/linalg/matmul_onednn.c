@@ -171,7 +171,21 @@ static void drop_primitive(lilac_matmul_plan *plan) {
     *plan = (lilac_matmul_plan){.shape = plan->shape};
 }
 
+/* Where oneDNN may use AVX-512 but no dot products of bf16, it converts to f32 and back, which is slower than f32. Its
+ * word counts, not the cpu's: ONEDNN_MAX_CPU_ISA in the environment limits it. */
+static bool has_fast_bf16(void) {
+#if defined(__x86_64__)
+    const unsigned allowed = (unsigned)dnnl_get_effective_cpu_isa(), needed = (unsigned)dnnl_cpu_isa_avx512_core_bf16;
+    return (allowed & needed) == needed;
+#else
+    return true;
+#endif
+}
+
 lilac_status lilac_matmul_plan_create(const lilac_matmul_shape *shape, bool bf16, lilac_matmul_plan **out) {
+    if (bf16 && !has_fast_bf16()) {
+        return LILAC_ERROR_UNSUPPORTED;
+    }
     lilac_matmul_plan *plan = lilac_memory_allocate(1, sizeof *plan);
     if (plan == NULL) {
         return LILAC_ERROR_MEMORY;

@@ -20,9 +20,10 @@ typedef struct sampling {
     const lilac_generation_config *config;
     lilac_generation_times *times;
     lilac_transformer_state *state;
-    size_t first, count; /* sequences */
-    uint8_t *rows;       /* of the batch, count x length */
-    float *outputs;      /* count x O */
+    size_t first, count;  /* sequences */
+    size_t adapted_first; /* the first of those that the state was created for */
+    uint8_t *rows;        /* of the batch, count x length */
+    float *outputs;       /* count x O */
     lilac_random *randoms;
     uint8_t *drawn;
 } sampling;
@@ -132,18 +133,27 @@ static lilac_status create_state(lilac_context *context, sampling *s) {
         .adapters = s->config->adapters == NULL ? NULL : s->config->adapters + s->first};
     lilac_transformer_state_destroy(s->state);
     s->state = NULL;
+    s->adapted_first = s->first;
     return lilac_transformer_state_create(context, s->model, &config, &s->state);
 }
 
-/* A batch after the other. A state serves more than one if they are alike. */
+/* Whether the state is one of `count` sequences with the adapters of the present ones, row by row. */
+static bool state_fits(const sampling *s, size_t count) {
+    const lilac_adapter *const *adapters = s->config->adapters;
+    return s->state != NULL && count == s->count &&
+           (adapters == NULL ||
+            memcmp(adapters + s->first, adapters + s->adapted_first, count * sizeof(lilac_adapter *)) == 0);
+}
+
+/* A batch after the other. A state, which holds all weights packed, serves as many as are alike. */
 static lilac_status sample_all(lilac_context *context, sampling *s, size_t batch, uint8_t *tokens) {
     const lilac_generation_config *config = s->config;
     for (s->first = 0; s->first < config->count; s->first += s->count) {
         const size_t count = lilac_size_min(batch, config->count - s->first);
-        const bool reuse = s->state != NULL && count == s->count && config->adapters == NULL;
+        const bool fits = state_fits(s, count);
         s->count = count;
         s->rows = tokens + s->first * config->length;
-        if (reuse) {
+        if (fits) {
             lilac_transformer_state_reset(s->state);
         } else {
             LILAC_TRY(create_state(context, s));

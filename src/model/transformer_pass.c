@@ -200,10 +200,7 @@ static lilac_status check(lilac_context *context, const lilac_transformer *model
                           model->config.length);
     }
     if (config->precision == LILAC_PRECISION_BF16) {
-        const lilac_matmul_shape probe = {.m = 1, .n = 1, .k = 1, .lda = 1, .ldb = 1, .ldc = 1, .alpha = 1.0f};
-        const uint16_t one = 0x3f80;
-        float product;
-        LILAC_TRY(lilac_matmul_bf16(context, &probe, &one, &one, &product));
+        LILAC_TRY(lilac_matmul_check_bf16(context));
     }
     size_t rows, widest = lilac_size_max(model->config.feed_forward, 3 * model->HD);
     if (!lilac_size_multiply(config->B, config->N, &rows) || !lilac_size_multiply(rows, widest, &widest)) {

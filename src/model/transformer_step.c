@@ -90,16 +90,11 @@ static lilac_status attend_linear(lilac_context *context, const part *p, const l
 }
 
 static lilac_status attend_softmax(lilac_context *context, const part *p, const lilac_state_layer *layer) {
-    if (p->n > 1) { /* the part is one block, and these are its first tokens */
+    if (p->n > 1) { /* the part is one block */
         const attention_tensors t = tensors_from(p, 0);
-        const lilac_softmax_attention_config config =
-            lilac_transformer_softmax_attention(p->state->model, p->count, p->n, true);
-        const lilac_softmax_attention_forward_tensors tensors = {
-            .query = t.query, .key = t.key, .value = t.value, .output = t.output};
-        LILAC_TRY(lilac_softmax_attention_state_append(context, layer->softmax[p->first / LILAC_STATE_SOFTMAX_BLOCK],
-                                                       p->n, NULL, &t.key, &t.value));
-        return lilac_softmax_attention_forward(context, &config, &tensors, p->a->attention_workspace,
-                                               p->a->attention_bytes);
+        return lilac_softmax_attention_extend(context, layer->softmax[p->first / LILAC_STATE_SOFTMAX_BLOCK], p->n,
+                                              &t.query, &t.key, &t.value, &t.output, p->a->attention_workspace,
+                                              p->a->attention_bytes);
     }
     for (size_t i = 0; i < p->count; i += LILAC_STATE_SOFTMAX_BLOCK) {
         const attention_tensors t = tensors_from(p, i);
@@ -277,14 +272,13 @@ lilac_status lilac_transformer_state_step(lilac_context *context, lilac_transfor
 
 /* ---- Prompts ---- */
 
-static lilac_status attention_workspace(lilac_context *context, const lilac_transformer *model, size_t count, size_t n,
-                                        size_t *bytes) {
-    if (model->config.attention == LILAC_TRANSFORMER_LINEAR) {
-        const lilac_linear_attention_config config = lilac_transformer_linear_attention(model, count, n, true);
-        return lilac_linear_attention_forward_workspace_size(context, &config, bytes);
+static lilac_status attention_workspace(lilac_context *context, const lilac_transformer_state *state, size_t count,
+                                        size_t n, size_t *bytes) {
+    if (state->layers[0].softmax != NULL) {
+        return lilac_softmax_attention_extend_workspace_size(context, state->layers[0].softmax[0], bytes);
     }
-    const lilac_softmax_attention_config config = lilac_transformer_softmax_attention(model, count, n, true);
-    return lilac_softmax_attention_forward_workspace_size(context, &config, bytes);
+    const lilac_linear_attention_config config = lilac_transformer_linear_attention(state->model, count, n, true);
+    return lilac_linear_attention_forward_workspace_size(context, &config, bytes);
 }
 
 /* n > 1 tokens of all sequences, some sequences at a time. */
@@ -294,7 +288,7 @@ static lilac_status take_in_parallel(lilac_context *context, lilac_transformer_s
     const size_t fitting = linear ? lilac_size_max(PROMPT_ROWS / n, 1) : LILAC_STATE_SOFTMAX_BLOCK;
     const size_t most = lilac_size_min(fitting, state->B);
     size_t bytes = 0;
-    LILAC_TRY(attention_workspace(context, state->model, most, n, &bytes));
+    LILAC_TRY(attention_workspace(context, state, most, n, &bytes));
     lilac_state_activations a;
     LILAC_TRY(lilac_state_activations_create(context, state, most, n, bytes, &a));
     set_positions(state, n, &a);
@@ -314,10 +308,8 @@ lilac_status lilac_transformer_state_prompt(lilac_context *context, lilac_transf
         return lilac_fail(context, LILAC_ERROR_ARGUMENT, "transformer state prompt: a null pointer");
     }
     LILAC_TRY(check_room(context, state, n));
-    const bool linear = state->model->config.attention == LILAC_TRANSFORMER_LINEAR;
     for (size_t done = 0; done < n;) {
-        /* Softmax attention's parallel form begins with the first token. */
-        const size_t more = linear || state->position == 0 ? lilac_size_min(n - done, PROMPT_ROWS) : 1;
+        const size_t more = lilac_size_min(n - done, PROMPT_ROWS);
         float *last = done + more == n ? outputs : NULL;
         LILAC_TRY(more == 1 ? take_in_one(context, state, tokens + done, stride, last)
                             : take_in_parallel(context, state, more, tokens + done, stride, last));

@@ -37,6 +37,8 @@ expect 0 -- generate --model linear.st --count 5 --png again.png --seed 2
 differ 'another seed draws other images' drawn.png again.png
 expect 0 -- generate --model linear.st --count 5 --png again.png --precision bf16
 expect 0 'out=Saved small.png: 18 x 18 pixels' -- generate --model small.st --png small.png
+expect 0 -- generate --model small.st --png again.png --no-cache
+same 'without the cache the image is the same' small.png again.png
 expect 0 'out=Saved wide.png: 102 x 6 pixels' -- generate --model small.st --png wide.png --columns 49
 expect 2 'err=--columns: an image of 49 pixels has no rows of 5' -- \
     generate --model small.st --png x.png --columns 5
@@ -101,11 +103,38 @@ expect 0 -- generate --model linear.st --count 5 --png adapted.png --adapter lin
 differ 'an adapter changes the images' drawn.png adapted.png
 expect 0 -- complete --model linear.st --count 2 --first 3 --png adapted.png --adapter linear.adapter
 differ 'an adapter changes the completion' mnist.png adapted.png
+# Of several adapters sequence i takes number i modulo how many there are
+expect 0 -- train --base text.st --output other.adapter --steps 3 --learning-rate 1 --warm-up 0 --batch 1 --no-peak \
+    --bytes linear.st --validation 0 --seed 7 --rank 2
+written=(generate --model text.st --prompt 'Once upon' --length 30 --count 5)
+for one in text other; do
+    expect 0 -- "${written[@]}" --adapter $one.adapter --output $one.alone
+done
+differ 'another adapter writes other bytes' text.alone other.alone
+for i in 0 1 2 3 4; do
+    case $i in 1 | 3) one=other ;; *) one=text ;; esac
+    tail -c +$((30 * i + 1)) $one.alone | head -c 30
+done >turns
+expect 0 -- "${written[@]}" --adapter text.adapter --adapter other.adapter --output mixed
+same 'sequences with adapters in turn are those with each adapter alone' turns mixed
+expect 0 -- "${written[@]}" --adapter text.adapter --adapter other.adapter --output mixed --batch 3 --threads 1
+same 'also in batches' turns mixed
+expect 0 -- train --base linear.st --output second.adapter --steps 3 --learning-rate 1 --warm-up 0 --batch 1 --no-peak \
+    --variant rotated --validation 2
+expect 0 -- complete --model linear.st --count 1 --first 3 --png one.png --adapter linear.adapter
+expect 0 -- complete --model linear.st --count 1 --first 3 --png again.png --adapter linear.adapter --adapter second.adapter
+same 'the first image is completed with the first adapter' one.png again.png
+expect 0 -- complete --model linear.st --count 2 --first 3 --png mixed.png --adapter linear.adapter --adapter second.adapter
+differ 'the second with the second' adapted.png mixed.png
+expect 2 "err=--adapter: 'text.adapter' is named twice" -- "${written[@]}" --adapter text.adapter --adapter text.adapter
+
 expect 1 'err=the adapter was made for the base with hash' -- \
     generate --model text.st --prompt x --adapter linear.adapter
 expect 1 'err=missing.adapter' -- complete --model linear.st --adapter missing.adapter
 expect 2 'err=text.adapter would replace text.adapter' -- \
     generate --model text.st --prompt x --adapter text.adapter --output text.adapter
+expect 2 'err=text.adapter would replace text.adapter' -- \
+    generate --model text.st --prompt x --adapter other.adapter --adapter text.adapter --output text.adapter
 
 # Files
 expect 1 'err=missing.st' -- complete --model missing.st

@@ -308,6 +308,40 @@ static void test_batches_do_not_matter(void **state) {
     }
 }
 
+/* How many allocations a call makes that continues `count` sequences, each with that adapter, two at a time. */
+static size_t count_allocations(const lilac_transformer *model, const lilac_adapter *adapter, size_t count) {
+    uint8_t rows[B][N + 1];
+    const lilac_adapter *adapters[B];
+    for (size_t b = 0; b < B; b++) {
+        adapters[b] = adapter;
+        memcpy(rows[b], tokens[b], N);
+    }
+    lilac_generation_config config = generation(count, 2);
+    config.adapters = adapters;
+    lilac_status status = LILAC_ERROR_MEMORY;
+    size_t allocations = 0;
+    while (status != LILAC_OK) {
+        lilac_test_fail_allocation(allocations);
+        status = lilac_generate(best(), model, &config, rows[0], NULL);
+        allocations += lilac_test_allocation_failed() ? 1 : 0;
+    }
+    return allocations;
+}
+
+/* Batches with the same adapters share a state: a further one allocates its prompt's activations alone. */
+static void test_weights_are_packed_once(void **state) {
+    (void)state;
+    for (int number = 0; number < 2; number++) {
+        lilac_transformer *model = create_model(number);
+        lilac_adapter *adapters[ADAPTERS];
+        create_adapters(model, adapters);
+        const size_t one_batch = count_allocations(model, adapters[0], 2);
+        assert_int_equal(count_allocations(model, adapters[0], 6), one_batch + 2);
+        destroy_adapters(adapters);
+        lilac_transformer_destroy(model);
+    }
+}
+
 static void test_seeds_and_indices_matter(void **state) {
     (void)state;
     static uint8_t first[B][N + 1], second[B][N + 1];
@@ -536,6 +570,7 @@ int main(void) {
         cmocka_unit_test(test_bf16_rounds_the_weights_only),
         cmocka_unit_test(test_adapters_row_by_row),
         cmocka_unit_test(test_batches_do_not_matter),
+        cmocka_unit_test(test_weights_are_packed_once),
         cmocka_unit_test(test_seeds_and_indices_matter),
         cmocka_unit_test(test_temperature_zero),
         cmocka_unit_test(test_without_cache),

@@ -318,26 +318,57 @@ static void test_progress_text(void **state) {
     (void)state;
     char text[256];
     lilac_progress progress = {.stage = "training", .done = 25, .total = 100};
-    lilac_progress_bar_text(&progress, 0, 10, 80, text, sizeof text);
+    lilac_progress_bar_text(&progress, "", 0, 10, 80, text, sizeof text);
     assert_string_equal(text, "training  [######..................]  25%  30 s left");
     /* Only what was done since the start tells how fast it goes. */
-    lilac_progress_bar_text(&progress, 20, 10, 80, text, sizeof text);
+    lilac_progress_bar_text(&progress, "", 20, 10, 80, text, sizeof text);
     assert_string_equal(text, "training  [######..................]  25%  2 min 30 s left");
-    lilac_progress_bar_text(&progress, 0, 0.5, 80, text, sizeof text);
+    lilac_progress_bar_text(&progress, "", 0, 0.5, 80, text, sizeof text);
     assert_string_equal(text, "training  [######..................]  25%");
-    lilac_progress_bar_text(&progress, 25, 10, 80, text, sizeof text);
+    lilac_progress_bar_text(&progress, "", 25, 10, 80, text, sizeof text);
     assert_string_equal(text, "training  [######..................]  25%");
-    /* A narrow terminal: the bar shrinks, and only then is the line cut. */
-    lilac_progress_bar_text(&progress, 0, 10, 36, text, sizeof text);
+    /* A narrow terminal: the bar shrinks and goes, and only then is the line cut. */
+    lilac_progress_bar_text(&progress, "", 0, 10, 36, text, sizeof text);
     assert_string_equal(text, "training  [##......]  25%  30 s left");
-    lilac_progress_bar_text(&progress, 0, 10, 13, text, sizeof text);
-    assert_string_equal(text, "training  [] ");
+    lilac_progress_bar_text(&progress, "", 0, 10, 31, text, sizeof text);
+    assert_string_equal(text, "training  25%  30 s left");
+    lilac_progress_bar_text(&progress, "", 0, 10, 13, text, sizeof text);
+    assert_string_equal(text, "training  25%");
     progress.done = 100;
-    lilac_progress_bar_text(&progress, 0, 10, 80, text, sizeof text);
+    lilac_progress_bar_text(&progress, "", 0, 10, 80, text, sizeof text);
     assert_string_equal(text, "training  [########################] 100%");
     progress.total = 0;
-    lilac_progress_bar_text(&progress, 0, 10, 80, text, sizeof text);
+    lilac_progress_bar_text(&progress, "", 0, 10, 80, text, sizeof text);
     assert_string_equal(text, "training  100");
+}
+
+/* What `lilac train` shows behind the bar is there on 80 columns, of which one is left free. */
+static void test_progress_detail(void **state) {
+    (void)state;
+    static const char detail[] = "1.234 bits, 13.3k tokens/s, 61% of peak";
+    static const struct {
+        size_t width;
+        const char *text;
+    } lines[] = {
+        {120, "training  [######..................]  25%  10 min 30 s left  1.234 bits, 13.3k tokens/s, 61% of peak"},
+        {79, "training  25%  10 min 30 s left  1.234 bits, 13.3k tokens/s, 61% of peak"},
+        {67, "training  [#...]  25%  10 min 30 s left  1.234 bits, 13.3k tokens/s"},
+        {60, "training  25%  10 min 30 s left  1.234 bits, 13.3k tokens/s"},
+        {58, "training  [##.........]  25%  10 min 30 s left  1.234 bits"},
+        {42, "training  [#......]  25%  10 min 30 s left"},
+        {13, "training  25%"},
+    };
+    const lilac_progress progress = {.stage = "training", .done = 25, .total = 100};
+    char text[256];
+    for (size_t i = 0; i < sizeof lines / sizeof *lines; i++) {
+        lilac_progress_bar_text(&progress, detail, 0, 210, lines[i].width, text, sizeof text);
+        assert_string_equal(text, lines[i].text);
+    }
+    const lilac_progress uncounted = {.stage = "reading", .done = 12};
+    lilac_progress_bar_text(&uncounted, "(all: 3 s left)", 0, 10, 40, text, sizeof text);
+    assert_string_equal(text, "reading  12  (all: 3 s left)");
+    lilac_progress_bar_text(&uncounted, "(all: 3 s left)", 0, 10, 20, text, sizeof text);
+    assert_string_equal(text, "reading  12");
 }
 
 /* Prints the LoRA tables of figures that are all 90, but for some. */
@@ -399,13 +430,13 @@ static void test_lora_tables(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_defaults),      cmocka_unit_test(test_values),
-        cmocka_unit_test(test_wrong_values),  cmocka_unit_test(test_combinations),
-        cmocka_unit_test(test_wrong_options), cmocka_unit_test(test_too_many_values),
-        cmocka_unit_test(test_edit_distance), cmocka_unit_test(test_table),
-        cmocka_unit_test(test_table_grows),   cmocka_unit_test(test_wrap),
-        cmocka_unit_test(test_duration),      cmocka_unit_test(test_progress_text),
-        cmocka_unit_test(test_lora_tables),
+        cmocka_unit_test(test_defaults),        cmocka_unit_test(test_values),
+        cmocka_unit_test(test_wrong_values),    cmocka_unit_test(test_combinations),
+        cmocka_unit_test(test_wrong_options),   cmocka_unit_test(test_too_many_values),
+        cmocka_unit_test(test_edit_distance),   cmocka_unit_test(test_table),
+        cmocka_unit_test(test_table_grows),     cmocka_unit_test(test_wrap),
+        cmocka_unit_test(test_duration),        cmocka_unit_test(test_progress_text),
+        cmocka_unit_test(test_progress_detail), cmocka_unit_test(test_lora_tables),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -63,6 +63,26 @@ static void append(lilac_context *context, lilac_softmax_attention_state *state,
     assert_int_equal(lilac_softmax_attention_state_append(context, state, count, NULL, &key, &value), LILAC_OK);
 }
 
+static void extend(lilac_context *context, lilac_softmax_attention_state *state, softmax_problem *problem, size_t token,
+                   size_t count) {
+    const lilac_attention_input query = input_from(&problem->forward.query, token);
+    const lilac_attention_input key = input_from(&problem->forward.key, token);
+    const lilac_attention_input value = input_from(&problem->forward.value, token);
+    lilac_attention_output output = problem->forward.output;
+    output.data += token * output.token_stride;
+    size_t bytes;
+    assert_int_equal(lilac_softmax_attention_extend_workspace_size(context, state, &bytes), LILAC_OK);
+    void *workspace = malloc(bytes);
+    assert_non_null(workspace);
+    assert_int_equal(
+        lilac_softmax_attention_extend(context, state, count, &query, &key, &value, &output, workspace, bytes - 1),
+        LILAC_ERROR_SHAPE);
+    assert_int_equal(
+        lilac_softmax_attention_extend(context, state, count, &query, &key, &value, &output, workspace, bytes),
+        LILAC_OK);
+    free(workspace);
+}
+
 static softmax_problem *make_problem(lilac_attention_dtype dtype, softmax_inputs inputs) {
     softmax_problem *problem = softmax_problem_create(&SHAPE, true, NULL, dtype, inputs, 3);
     softmax_problem_solve(problem, false);
@@ -84,6 +104,35 @@ static void test_steps_are_the_whole(void **unused) {
                 lilac_softmax_attention_state_reset(state);
             }
             softmax_problem_destroy(problem);
+            lilac_softmax_attention_state_destroy(state);
+            lilac_context_destroy(context);
+        }
+    }
+}
+
+/* The parallel form goes on from any state, also one that steps have brought about. */
+static void test_extensions_are_the_whole(void **unused) {
+    (void)unused;
+    static const size_t splits[][2] = {{0, TOKENS}, {1, TOKENS}, {63, 64}, {64, 170}, {100, 197}, {7, TOKENS - 1}};
+    for (lilac_cpu_level level = LILAC_CPU_SCALAR; level <= LILAC_CPU_AVX512; level++) {
+        for (int dtype = LILAC_ATTENTION_F32; dtype <= LILAC_ATTENTION_BF16; dtype++) {
+            lilac_context *context = make_context(level, 1 + dtype);
+            lilac_softmax_attention_state *state = make_state(context, TOKENS);
+            for (size_t i = 0; i < sizeof splits / sizeof *splits; i++) {
+                softmax_problem *problem = make_problem((lilac_attention_dtype)dtype, SOFTMAX_UNIFORM);
+                const size_t first = splits[i][0], second = splits[i][1];
+                extend(context, state, problem, 0, first);
+                if (i % 2 == 0) {
+                    extend(context, state, problem, first, second - first);
+                } else {
+                    step(context, state, problem, first);
+                    extend(context, state, problem, first + 1, second - first - 1);
+                }
+                extend(context, state, problem, second, TOKENS - second);
+                assert_true(softmax_problem_output_error(problem) <= BOUND);
+                softmax_problem_destroy(problem);
+                lilac_softmax_attention_state_reset(state);
+            }
             lilac_softmax_attention_state_destroy(state);
             lilac_context_destroy(context);
         }
@@ -248,9 +297,10 @@ static void test_threads_give_the_same_bytes(void **unused) {
         lilac_context *context = make_context(LILAC_CPU_AVX512, 1 + 4 * i);
         lilac_softmax_attention_state *state = make_state(context, TOKENS);
         problems[i] = make_problem(LILAC_ATTENTION_F32, SOFTMAX_UNIFORM);
-        for (size_t token = 0; token < TOKENS; token++) {
+        for (size_t token = 0; token < TOKENS / 2; token++) {
             step(context, state, problems[i], token);
         }
+        extend(context, state, problems[i], TOKENS / 2, TOKENS - TOKENS / 2);
         lilac_softmax_attention_state_destroy(state);
         lilac_context_destroy(context);
     }
@@ -370,6 +420,20 @@ static void test_impossible_arguments_are_refused(void **unused) {
                      LILAC_ERROR_ARGUMENT);
     assert_int_equal(lilac_softmax_attention_state_append(context, state, 1, NULL, &t->key, NULL),
                      LILAC_ERROR_ARGUMENT);
+    size_t bytes;
+    assert_int_equal(lilac_softmax_attention_extend_workspace_size(context, NULL, &bytes), LILAC_ERROR_ARGUMENT);
+    assert_int_equal(lilac_softmax_attention_extend_workspace_size(context, state, NULL), LILAC_ERROR_ARGUMENT);
+    assert_int_equal(
+        lilac_softmax_attention_extend(context, NULL, 1, &t->query, &t->key, &t->value, &t->output, NULL, 0),
+        LILAC_ERROR_ARGUMENT);
+    assert_int_equal(lilac_softmax_attention_extend(context, state, 1, NULL, &t->key, &t->value, &t->output, NULL, 0),
+                     LILAC_ERROR_ARGUMENT);
+    assert_int_equal(
+        lilac_softmax_attention_extend(context, state, 1, &t->query, &t->key, &t->value, &t->output, NULL, 0),
+        LILAC_ERROR_ARGUMENT);
+    assert_int_equal(
+        lilac_softmax_attention_extend(context, state, 6, &t->query, &t->key, &t->value, &t->output, NULL, 0),
+        LILAC_ERROR_SHAPE);
     softmax_problem_destroy(problem);
     lilac_softmax_attention_state_destroy(other);
     lilac_softmax_attention_state_destroy(state);
@@ -380,6 +444,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_steps_are_the_whole),
         cmocka_unit_test(test_head_sizes_step_as_the_whole),
+        cmocka_unit_test(test_extensions_are_the_whole),
         cmocka_unit_test(test_a_prompt_is_continued),
         cmocka_unit_test(test_prompts_of_different_lengths_are_continued),
         cmocka_unit_test(test_copies_and_saved_states_go_on),
