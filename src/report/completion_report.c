@@ -47,9 +47,13 @@ static void add_times_of_model(lilac_json *json, cJSON *times, const lilac_compl
     cJSON *array = lilac_json_array(json, times, model_names[model]);
     for (size_t t = 0; t < completion->config.time_count; t++) {
         const size_t images = completion->config.times[t];
+        const lilac_generation_times *spent = &completion->figures[model].spent[t];
         cJSON *object = lilac_json_object(json, array, NULL);
         lilac_json_number(json, object, "images", (double)images);
         lilac_json_number(json, object, "seconds", completion->figures[model].seconds[t]);
+        lilac_json_number(json, object, "seconds_of_prompts", spent->prompt);
+        lilac_json_number(json, object, "seconds_of_projections_in_steps", spent->projections);
+        lilac_json_number(json, object, "seconds_of_attention_in_steps", spent->attention);
         if (model == LILAC_TRANSFORMER_SOFTMAX) {
             lilac_json_number(json, object, "seconds_without_cache_estimated",
                               lilac_completion_no_cache_estimate(completion, images));

@@ -58,8 +58,14 @@ static void write_times(lilac_html *html) {
         const char *title, *member;
         size_t kind;
     } rows[] = {{"linear, here", "seconds", 0},
+                {"of these for the upper halves", "seconds_of_prompts", 0},
+                {"of these for steps' projections", "seconds_of_projections_in_steps", 0},
+                {"of these for steps' attention", "seconds_of_attention_in_steps", 0},
                 {"linear, report on a GPU", "published_seconds_on_a_gpu", 0},
                 {"softmax with cached keys and values, here", "seconds", 1},
+                {"of these for the upper halves", "seconds_of_prompts", 1},
+                {"of these for steps' projections", "seconds_of_projections_in_steps", 1},
+                {"of these for steps' attention", "seconds_of_attention_in_steps", 1},
                 {"softmax without cache, here (scaled)", "seconds_without_cache_estimated", 1},
                 {"softmax, report on a GPU", "published_seconds_on_a_gpu", 1}};
     for (size_t r = 0; r < sizeof rows / sizeof rows[0]; r++) {
