@@ -135,7 +135,7 @@ static bool print_trained(const lilac_completion *completion, size_t test_count,
 
 static bool print_bits(const lilac_completion *completion, FILE *file) {
     lilac_table *table = lilac_table_create("lrrr");
-    lilac_table_cell(table, "Bits a dimension, %zu test images", completion->config.bits_images);
+    lilac_table_cell(table, "Bits a dimension, test images");
     lilac_table_cell(table, "weights");
     lilac_table_cell(table, "here");
     lilac_table_cell(table, "report");
@@ -148,7 +148,10 @@ static bool print_bits(const lilac_completion *completion, FILE *file) {
         lilac_table_number(table, 3, "", lilac_completion_get_published((lilac_transformer_attention)model)->bits);
     }
     fputc('\n', file);
-    return lilac_table_finish(table, file);
+    const bool printed = lilac_table_finish(table, file);
+    fprintf(file, "\nThe first %zu test images here, all %d in the report\n", completion->config.bits_images,
+            LILAC_COMPLETION_PUBLISHED_BITS_IMAGES);
+    return printed;
 }
 
 lilac_status lilac_completion_tables_print(lilac_context *context, const lilac_completion *completion,

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "core/memory.h"
+#include "experiments/completion_published.h"
 #include "report/page_sections.h"
 
 #include <math.h>
@@ -118,12 +119,21 @@ static void write_accuracy(lilac_html *html) {
         }
     }
     lilac_html_end_table(html);
+}
+
+static void write_bits(lilac_html *html) {
+    if (!(lilac_json_number_at(html->results, "completion/settings/test_images_for_bits") > 0)) {
+        return;
+    }
     lilac_html_begin_table(html, "Bits a dimension, test images");
     fputs(head, html->out);
     for (size_t kind = 0; kind < KINDS; kind++) {
         write_pair(html, 3, "all 783 predicted pixels", kind, "bits_a_dimension");
     }
     lilac_html_end_table(html);
+    fputs("<p class=\"small\">Here: the first ", html->out);
+    lilac_html_figure(html, 0, "completion/settings/test_images_for_bits");
+    fprintf(html->out, " test images; in the report: all %d.</p>\n", LILAC_COMPLETION_PUBLISHED_BITS_IMAGES);
 }
 
 void lilac_page_write_completion(lilac_html *html) {
@@ -146,6 +156,7 @@ void lilac_page_write_completion(lilac_html *html) {
     lilac_html_plot(html, LILAC_PAGE_COMPLETION_TIMES, "Seconds to complete images");
     fputs("<div>", html->out);
     write_accuracy(html);
+    write_bits(html);
     fputs("</div></div>\n", html->out);
     write_times(html);
 }

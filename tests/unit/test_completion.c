@@ -468,6 +468,7 @@ static void test_results_file(void **state) {
     expect_pair(softmax, "accuracy_on_completed_test_images", 81, 86.3);
     expect_pair(softmax, "accuracy_trained_on_completed_training_images", 61, 75);
     expect_pair(softmax, "bits_a_dimension", 1.75, 0.621);
+    expect_number(member(softmax, "bits_a_dimension"), "test_images", 5);
     expect_pair(member(member(root, "transformers"), "linear"), "bits_a_dimension", 0.75, 0.644);
     const cJSON *times = member(root, "times");
     expect_number(times, "threads", 2);
