@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "completion_tables.h"
 
+#include "command.h"
 #include "progress.h"
 #include "table.h"
 
@@ -15,6 +16,19 @@ static void add_times_of_model(lilac_table *table, const lilac_completion *compl
     lilac_table_cell(table, "%s", model_names[model]);
     for (size_t t = 0; t < completion->config.time_count; t++) {
         lilac_table_number(table, 2, "", completion->present[model] ? completion->figures[model].seconds[t] : NAN);
+    }
+}
+
+/* What of these the prompts took and, of the steps behind them, the projections and the attention. */
+static void add_spent(lilac_table *table, const lilac_completion *completion, size_t model) {
+    static const char *const parts[] = {"  prompts", "  steps: projections", "  steps: attention"};
+    for (size_t i = 0; completion->present[model] && i < LILAC_COUNT(parts); i++) {
+        lilac_table_cell(table, "%s", parts[i]);
+        for (size_t t = 0; t < completion->config.time_count; t++) {
+            const lilac_generation_times *spent = &completion->figures[model].spent[t];
+            const double seconds[] = {spent->prompt, spent->projections, spent->attention};
+            lilac_table_number(table, 2, "", seconds[i]);
+        }
     }
 }
 
@@ -39,8 +53,10 @@ static bool print_times(const lilac_completion *completion, int threads, FILE *f
         lilac_table_cell(table, "n = %zu", config->times[t]);
     }
     lilac_table_rule(table);
-    add_times_of_model(table, completion, LILAC_TRANSFORMER_LINEAR);
-    add_times_of_model(table, completion, LILAC_TRANSFORMER_SOFTMAX);
+    for (size_t model = 0; model < LILAC_COMPLETION_MODEL_COUNT; model++) {
+        add_times_of_model(table, completion, model);
+        add_spent(table, completion, model);
+    }
     lilac_table_cell(table, "softmax without cache");
     for (size_t t = 0; t < config->time_count; t++) {
         const double estimate = lilac_completion_no_cache_estimate(completion, config->times[t]);
@@ -119,7 +135,7 @@ static bool print_trained(const lilac_completion *completion, size_t test_count,
 
 static bool print_bits(const lilac_completion *completion, FILE *file) {
     lilac_table *table = lilac_table_create("lrrr");
-    lilac_table_cell(table, "Bits a dimension, %zu test images", completion->config.bits_images);
+    lilac_table_cell(table, "Bits a dimension, test images");
     lilac_table_cell(table, "weights");
     lilac_table_cell(table, "here");
     lilac_table_cell(table, "report");
@@ -132,7 +148,10 @@ static bool print_bits(const lilac_completion *completion, FILE *file) {
         lilac_table_number(table, 3, "", lilac_completion_get_published((lilac_transformer_attention)model)->bits);
     }
     fputc('\n', file);
-    return lilac_table_finish(table, file);
+    const bool printed = lilac_table_finish(table, file);
+    fprintf(file, "\nThe first %zu test images here, all %d in the report\n", completion->config.bits_images,
+            LILAC_COMPLETION_PUBLISHED_BITS_IMAGES);
+    return printed;
 }
 
 lilac_status lilac_completion_tables_print(lilac_context *context, const lilac_completion *completion,

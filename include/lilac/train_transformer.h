@@ -41,6 +41,13 @@ typedef enum lilac_training_optimiser {
     LILAC_TRAINING_MUON = 2
 } lilac_training_optimiser;
 
+/* Where the seconds of steps went. */
+typedef struct lilac_training_times {
+    double steps; /* all that follows and, little, gathering the sequences */
+    double forward, loss, backward;
+    double optimiser; /* the norm of the gradient, the update and, with BF16, rounding the weights */
+} lilac_training_times;
+
 /* What training has come to. Losses are in nats a predicted token; bits a dimension are nats / log 2. */
 typedef struct lilac_transformer_metrics {
     uint64_t step;     /* updates of the weights so far */
@@ -51,6 +58,7 @@ typedef struct lilac_transformer_metrics {
     double learning_rate, gradient_norm; /* of the last step, the norm before clipping; NaN: no step yet */
     /* Since the last report, in the time that steps took: evaluation and checkpoints do not count. */
     double tokens_per_second, operations_per_second;
+    lilac_training_times times;
     lilac_precision precision; /* that is used */
 } lilac_transformer_metrics;
 
@@ -117,8 +125,8 @@ LILAC_API void lilac_transformer_training_default(lilac_transformer_training *co
  * the same bytes at any number of threads and wherever it was stopped, on one cpu level. A checkpoint is replaced whole
  * or not at all.
  *
- * Memory: three times the trained weights and the activations of a pass. Reports progress in steps, and asks between
- * passes whether to stop.
+ * Memory: three times the trained weights and the activations of a pass, as lilac_transformer_training_memory tells.
+ * Reports progress in steps, and asks between passes whether to stop.
  *
  * Errors: ARGUMENT (also: a merged adapter; a checkpoint of a training with other settings, which the message names),
  * SHAPE (sequences too long for the model), BASE_MISMATCH, OVERFLOW; those of reading a file; UNSUPPORTED (another kind
@@ -129,6 +137,23 @@ LILAC_API void lilac_transformer_training_default(lilac_transformer_training *co
 LILAC_API LILAC_MUST_USE lilac_status lilac_train_transformer(
     lilac_context *context, const lilac_transformer_training *config, lilac_transformer *model, lilac_adapter *adapter,
     const lilac_token_source *training, const lilac_token_source *validation, lilac_transformer_outcome *outcome);
+
+/* Bytes that a training allocates, beside the model and the adapter. */
+typedef struct lilac_training_memory {
+    size_t activations;        /* of a pass, with their gradients; of BF16 also the rounded weights */
+    size_t gradient;           /* of the trained weights */
+    size_t optimiser;          /* two moments a trained weight; of Muon also what it iterates on */
+    lilac_precision precision; /* that is used */
+} lilac_training_memory;
+
+/*
+ * What lilac_train_transformer would allocate for these arguments, without training. Not counted are the order of the
+ * sequences, 4 bytes an image, and what the matrix library keeps for itself. Whether the adapter is one of this model
+ * is not checked. Errors: ARGUMENT, SHAPE, OVERFLOW, MEMORY.
+ */
+LILAC_API LILAC_MUST_USE lilac_status lilac_transformer_training_memory(
+    lilac_context *context, const lilac_transformer_training *config, const lilac_transformer *model,
+    const lilac_adapter *adapter, const lilac_token_source *training, lilac_training_memory *out);
 
 typedef struct lilac_token_evaluation {
     double loss;               /* mean nats a predicted token */

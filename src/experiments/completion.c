@@ -5,7 +5,6 @@
 #include "core/memory.h"
 #include "runtime/context.h"
 
-#include <lilac/generation.h>
 #include <lilac/train.h>
 #include <lilac/train_transformer.h>
 #include <math.h>
@@ -132,9 +131,9 @@ static lilac_status copy_images(experiment *e, const lilac_dataset *images, size
     return LILAC_OK;
 }
 
-/* Completes images, which draw the random numbers of index first_index and those that follow. */
+/* Completes images, which draw the random numbers of index first_index and those that follow. spent may be NULL. */
 static lilac_status complete(experiment *e, size_t model, uint64_t first_index, size_t count, bool no_cache,
-                             uint8_t *images, double *seconds) {
+                             uint8_t *images, double *seconds, lilac_generation_times *spent) {
     lilac_generation_config config;
     lilac_generation_config_default(&config);
     config.count = count;
@@ -147,7 +146,7 @@ static lilac_status complete(experiment *e, size_t model, uint64_t first_index, 
     snprintf(e->stage, sizeof e->stage, "%s%s: completing %zu images", model_names[model],
              no_cache ? " without cache" : "", count);
     const double start = lilac_clock_seconds();
-    LILAC_TRY(lilac_generate(e->context, e->models[model], &config, images, NULL));
+    LILAC_TRY(lilac_generate(e->context, e->models[model], &config, images, spent));
     *seconds = lilac_clock_seconds() - start;
     return LILAC_OK;
 }
@@ -165,11 +164,13 @@ static lilac_status complete_test_images(experiment *e, size_t model) {
     LILAC_TRY(copy_images(e, e->test, config->images, &figures->completed));
     for (size_t t = 0; t < config->time_count; t++) {
         const size_t count = config->times[t], first = count <= config->images - done ? done : 0;
-        LILAC_TRY(complete(e, model, first, count, false, figures->completed + first * e->size, &figures->seconds[t]));
+        LILAC_TRY(complete(e, model, first, count, false, figures->completed + first * e->size, &figures->seconds[t],
+                           &figures->spent[t]));
         done = lilac_size_max(done, first + count);
     }
     if (done < config->images) {
-        LILAC_TRY(complete(e, model, done, config->images - done, false, figures->completed + done * e->size, &unused));
+        LILAC_TRY(
+            complete(e, model, done, config->images - done, false, figures->completed + done * e->size, &unused, NULL));
     }
     return LILAC_OK;
 }
@@ -178,7 +179,7 @@ static lilac_status time_without_cache(experiment *e) {
     uint8_t *images = NULL;
     LILAC_TRY(copy_images(e, e->test, e->config->no_cache_images, &images));
     const lilac_status status = complete(e, LILAC_TRANSFORMER_SOFTMAX, 0, e->config->no_cache_images, true, images,
-                                         &e->out->figures[LILAC_TRANSFORMER_SOFTMAX].no_cache_seconds);
+                                         &e->out->figures[LILAC_TRANSFORMER_SOFTMAX].no_cache_seconds, NULL);
     lilac_memory_free(images);
     return status;
 }
@@ -188,7 +189,7 @@ static lilac_status learn_from_completions(experiment *e, size_t model) {
     double unused;
     uint8_t *images = NULL;
     LILAC_TRY(copy_images(e, e->training, count, &images));
-    lilac_status status = complete(e, model, training_first_index, count, false, images, &unused);
+    lilac_status status = complete(e, model, training_first_index, count, false, images, &unused, NULL);
     if (status == LILAC_OK) {
         snprintf(e->stage, sizeof e->stage, "%s: training a classifier", model_names[model]);
         status = measure_training_pixels(e, images, &e->out->figures[model].training_accuracy);

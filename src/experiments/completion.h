@@ -8,7 +8,7 @@
 #define LILAC_EXPERIMENTS_COMPLETION_H
 
 #include <lilac/dataset.h>
-#include <lilac/transformer.h>
+#include <lilac/generation.h>
 
 enum {
     LILAC_COMPLETION_MODEL_COUNT = 2, /* one for each lilac_transformer_attention, which is its index */
@@ -36,6 +36,7 @@ typedef struct lilac_completion_figures {
     double training_accuracy; /* on all test images, of the classifier trained on the completed training images */
     double bits;              /* a dimension, of the first bits_images test images */
     double seconds[LILAC_COMPLETION_TIMES_MAX];
+    lilac_generation_times spent[LILAC_COMPLETION_TIMES_MAX]; /* and on what, but for preparing states */
     double no_cache_seconds; /* for no_cache_images; NaN for linear attention, which keeps no keys and values */
     uint8_t *completed;      /* the test images, images x pixels */
 } lilac_completion_figures;

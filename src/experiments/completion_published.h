@@ -4,10 +4,13 @@
 
 #include <lilac/transformer.h>
 
+/* MNIST's test images, on all of which the report measured bits a dimension. */
+enum { LILAC_COMPLETION_PUBLISHED_BITS_IMAGES = 10000 };
+
 /* The report's figures of one of its transformers, in the units of lilac_completion_figures. */
 typedef struct lilac_completion_published {
     double accuracy, training_accuracy;
-    double bits; /* on all test images; of the published weights that the report used */
+    double bits; /* a dimension, of the published weights that the report used */
 } lilac_completion_published;
 
 const lilac_completion_published *lilac_completion_get_published(lilac_transformer_attention attention);

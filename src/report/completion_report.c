@@ -17,12 +17,13 @@ static void add_settings(lilac_json *json, cJSON *parent, const lilac_completion
     lilac_json_number(json, object, "classifier_batch", (double)config->batch);
 }
 
-/* Adds the object `name` of a figure beside the published one. */
-static void add_pair(lilac_json *json, cJSON *parent, const char *name, double value, double published) {
+/* Adds the object `name` of a figure beside the published one, and gives it. */
+static cJSON *add_pair(lilac_json *json, cJSON *parent, const char *name, double value, double published) {
     cJSON *object = lilac_json_object(json, parent, name);
     lilac_json_number(json, object, "value", value);
     lilac_json_number(json, object, "published", published);
     lilac_json_number(json, object, "difference", value - published);
+    return object;
 }
 
 /* A transformer that was not there has no member. */
@@ -38,7 +39,8 @@ static void add_models(lilac_json *json, cJSON *parent, const lilac_completion *
             add_pair(json, object, "accuracy_on_completed_test_images", figures->accuracy, published->accuracy);
             add_pair(json, object, "accuracy_trained_on_completed_training_images", figures->training_accuracy,
                      published->training_accuracy);
-            add_pair(json, object, "bits_a_dimension", figures->bits, published->bits);
+            cJSON *bits = add_pair(json, object, "bits_a_dimension", figures->bits, published->bits);
+            lilac_json_whole(json, bits, "test_images", completion->config.bits_images);
         }
     }
 }
@@ -47,9 +49,13 @@ static void add_times_of_model(lilac_json *json, cJSON *times, const lilac_compl
     cJSON *array = lilac_json_array(json, times, model_names[model]);
     for (size_t t = 0; t < completion->config.time_count; t++) {
         const size_t images = completion->config.times[t];
+        const lilac_generation_times *spent = &completion->figures[model].spent[t];
         cJSON *object = lilac_json_object(json, array, NULL);
         lilac_json_number(json, object, "images", (double)images);
         lilac_json_number(json, object, "seconds", completion->figures[model].seconds[t]);
+        lilac_json_number(json, object, "seconds_of_prompts", spent->prompt);
+        lilac_json_number(json, object, "seconds_of_projections_in_steps", spent->projections);
+        lilac_json_number(json, object, "seconds_of_attention_in_steps", spent->attention);
         if (model == LILAC_TRANSFORMER_SOFTMAX) {
             lilac_json_number(json, object, "seconds_without_cache_estimated",
                               lilac_completion_no_cache_estimate(completion, images));

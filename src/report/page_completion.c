@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "core/memory.h"
+#include "experiments/completion_published.h"
 #include "report/page_sections.h"
 
 #include <math.h>
@@ -58,8 +59,14 @@ static void write_times(lilac_html *html) {
         const char *title, *member;
         size_t kind;
     } rows[] = {{"linear, here", "seconds", 0},
+                {"of these for the upper halves", "seconds_of_prompts", 0},
+                {"of these for steps' projections", "seconds_of_projections_in_steps", 0},
+                {"of these for steps' attention", "seconds_of_attention_in_steps", 0},
                 {"linear, report on a GPU", "published_seconds_on_a_gpu", 0},
                 {"softmax with cached keys and values, here", "seconds", 1},
+                {"of these for the upper halves", "seconds_of_prompts", 1},
+                {"of these for steps' projections", "seconds_of_projections_in_steps", 1},
+                {"of these for steps' attention", "seconds_of_attention_in_steps", 1},
                 {"softmax without cache, here (scaled)", "seconds_without_cache_estimated", 1},
                 {"softmax, report on a GPU", "published_seconds_on_a_gpu", 1}};
     for (size_t r = 0; r < sizeof rows / sizeof rows[0]; r++) {
@@ -112,12 +119,21 @@ static void write_accuracy(lilac_html *html) {
         }
     }
     lilac_html_end_table(html);
+}
+
+static void write_bits(lilac_html *html) {
+    if (!(lilac_json_number_at(html->results, "completion/settings/test_images_for_bits") > 0)) {
+        return;
+    }
     lilac_html_begin_table(html, "Bits a dimension, test images");
     fputs(head, html->out);
     for (size_t kind = 0; kind < KINDS; kind++) {
         write_pair(html, 3, "all 783 predicted pixels", kind, "bits_a_dimension");
     }
     lilac_html_end_table(html);
+    fputs("<p class=\"small\">Here: the first ", html->out);
+    lilac_html_figure(html, 0, "completion/settings/test_images_for_bits");
+    fprintf(html->out, " test images; in the report: all %d.</p>\n", LILAC_COMPLETION_PUBLISHED_BITS_IMAGES);
 }
 
 void lilac_page_write_completion(lilac_html *html) {
@@ -140,6 +156,7 @@ void lilac_page_write_completion(lilac_html *html) {
     lilac_html_plot(html, LILAC_PAGE_COMPLETION_TIMES, "Seconds to complete images");
     fputs("<div>", html->out);
     write_accuracy(html);
+    write_bits(html);
     fputs("</div></div>\n", html->out);
     write_times(html);
 }

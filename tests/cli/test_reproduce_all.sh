@@ -37,6 +37,8 @@ check one 240
 report 'both models are in the page' "$(grep -q 'linear attention; completed with softmax' one/index.html || echo no)"
 report 'the page says that it is a quick look' "$(grep -q 'A quick look' one/index.html || echo no)"
 report 'the page says what was not asked for' "$(grep -q 'not asked for (--parts)' one/index.html || echo no)"
+report 'the page says how many images bits are of' \
+    "$(grep -q 'Here: the first <[^>]*test_images_for_bits">100<.*; in the report: all 10000' one/index.html || echo no)"
 report 'pictures are in the page' "$([ "$(grep -o 'data:image/png;base64,iVBOR' one/index.html | wc -l)" = 2 ] || echo no)"
 
 # Without transformers, and beside the earlier results

@@ -200,7 +200,10 @@ static void expect_figures_of_model(const lilac_completion_figures *figures, con
     assert_true(figures->training_accuracy == accuracy_trained_on(tiny.training_images, learnt));
     assert_true(figures->bits == evaluation.bits);
     for (size_t t = 0; t < tiny.time_count; t++) {
-        assert_true(figures->seconds[t] > 0);
+        const lilac_generation_times *spent = &figures->spent[t];
+        assert_true(spent->prompt > 0 && spent->projections > 0 && spent->attention > 0);
+        assert_true(spent->projections + spent->attention <= spent->steps);
+        assert_true(spent->prompt + spent->steps <= figures->seconds[t]);
     }
     free(completed);
     free(learnt);
@@ -431,6 +434,7 @@ static lilac_completion invent(void) {
                                                                .training_accuracy = 60 + d,
                                                                .bits = 0.75 + d,
                                                                .seconds = {1.5 + d, 3.5 + d},
+                                                               .spent = {{0}, {0.5 + d, 2.75, 2.25 - d, 0.25 + d}},
                                                                .no_cache_seconds = model == 0 ? NAN : 20};
     }
     return completion;
@@ -464,16 +468,21 @@ static void test_results_file(void **state) {
     expect_pair(softmax, "accuracy_on_completed_test_images", 81, 86.3);
     expect_pair(softmax, "accuracy_trained_on_completed_training_images", 61, 75);
     expect_pair(softmax, "bits_a_dimension", 1.75, 0.621);
+    expect_number(member(softmax, "bits_a_dimension"), "test_images", 5);
     expect_pair(member(member(root, "transformers"), "linear"), "bits_a_dimension", 0.75, 0.644);
     const cJSON *times = member(root, "times");
     expect_number(times, "threads", 2);
     expect_number(times, "whole_experiment_seconds", 99);
     const cJSON *linear_time = cJSON_GetArrayItem(member(times, "linear"), 1);
     expect_number(linear_time, "seconds", 3.5);
+    expect_number(linear_time, "seconds_of_prompts", 0.5);
+    expect_number(linear_time, "seconds_of_projections_in_steps", 2.25);
+    expect_number(linear_time, "seconds_of_attention_in_steps", 0.25);
     expect_number(linear_time, "published_seconds_on_a_gpu", 33.45);
     const cJSON *softmax_times = member(times, "softmax");
     assert_int_equal(cJSON_GetArraySize(softmax_times), 2);
     expect_number(cJSON_GetArrayItem(softmax_times, 1), "images", 100);
+    expect_number(cJSON_GetArrayItem(softmax_times, 1), "seconds_of_attention_in_steps", 1.25);
     expect_number(cJSON_GetArrayItem(softmax_times, 1), "seconds_without_cache_estimated", 1000);
     expect_number(cJSON_GetArrayItem(softmax_times, 0), "published_seconds_on_a_gpu", NAN);
     expect_number(member(times, "softmax_without_cache"), "images", 2);
