@@ -13,6 +13,12 @@ LILAC_MUST_USE lilac_status lilac_session_load_mnist(lilac_session *session, lil
                                                      lilac_dataset **out);
 
 /*
+ * Finds a file that comes with Lilac ("models/linear.safetensors"): below the current folder, below the clone that the
+ * program was built in, or among what is installed. False if it is in none of them.
+ */
+bool lilac_session_find_file(const char *name, char *path, size_t size);
+
+/*
  * Whether a file can be written at path, found out by starting to. To be asked before long work whose result is meant
  * for that file. Errors: those of lilac_file_writer_open.
  */
