@@ -230,12 +230,12 @@ lilac_status lilac_transformer_start_with_neighbours(lilac_context *context, lil
     start_values(context, model, heads);
     for (size_t h = 0; h < heads; h++) {
         const head_rows head = {.D = D,
-                           .F = F,
-                           .positions = model->config.value_width,
-                           .query = weight + h * D * F,
-                           .key = weight + (HD + h * D) * F,
-                           .query_bias = bias + h * D,
-                           .key_bias = bias + HD + h * D};
+                                .F = F,
+                                .positions = model->config.value_width,
+                                .query = weight + h * D * F,
+                                .key = weight + (HD + h * D) * F,
+                                .query_bias = bias + h * D,
+                                .key_bias = bias + HD + h * D};
         /* Token t sees pixel t, and predicts pixel t + 1. */
         const double offset = (double)neighbours[h].up * (double)columns + neighbours[h].left - 1.0;
         memset(head.query, 0, D * F * sizeof *head.query);
