@@ -133,10 +133,36 @@ lilac_status lilac_session_check_figures(lilac_session *session, const char *jso
     return LILAC_OK;
 }
 
+static bool same_inode(const struct stat *a, const struct stat *b) {
+    return a->st_dev == b->st_dev && a->st_ino == b->st_ino;
+}
+
+/* Splits a path into its folder and the name there; false if it is too long. */
+static bool split_path(const char *path, char folder[PATH_SIZE], const char **name) {
+    const char *slash = strrchr(path, '/');
+    *name = slash == NULL ? path : slash + 1;
+    const int length =
+        snprintf(folder, PATH_SIZE, "%.*s", slash == NULL ? 1 : (int)(slash + 1 - path), slash == NULL ? "." : path);
+    return length > 0 && length < PATH_SIZE;
+}
+
+bool lilac_session_same_file(const char *a, const char *b) {
+    struct stat first, second;
+    if (strcmp(a, b) == 0) {
+        return true;
+    }
+    const bool have_first = stat(a, &first) == 0, have_second = stat(b, &second) == 0;
+    if (have_first || have_second) {
+        return have_first && have_second && same_inode(&first, &second);
+    }
+    char folder_a[PATH_SIZE], folder_b[PATH_SIZE];
+    const char *name_a, *name_b;
+    return split_path(a, folder_a, &name_a) && split_path(b, folder_b, &name_b) && strcmp(name_a, name_b) == 0 &&
+           stat(folder_a, &first) == 0 && stat(folder_b, &second) == 0 && same_inode(&first, &second);
+}
+
 lilac_status lilac_session_check_keeps(lilac_session *session, const char *output, const char *input) {
-    struct stat written, read;
-    if (input != NULL && stat(output, &written) == 0 && stat(input, &read) == 0 && written.st_dev == read.st_dev &&
-        written.st_ino == read.st_ino) {
+    if (input != NULL && lilac_session_same_file(output, input)) {
         return lilac_session_usage_error(session, "%s would replace %s, which is read", output, input);
     }
     return LILAC_OK;

@@ -30,6 +30,9 @@ LILAC_MUST_USE lilac_status lilac_session_check_output(lilac_session *session, c
  */
 LILAC_MUST_USE lilac_status lilac_session_check_figures(lilac_session *session, const char *json, const char *plot);
 
+/* Whether two paths lead to one file, which need not be there yet. */
+bool lilac_session_same_file(const char *a, const char *b);
+
 /*
  * Refuses an output that is the same file as an input, which it would replace. Errors: ARGUMENT, as a usage error.
  */
