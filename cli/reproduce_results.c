@@ -225,8 +225,13 @@ static void print_change(void *user, const lilac_change *change) {
 
 static void print_changes(const cJSON *old, const cJSON *results) {
     puts("Changed since the earlier results (speeds and times: by more than a tenth):");
-    if (lilac_changes_visit(old, results, print_change, NULL) == 0) {
+    const lilac_changes_count count = lilac_changes_visit(old, results, print_change, NULL);
+    if (count.changed == 0) {
         puts("  nothing");
+    }
+    if (count.only_old > 0 || count.only_new > 0) {
+        printf("Not compared: %zu figures of the earlier results that are not in these, %zu the other way round\n",
+               count.only_old, count.only_new);
     }
     putchar('\n');
 }
