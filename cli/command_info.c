@@ -67,6 +67,23 @@ static void add_peaks(lilac_table *table, const lilac_peak_figures *peak) {
     add_peak(table, "Reading memory", peak->read[LILAC_PEAK_READ_SIZES - 1], "GB/s");
 }
 
+static void add_software(lilac_table *table, lilac_context *context) {
+    char text[256];
+    if (lilac_machine_system(text, sizeof text)) {
+        lilac_table_cell(table, "System");
+        lilac_table_cell(table, "%s", text);
+    }
+    lilac_table_cell(table, "Compiler");
+    lilac_table_cell(table, "%s", lilac_machine_compiler);
+    lilac_table_cell(table, "Matrix products");
+    lilac_table_cell(table, "%s", lilac_matmul_library());
+    lilac_table_cell(table, "Libraries");
+    lilac_machine_libraries(text, sizeof text);
+    lilac_table_cell(table, "%s", text);
+    lilac_table_cell(table, "Plots");
+    lilac_table_cell(table, "%s", lilac_machine_gnuplot(context, text, sizeof text) ? text : "none: no gnuplot");
+}
+
 static lilac_table *make_table(const lilac_session *session, const lilac_peak_figures *peak) {
     lilac_table *table = lilac_table_create("ll");
     char text[256];
@@ -84,11 +101,7 @@ static lilac_table *make_table(const lilac_session *session, const lilac_peak_fi
     lilac_table_cell(table, "%d of %d processors", lilac_context_threads(session->context),
                      lilac_parallel_processors());
     add_kernels(table, lilac_context_cpu_level(session->context));
-    lilac_table_cell(table, "Matrix products");
-    lilac_table_cell(table, "%s", lilac_matmul_library());
-    lilac_table_cell(table, "Libraries");
-    lilac_machine_libraries(text, sizeof text);
-    lilac_table_cell(table, "%s", text);
+    add_software(table, session->context);
     if (peak != NULL) {
         add_peaks(table, peak);
     }

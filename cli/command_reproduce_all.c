@@ -12,8 +12,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { PATH_SIZE = 4096 };
-
 typedef struct reproduce_settings {
     const char *parts, *output, *compare;
     const char *models[LILAC_COMPLETION_MODEL_COUNT];
@@ -54,7 +52,7 @@ static const lilac_option options[] = {
      .offset = offsetof(reproduce_settings, output),
      .value = "DIR",
      .help = "folder for index.html and results.json, made where it does not exist",
-     .initial = "out/report"},
+     .initial_note = "out/report, with --quick out/quick"},
 };
 
 static const struct {
@@ -133,19 +131,10 @@ static lilac_status load_data(lilac_session *session, lilac_reproduction *r) {
     return lilac_session_load_mnist(session, LILAC_MNIST_TEST, &r->test);
 }
 
-/* The path of a file in the output folder, which must be possible to write. */
-static lilac_status prepare_output(lilac_session *session, const reproduce_settings *settings, const char *name,
-                                   char path[PATH_SIZE]) {
-    const int length = snprintf(path, PATH_SIZE, "%s/%s", settings->output, name);
-    if (length < 0 || length >= PATH_SIZE) {
-        return lilac_session_usage_error(session, "--output: the name is too long");
-    }
-    return lilac_session_check_output(session, path);
-}
-
 static lilac_status reproduce(lilac_session *session, const reproduce_settings *settings, lilac_reproduction *r,
                               cJSON **old) {
-    char results[PATH_SIZE], page[PATH_SIZE];
+    const char *usual = settings->quick ? "out/quick" : "out/report";
+    const char *output = settings->output != NULL ? settings->output : usual;
     /* All that can be refused is refused before anything long begins. */
     LILAC_TRY(choose_parts(session, settings, r));
     if (settings->compare != NULL) {
@@ -154,12 +143,9 @@ static lilac_status reproduce(lilac_session *session, const reproduce_settings *
     LILAC_TRY(load_models(session, settings, r));
     LILAC_TRY(load_data(session, r));
     LILAC_TRY(lilac_parts_check(session, r));
-    LILAC_TRY(lilac_session_make_folder(session, settings->output));
-    LILAC_TRY(prepare_output(session, settings, "results.json", results));
-    LILAC_TRY(prepare_output(session, settings, "index.html", page));
+    LILAC_TRY(lilac_reproduction_check_folder(session, output));
     const lilac_status status = lilac_parts_run(session, r);
-    LILAC_TRY(lilac_reproduction_save(session, r, *old, results, page));
-    printf("Saved %s\nSaved %s: open it in a browser\n", results, page);
+    LILAC_TRY(lilac_reproduction_save(session, r, *old, output));
     if (status == LILAC_OK || status == LILAC_CANCELLED) {
         return status;
     }
@@ -195,9 +181,11 @@ const lilac_command lilac_command_reproduce_all = {
         "them, and trains the LoRA tables at widths 64 and 512, with the settings of 'bench encoder', 'reproduce "
         "completion' and 'reproduce lora'. Writes DIR/index.html, one page that holds each published table and figure "
         "beside the measured one, and DIR/results.json with every figure. After an interrupt (Ctrl-C) the page holds "
-        "what was finished and says what is missing.",
+        "what was finished and says what is missing. Where DIR holds the results of a fuller run already, as after an "
+        "interrupt, with --parts or where a full run was made before a quick one, these stay, and the new files go to "
+        "DIR/partial.",
     .example = "lilac reproduce all\n"
-               "lilac reproduce all --quick --output out/quick\n"
+               "lilac reproduce all --quick\n"
                "lilac reproduce all --parts lora --compare out/report/results.json \\\n"
                "    --output out/again\n",
     .options = options,

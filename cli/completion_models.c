@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 #include "completion_models.h"
 
+#include "files.h"
+
 #include "runtime/context.h"
 
-#include <unistd.h>
+enum { PATH_SIZE = 4096 };
 
 const char *const lilac_completion_model_files[LILAC_COMPLETION_MODEL_COUNT] = {
     [LILAC_TRANSFORMER_LINEAR] = "models/linear.safetensors",
@@ -13,13 +15,17 @@ lilac_status lilac_completion_models_load(lilac_session *session, const char *co
                                           lilac_transformer *models[LILAC_COMPLETION_MODEL_COUNT], size_t *count) {
     *count = 0;
     for (size_t model = 0; model < LILAC_COMPLETION_MODEL_COUNT; model++) {
-        const char *usual = lilac_completion_model_files[model];
-        if (paths[model] == NULL && access(usual, F_OK) != 0) {
-            lilac_session_note(session, "%s is not there: its part is left out", usual);
-            continue;
+        char found[PATH_SIZE];
+        const char *path = paths[model];
+        if (path == NULL) {
+            path = found;
+            if (!lilac_session_find_file(lilac_completion_model_files[model], found, sizeof found)) {
+                lilac_session_note(session, "%s is not there: its part is left out",
+                                   lilac_completion_model_files[model]);
+                continue;
+            }
         }
-        LILAC_TRY(
-            lilac_transformer_load(session->context, paths[model] != NULL ? paths[model] : usual, &models[model]));
+        LILAC_TRY(lilac_transformer_load(session->context, path, &models[model]));
         *count += 1;
     }
     return LILAC_OK;

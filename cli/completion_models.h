@@ -7,7 +7,7 @@
 
 #include "experiments/completion.h"
 
-/* Where they are looked for, one for each lilac_transformer_attention. */
+/* Where they are looked for by lilac_session_find_file, one for each lilac_transformer_attention. */
 extern const char *const lilac_completion_model_files[LILAC_COMPLETION_MODEL_COUNT];
 
 /*

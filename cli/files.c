@@ -28,23 +28,64 @@ static bool holds_mnist(const char *folder, lilac_mnist_part part) {
     return false;
 }
 
-/* data/mnist in the clone that holds the program as build/cli/lilac; false if that cannot be told. */
-static bool clone_data_folder(char *folder, size_t size) {
-    char path[PATH_SIZE];
-    const ssize_t length = readlink("/proc/self/exe", path, sizeof path - 1);
-    if (length <= 0) {
+/* Cuts path before its last slash; false if it has none. */
+static bool cut_name(char *path) {
+    char *slash = strrchr(path, '/');
+    if (slash == NULL) {
         return false;
     }
-    path[length] = '\0';
-    for (int level = 0; level < 3; level++) {
-        char *slash = strrchr(path, '/');
-        if (slash == NULL) {
-            return false;
-        }
-        *slash = '\0';
+    *slash = '\0';
+    return true;
+}
+
+/* Cuts off what path ends with; false if it does not. */
+static bool cut_end(char *path, const char *end) {
+    const size_t length = strlen(path), cut = strlen(end);
+    if (length < cut || strcmp(path + length - cut, end) != 0) {
+        return false;
     }
-    const int written = snprintf(folder, size, "%s/data/mnist", path);
-    return written > 0 && (size_t)written < size;
+    path[length - cut] = '\0';
+    return true;
+}
+
+/* The folder that the program lies in; false if that cannot be told. */
+static bool program_folder(char path[PATH_SIZE]) {
+    const ssize_t length = readlink("/proc/self/exe", path, PATH_SIZE - 1);
+    path[length > 0 ? length : 0] = '\0';
+    return length > 0 && cut_name(path);
+}
+
+/* The clone that holds the program as build/cli/lilac. */
+static bool clone_folder(char path[PATH_SIZE]) {
+    return program_folder(path) && cut_end(path, "/cli") && cut_name(path);
+}
+
+/* The folder of Lilac's own files, found from where the program lies: what is installed can be moved as a whole. */
+static bool installed_folder(char path[PATH_SIZE]) {
+    static const char data[] = LILAC_DATADIR "/lilac";
+    if (data[0] == '/') {
+        snprintf(path, PATH_SIZE, "%s", data);
+        return true;
+    }
+    if (!program_folder(path) || !cut_end(path, "/" LILAC_BINDIR) || strlen(path) + sizeof data >= PATH_SIZE) {
+        return false;
+    }
+    snprintf(path + strlen(path), sizeof data + 1, "/%s", data);
+    return true;
+}
+
+bool lilac_session_find_file(const char *name, char *path, size_t size) {
+    static bool (*const folders[])(char path[PATH_SIZE]) = {clone_folder, installed_folder};
+    snprintf(path, size, "%s", name);
+    bool found = access(path, F_OK) == 0;
+    for (size_t i = 0; i < LILAC_COUNT(folders) && !found; i++) {
+        char folder[PATH_SIZE];
+        if (folders[i](folder)) {
+            const int length = snprintf(path, size, "%s/%s", folder, name);
+            found = length > 0 && (size_t)length < size && access(path, F_OK) == 0;
+        }
+    }
+    return found;
 }
 
 lilac_status lilac_session_load_mnist(lilac_session *session, lilac_mnist_part part, lilac_dataset **out) {
@@ -62,10 +103,12 @@ lilac_status lilac_session_load_mnist(lilac_session *session, lilac_mnist_part p
     if (holds_mnist("data/mnist", part)) {
         return lilac_dataset_load_mnist(context, "data/mnist", part, out);
     }
+    static const char below[] = "/data/mnist";
     char folder[PATH_SIZE];
-    if (!clone_data_folder(folder, sizeof folder)) {
+    if (!clone_folder(folder) || strlen(folder) + sizeof below > sizeof folder) {
         return lilac_fail(context, LILAC_ERROR_NOT_FOUND, "MNIST is not in data/mnist; %s", hint);
     }
+    memcpy(folder + strlen(folder), below, sizeof below);
     if (holds_mnist(folder, part)) {
         return lilac_dataset_load_mnist(context, folder, part, out);
     }
@@ -119,10 +162,36 @@ lilac_status lilac_session_check_figures(lilac_session *session, const char *jso
     return LILAC_OK;
 }
 
+static bool same_inode(const struct stat *a, const struct stat *b) {
+    return a->st_dev == b->st_dev && a->st_ino == b->st_ino;
+}
+
+/* Splits a path into its folder and the name there; false if it is too long. */
+static bool split_path(const char *path, char folder[PATH_SIZE], const char **name) {
+    const char *slash = strrchr(path, '/');
+    *name = slash == NULL ? path : slash + 1;
+    const int length =
+        snprintf(folder, PATH_SIZE, "%.*s", slash == NULL ? 1 : (int)(slash + 1 - path), slash == NULL ? "." : path);
+    return length > 0 && length < PATH_SIZE;
+}
+
+bool lilac_session_same_file(const char *a, const char *b) {
+    struct stat first, second;
+    if (strcmp(a, b) == 0) {
+        return true;
+    }
+    const bool have_first = stat(a, &first) == 0, have_second = stat(b, &second) == 0;
+    if (have_first || have_second) {
+        return have_first && have_second && same_inode(&first, &second);
+    }
+    char folder_a[PATH_SIZE], folder_b[PATH_SIZE];
+    const char *name_a, *name_b;
+    return split_path(a, folder_a, &name_a) && split_path(b, folder_b, &name_b) && strcmp(name_a, name_b) == 0 &&
+           stat(folder_a, &first) == 0 && stat(folder_b, &second) == 0 && same_inode(&first, &second);
+}
+
 lilac_status lilac_session_check_keeps(lilac_session *session, const char *output, const char *input) {
-    struct stat written, read;
-    if (input != NULL && stat(output, &written) == 0 && stat(input, &read) == 0 && written.st_dev == read.st_dev &&
-        written.st_ino == read.st_ino) {
+    if (input != NULL && lilac_session_same_file(output, input)) {
         return lilac_session_usage_error(session, "%s would replace %s, which is read", output, input);
     }
     return LILAC_OK;

@@ -27,6 +27,12 @@ LILAC_MUST_USE lilac_status lilac_session_load_adapter(lilac_session *session, c
                                                        const char *path, lilac_adapter **out);
 
 /*
+ * Finds a file that comes with Lilac ("models/linear.safetensors"): below the current folder, below the clone that the
+ * program was built in, or among what is installed. False if it is in none of them.
+ */
+bool lilac_session_find_file(const char *name, char *path, size_t size);
+
+/*
  * Whether a file can be written at path, found out by starting to. To be asked before long work whose result is meant
  * for that file. Errors: those of lilac_file_writer_open.
  */
@@ -37,6 +43,9 @@ LILAC_MUST_USE lilac_status lilac_session_check_output(lilac_session *session, c
  * UNSUPPORTED.
  */
 LILAC_MUST_USE lilac_status lilac_session_check_figures(lilac_session *session, const char *json, const char *plot);
+
+/* Whether two paths lead to one file, which need not be there yet. */
+bool lilac_session_same_file(const char *a, const char *b);
 
 /*
  * Refuses an output that is the same file as an input, which it would replace. Errors: ARGUMENT, as a usage error.

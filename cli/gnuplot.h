@@ -13,8 +13,8 @@ LILAC_MUST_USE lilac_status lilac_gnuplot_check(lilac_context *context);
 typedef void lilac_gnuplot_script(FILE *script, const void *argument);
 
 /*
- * Draws the figure of a script, as a string that the caller frees. The script must have no line "END OF SCRIPT" and at
- * most 100,000 characters. Errors: MEMORY, UNSUPPORTED (gnuplot failed).
+ * Draws the figure of a script, as a string that the caller frees. The program must ignore SIGPIPE, which a gnuplot
+ * that ends early would cause. Errors: MEMORY, UNSUPPORTED (gnuplot failed).
  */
 LILAC_MUST_USE lilac_status lilac_gnuplot_draw(lilac_context *context, lilac_gnuplot_script *write,
                                                const void *argument, char **figure);

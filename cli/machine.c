@@ -1,17 +1,22 @@
 /* SPDX-License-Identifier: MIT */
 #include "machine.h"
 
+#include "gnuplot.h"
+
 #include "core/cpu_features.h"
 #include "kernels/kernel_table.h"
 #include "linalg/matmul.h"
 #include "runtime/parallel.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include <cjson/cJSON.h>
+#include <lapacke.h>
 #include <nettle/version.h>
 #include <png.h>
+#include <sys/utsname.h>
 #include <unistd.h>
 #include <zlib.h>
 
@@ -34,8 +39,41 @@ bool lilac_machine_processor(char *name, size_t size) {
 }
 
 void lilac_machine_libraries(char *text, size_t size) {
-    snprintf(text, size, "zlib %s, libpng %s, cJSON %s, Nettle %d.%d", zlibVersion(), png_get_libpng_ver(NULL),
-             cJSON_Version(), nettle_version_major(), nettle_version_minor());
+    lapack_int major = 0, minor = 0, patch = 0;
+    LAPACKE_ilaver(&major, &minor, &patch);
+    snprintf(text, size, "zlib %s, libpng %s, cJSON %s, Nettle %d.%d, LAPACK %d.%d.%d, OpenMP of %d", zlibVersion(),
+             png_get_libpng_ver(NULL), cJSON_Version(), nettle_version_major(), nettle_version_minor(), (int)major,
+             (int)minor, (int)patch, _OPENMP);
+}
+
+bool lilac_machine_system(char *text, size_t size) {
+    struct utsname names;
+    if (uname(&names) < 0) {
+        return false;
+    }
+    snprintf(text, size, "%s %s on %s", names.sysname, names.release, names.machine);
+    return true;
+}
+
+#ifdef __clang__
+const char lilac_machine_compiler[] = __VERSION__;
+#else
+const char lilac_machine_compiler[] = "gcc " __VERSION__;
+#endif
+
+static void write_version(FILE *script, const void *argument) {
+    (void)argument;
+    fputs("set print '-'\nprint sprintf('gnuplot %.1f', GPVAL_VERSION)\n", script);
+}
+
+bool lilac_machine_gnuplot(lilac_context *context, char *text, size_t size) {
+    char *version;
+    if (lilac_gnuplot_draw(context, write_version, NULL, &version) != LILAC_OK) {
+        return false;
+    }
+    snprintf(text, size, "%.*s", (int)strcspn(version, "\n"), version);
+    free(version);
+    return true;
 }
 
 size_t lilac_machine_cache(int number) {
@@ -66,10 +104,14 @@ static void add_rate(lilac_json *json, cJSON *parent, const char *name, lilac_pe
     lilac_json_number(json, parent, member, rate.all);
 }
 
-void lilac_machine_add(lilac_json *json, cJSON *machine, const lilac_context *context, const lilac_peak_figures *peak) {
+void lilac_machine_add(lilac_json *json, cJSON *machine, lilac_context *context, const lilac_peak_figures *peak) {
     char text[256];
     lilac_json_string(json, machine, "processor",
                       lilac_machine_processor(text, sizeof text) ? text : "an unknown processor");
+    if (lilac_machine_system(text, sizeof text)) {
+        lilac_json_string(json, machine, "system", text);
+    }
+    lilac_json_string(json, machine, "compiler", lilac_machine_compiler);
     lilac_json_string(json, machine, "cpu_level", lilac_cpu_level_name(lilac_cpu_level_detect()));
     lilac_json_string(json, machine, "bf16_dot_products", lilac_cpu_has_bf16_dot_product() ? "yes" : "no");
     cJSON *caches = lilac_json_array(json, machine, "cache_bytes");
@@ -87,6 +129,9 @@ void lilac_machine_add(lilac_json *json, cJSON *machine, const lilac_context *co
     lilac_json_string(json, machine, "matrix_products", lilac_matmul_library());
     lilac_machine_libraries(text, sizeof text);
     lilac_json_string(json, machine, "libraries", text);
+    if (lilac_machine_gnuplot(context, text, sizeof text)) {
+        lilac_json_string(json, machine, "plots", text);
+    }
     if (peak != NULL) {
         cJSON *object = lilac_json_object(json, machine, "peak");
         lilac_json_string(json, object, "unit", "GFLOP/s; of reading GB/s");

@@ -12,6 +12,15 @@
 /* The processor's name as Linux gives it; false where it does not. */
 bool lilac_machine_processor(char *name, size_t size);
 
+/* "Linux 6.1.0 on x86_64"; false where the system does not say. */
+bool lilac_machine_system(char *text, size_t size);
+
+/* What the program was compiled with: "gcc 12.2.0". */
+extern const char lilac_machine_compiler[];
+
+/* "gnuplot 5.4"; false where it is not there. */
+bool lilac_machine_gnuplot(lilac_context *context, char *text, size_t size);
+
 /* "zlib 1.2.13, libpng 1.6.39, ..." */
 void lilac_machine_libraries(char *text, size_t size);
 
@@ -22,6 +31,6 @@ size_t lilac_machine_cache(int number);
 size_t lilac_machine_memory(void);
 
 /* Adds the machine, the libraries and what is used of them to an object. peak may be NULL: not measured. */
-void lilac_machine_add(lilac_json *json, cJSON *machine, const lilac_context *context, const lilac_peak_figures *peak);
+void lilac_machine_add(lilac_json *json, cJSON *machine, lilac_context *context, const lilac_peak_figures *peak);
 
 #endif

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "reproduce_results.h"
 
+#include "files.h"
 #include "gnuplot.h"
 #include "machine.h"
 
@@ -15,6 +16,9 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
+
+enum { PATH_SIZE = 4096 };
 
 static bool done(const lilac_reproduction *r, lilac_part part) {
     return r->outcomes[part].state == LILAC_PART_DONE;
@@ -136,6 +140,74 @@ static lilac_status write_page(lilac_session *session, const lilac_reproduction 
     return lilac_page_write(context, results, old, media, path);
 }
 
+/* ---- Where they go ---- */
+
+/* How much of a part results hold: nothing, some of it (a reason says what is missing), all. */
+static int wholeness(const cJSON *results, const char *name) {
+    const cJSON *part;
+    cJSON_ArrayForEach(part, lilac_json_at(results, "parts")) {
+        if (strcmp(lilac_json_string_at(part, "name"), name) == 0) {
+            const bool complete = lilac_json_string_at(part, "reason")[0] == '\0';
+            return strcmp(lilac_json_string_at(part, "state"), "done") != 0 ? 0 : complete ? 2 : 1;
+        }
+    }
+    return 0;
+}
+
+/* Whether the results that lie at path hold something that the new ones do not. What cannot be read may do so; what is
+ * not a whole results file does not. */
+static bool is_fuller(lilac_context *context, const char *path, const cJSON *results) {
+    cJSON *present = NULL;
+    const lilac_status status = lilac_results_read(context, path, &present);
+    if (status != LILAC_OK) {
+        return status != LILAC_ERROR_NOT_FOUND && status != LILAC_ERROR_FORMAT;
+    }
+    bool fuller = strcmp(lilac_json_string_at(present, "size"), "full") == 0 &&
+                  strcmp(lilac_json_string_at(results, "size"), "quick") == 0;
+    for (lilac_part part = 0; part < LILAC_PART_COUNT; part++) {
+        const char *name = lilac_part_name(part);
+        fuller = fuller || wholeness(present, name) > wholeness(results, name);
+    }
+    cJSON_Delete(present);
+    return fuller;
+}
+
+typedef struct output_paths {
+    char results[PATH_SIZE], page[PATH_SIZE];
+} output_paths;
+
+static lilac_status find_paths(lilac_session *session, const char *folder, output_paths *paths) {
+    const int results = snprintf(paths->results, PATH_SIZE, "%s/results.json", folder);
+    const int page = snprintf(paths->page, PATH_SIZE, "%s/index.html", folder);
+    if (results < 0 || results >= PATH_SIZE || page < 0 || page >= PATH_SIZE) {
+        return lilac_session_usage_error(session, "--output: the name is too long");
+    }
+    return LILAC_OK;
+}
+
+lilac_status lilac_reproduction_check_folder(lilac_session *session, const char *folder) {
+    output_paths paths;
+    LILAC_TRY(find_paths(session, folder, &paths));
+    LILAC_TRY(lilac_session_make_folder(session, folder));
+    LILAC_TRY(lilac_session_check_output(session, paths.results));
+    return lilac_session_check_output(session, paths.page);
+}
+
+static lilac_status choose_paths(lilac_session *session, const char *folder, const cJSON *results,
+                                 output_paths *paths) {
+    LILAC_TRY(find_paths(session, folder, paths));
+    if (!is_fuller(session->context, paths->results, results)) {
+        return LILAC_OK;
+    }
+    char partial[PATH_SIZE];
+    if (snprintf(partial, sizeof partial, "%s/partial", folder) >= PATH_SIZE) {
+        return lilac_session_usage_error(session, "--output: the name is too long");
+    }
+    printf("%s holds more than this run and stays as it is: the new files go to %s\n", paths->results, partial);
+    LILAC_TRY(lilac_session_make_folder(session, partial));
+    return find_paths(session, partial, paths);
+}
+
 /* ---- Changes ---- */
 
 static void print_change(void *user, const lilac_change *change) {
@@ -151,23 +223,40 @@ static void print_change(void *user, const lilac_change *change) {
     }
 }
 
-lilac_status lilac_reproduction_save(lilac_session *session, const lilac_reproduction *r, const cJSON *old,
-                                     const char *results_path, const char *page_path) {
+static void print_changes(const cJSON *old, const cJSON *results) {
+    puts("Changed since the earlier results (speeds and times: by more than a tenth):");
+    const lilac_changes_count count = lilac_changes_visit(old, results, print_change, NULL);
+    if (count.changed == 0) {
+        puts("  nothing");
+    }
+    if (count.only_old > 0 || count.only_new > 0) {
+        printf("Not compared: %zu figures of the earlier results that are not in these, %zu the other way round\n",
+               count.only_old, count.only_new);
+    }
+    putchar('\n');
+}
+
+static lilac_status save(lilac_session *session, const lilac_reproduction *r, const lilac_json *json, const cJSON *old,
+                         const char *folder) {
     lilac_page_media media = {.plots = {NULL}};
+    output_paths paths;
+    LILAC_TRY(choose_paths(session, folder, json->root, &paths));
+    LILAC_TRY(lilac_json_write(session->context, json, paths.results));
+    const lilac_status status = write_page(session, r, json->root, old, &media, paths.page);
+    free_media(&media);
+    LILAC_TRY(status);
+    if (old != NULL) {
+        print_changes(old, json->root);
+    }
+    printf("Saved %s\nSaved %s: open it in a browser\n", paths.results, paths.page);
+    return LILAC_OK;
+}
+
+lilac_status lilac_reproduction_save(lilac_session *session, const lilac_reproduction *r, const cJSON *old,
+                                     const char *folder) {
     lilac_progress_bar_clear(&session->bar);
     lilac_json json = build_results(session, r);
-    lilac_status status = lilac_json_write(session->context, &json, results_path);
-    if (status == LILAC_OK) {
-        status = write_page(session, r, json.root, old, &media, page_path);
-    }
-    if (status == LILAC_OK && old != NULL) {
-        puts("Changed since the earlier results (speeds and times: by more than a tenth):");
-        if (lilac_changes_visit(old, json.root, print_change, NULL) == 0) {
-            puts("  nothing");
-        }
-        putchar('\n');
-    }
-    free_media(&media);
+    const lilac_status status = save(session, r, &json, old, folder);
     lilac_json_end(&json);
     return status;
 }

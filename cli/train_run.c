@@ -319,9 +319,9 @@ static lilac_status check_names(lilac_session *session, const lilac_train_settin
         LILAC_TRY(lilac_session_check_keeps(session, outputs[i], settings->base));
         LILAC_TRY(lilac_session_check_keeps(session, outputs[i], settings->bytes));
         for (size_t j = 0; j < i; j++) {
-            if (outputs[j] != NULL && strcmp(outputs[i], outputs[j]) == 0) {
-                return lilac_session_usage_error(session, "--%s: expected another file than --%s, got %s twice",
-                                                 names[i], names[j], outputs[i]);
+            if (outputs[j] != NULL && lilac_session_same_file(outputs[i], outputs[j])) {
+                return lilac_session_usage_error(session, "--%s: expected another file than --%s %s, got %s", names[i],
+                                                 names[j], outputs[j], outputs[i]);
             }
         }
     }

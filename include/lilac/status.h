@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Status codes. Every function that can fail returns one; on any value but LILAC_OK its outputs are untouched.
- * The numbers are part of the ABI and never change; new codes are added at the end.
+ * Status codes. Every function that can fail returns one; on any value but LILAC_OK its outputs are untouched, unless
+ * its own comment says otherwise. The numbers are part of the ABI and never change; new codes are added at the end.
  */
 #ifndef LILAC_STATUS_H
 #define LILAC_STATUS_H

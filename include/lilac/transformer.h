@@ -86,8 +86,11 @@ LILAC_API void lilac_transformer_config_default(lilac_transformer_config *config
 
 /*
  * Creates a model whose linear layers' weights are uniform in (-1/sqrt(in), 1/sqrt(in)) and whose embedding is uniform
- * in (-1, 1); biases start at 0 and layer norms as the identity. Free it with lilac_transformer_destroy. Errors:
- * ARGUMENT (a setting out of its range), OVERFLOW, MEMORY.
+ * in (-1, 1); biases start at 0 and layer norms as the identity. The weights with which attention and feed-forward
+ * networks end ("attention.output", "feed_forward.down") are scaled by 1/sqrt(2 layers). For a mixture the output
+ * layer's weights are scaled by 0.1 and its biases set, to narrow logistics just beyond both ends and broad ones
+ * between them. Free it with lilac_transformer_destroy. Errors: ARGUMENT (a setting out of its range), OVERFLOW,
+ * MEMORY.
  */
 LILAC_API LILAC_MUST_USE lilac_status lilac_transformer_create(lilac_context *context,
                                                                const lilac_transformer_config *config,
@@ -99,7 +102,9 @@ LILAC_API LILAC_MUST_USE lilac_status lilac_transformer_create(lilac_context *co
  * embedded as smooth functions of their value, and the first layer's first eight heads look at one pixel each around
  * that which is predicted: two to the left, those above and two rows above. In softmax attention such a head gives
  * about 0.87 of its weight to its pixel. In linear attention it spreads over some pixels beside it and, with falling
- * weight, others further above, as far as a product of D positive features can tell them apart. All other weights stay.
+ * weight, others further above, as far as a product of D positive features can tell them apart. The values of these
+ * heads are taken from the embedding of the byte alone, and the first layer's output projection is drawn anew, not
+ * scaled. All other weights stay.
  * Errors: ARGUMENT (columns below 4 or above the length; a model with pre-norm, other features than elu+1 or exp in
  * linear attention, heads smaller than 4, an encoding of positions too narrow for the length, or a merged adapter).
  */

@@ -233,7 +233,8 @@ static lilac_status run_model(experiment *e, const lilac_mlp *classifier, size_t
 static lilac_status measure_bounds(experiment *e, const lilac_mlp *classifier) {
     const size_t count = e->config->images;
     uint8_t *occluded = NULL;
-    LILAC_TRY(measure(e, classifier, e->test, lilac_dataset_get_shape(e->test).count, &e->out->all));
+    e->out->test_images = lilac_dataset_get_shape(e->test).count;
+    LILAC_TRY(measure(e, classifier, e->test, e->out->test_images, &e->out->all));
     LILAC_TRY(measure(e, classifier, e->test, count, &e->out->original));
     LILAC_TRY(copy_images(e, e->test, count, &occluded));
     for (size_t i = 0; i < count; i++) {

@@ -45,6 +45,7 @@ typedef struct lilac_completion {
     lilac_completion_config config;
     /* Accuracies of the classifier trained on all training images. */
     double all;               /* on all test images */
+    size_t test_images;       /* how many these are */
     double original;          /* on the first test images as they are: no completion can be expected to do better */
     double occluded;          /* on the same without their lower part, which is black */
     double training_original; /* as training_accuracy, of the classifier trained on the originals */

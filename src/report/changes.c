@@ -13,7 +13,7 @@ enum { LABEL_SIZE = 256, FILE_LIMIT = 1 << 22, DEPTH_MAX = 16 };
 typedef struct visitor {
     void (*visit)(void *user, const lilac_change *change);
     void *user;
-    size_t count;
+    lilac_changes_count count;
 } visitor;
 
 /* What an element of an array is of, the first of these that it has. */
@@ -84,9 +84,10 @@ static void element_name(const cJSON *element, int index, char *out) {
 
 /* Published figures are not of a run; the others say what figures beside them say. */
 static bool is_skipped(const char *name) {
-    static const char *const names[] = {"values", "difference",   "tolerance", "spread",
-                                        "bytes",  "agreement",    "reason",    "mean_milliseconds_per_sequence",
-                                        "gflops", "share_of_peak"};
+    static const char *const names[] = {"values",    "difference",   "standard_errors",
+                                        "tolerance", "spread",       "bytes",
+                                        "agreement", "reason",       "mean_milliseconds_per_sequence",
+                                        "gflops",    "share_of_peak"};
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
         if (strcmp(name, names[i]) == 0) {
             return true;
@@ -105,42 +106,78 @@ static bool is_timed(const char *label) {
     return false;
 }
 
+/* How many figures there are in item and below. */
+static size_t count_figures(const cJSON *item, int depth) {
+    size_t count = cJSON_IsNumber(item) || cJSON_IsRaw(item);
+    if (depth <= DEPTH_MAX) {
+        const cJSON *child;
+        cJSON_ArrayForEach(child, item) {
+            count += child->string != NULL && is_skipped(child->string) ? 0 : count_figures(child, depth + 1);
+        }
+    }
+    return count;
+}
+
 static void compare_numbers(visitor *v, const char *label, double before, double after) {
     const lilac_change change = {.label = label, .before = before, .after = after, .timed = is_timed(label)};
     if (isfinite(before) && isfinite(after) && before != after &&
         (!change.timed || (before > 0.0 && after > 0.0 && fabs(after - before) > 0.1 * before))) {
-        v->count++;
+        v->count.changed++;
         v->visit(v->user, &change);
+    }
+    v->count.only_old += isfinite(before) && !isfinite(after);
+    v->count.only_new += isfinite(after) && !isfinite(before);
+}
+
+/* What child, number index of its parent, is compared with in the other results' object or array; NULL: nothing. */
+static const cJSON *counterpart(const cJSON *other, const cJSON *child, int index) {
+    if (child->string != NULL) {
+        return cJSON_GetObjectItemCaseSensitive(other, child->string);
+    }
+    return cJSON_IsArray(other) ? find_element(other, child, index) : NULL;
+}
+
+static void compare(visitor *v, const cJSON *old, const cJSON *item, const char *label, int depth);
+
+static void compare_within(visitor *v, const cJSON *old, const cJSON *item, const char *label, int depth) {
+    char inner[LABEL_SIZE], name[LABEL_SIZE];
+    const cJSON *child;
+    int index = 0;
+    cJSON_ArrayForEach(child, item) {
+        const cJSON *other = counterpart(old, child, index);
+        const bool skipped = child->string != NULL && is_skipped(child->string);
+        if (child->string != NULL) {
+            snprintf(name, sizeof name, "%s", child->string);
+        } else {
+            element_name(child, index, name);
+        }
+        if (other != NULL && !skipped) {
+            extend_label(label, name, inner);
+            compare(v, other, child, inner, depth + 1);
+        } else if (!skipped) {
+            v->count.only_new += count_figures(child, depth + 1);
+        }
+        index++;
+    }
+    index = 0;
+    cJSON_ArrayForEach(child, old) {
+        if (counterpart(item, child, index++) == NULL && (child->string == NULL || !is_skipped(child->string))) {
+            v->count.only_old += count_figures(child, depth + 1);
+        }
     }
 }
 
 static void compare(visitor *v, const cJSON *old, const cJSON *item, const char *label, int depth) {
-    char inner[LABEL_SIZE], name[LABEL_SIZE];
-    if (old == NULL || depth > DEPTH_MAX) {
+    if (depth > DEPTH_MAX) {
         return;
     }
     if (cJSON_IsObject(item) || cJSON_IsArray(item)) {
-        int index = 0;
-        const cJSON *child;
-        cJSON_ArrayForEach(child, item) {
-            const cJSON *other = NULL;
-            if (cJSON_IsArray(item)) {
-                other = cJSON_IsArray(old) ? find_element(old, child, index) : NULL;
-                element_name(child, index++, name);
-            } else if (!is_skipped(child->string)) {
-                other = cJSON_GetObjectItemCaseSensitive(old, child->string);
-                snprintf(name, sizeof name, "%s", child->string);
-            }
-            if (other != NULL) {
-                extend_label(label, name, inner);
-                compare(v, other, child, inner, depth + 1);
-            }
-        }
+        compare_within(v, old, item, label, depth);
     } else if (cJSON_IsString(item)) {
         const lilac_change change = {
             .label = label, .was = lilac_json_string_at(old, "%s", ""), .is = item->valuestring};
         if (cJSON_IsString(old) && strcmp(change.was, change.is) != 0) {
-            v->count++;
+            v->count.changed++;
             v->visit(v->user, &change);
         }
     } else {
@@ -148,10 +185,12 @@ static void compare(visitor *v, const cJSON *old, const cJSON *item, const char 
     }
 }
 
-size_t lilac_changes_visit(const cJSON *old, const cJSON *results,
-                           void (*visit)(void *user, const lilac_change *change), void *user) {
+lilac_changes_count lilac_changes_visit(const cJSON *old, const cJSON *results,
+                                        void (*visit)(void *user, const lilac_change *change), void *user) {
     visitor v = {.visit = visit, .user = user};
-    compare(&v, old, results, "", 0);
+    if (old != NULL) {
+        compare(&v, old, results, "", 0);
+    }
     return v.count;
 }
 

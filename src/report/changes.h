@@ -12,12 +12,18 @@ typedef struct lilac_change {
     bool timed;           /* a time or speed, which no two runs have in common */
 } lilac_change;
 
+typedef struct lilac_changes_count {
+    size_t changed;
+    size_t only_old, only_new; /* figures that the other does not hold, and which are not compared */
+} lilac_changes_count;
+
 /*
  * Calls visit for each figure and text that both hold and that differs, times and speeds where they differ by more than
- * a tenth; elements of arrays are matched by what they are of (a rank, a width, a length). Returns how many there are.
+ * a tenth; elements of arrays are matched by what they are of (a rank, a width, a length). Returns how many there are,
+ * and how many figures are in one of the two alone.
  */
-size_t lilac_changes_visit(const cJSON *old, const cJSON *results,
-                           void (*visit)(void *user, const lilac_change *change), void *user);
+lilac_changes_count lilac_changes_visit(const cJSON *old, const cJSON *results,
+                                        void (*visit)(void *user, const lilac_change *change), void *user);
 
 /*
  * Reads a results file of all experiments to compare with; free it with cJSON_Delete. Errors: those of lilac_file_read,

@@ -3,6 +3,8 @@
 
 #include "experiments/completion_published.h"
 
+#include <math.h>
+
 static const char *const model_names[LILAC_COMPLETION_MODEL_COUNT] = {"linear", "softmax"};
 
 static void add_settings(lilac_json *json, cJSON *parent, const lilac_completion_config *config) {
@@ -82,6 +84,31 @@ static void add_times(lilac_json *json, cJSON *parent, const lilac_context *cont
     lilac_json_number(json, times, "whole_experiment_seconds", completion->total_seconds);
 }
 
+/* What a share of so many images can be off by. */
+static void add_error(lilac_json *json, cJSON *parent, const char *name, double per_cent, size_t images) {
+    lilac_json_number(json, parent, name, sqrt(per_cent * (100.0 - per_cent) / (double)images));
+}
+
+/* Of accuracies, under the names that these have. */
+static void add_standard_errors(lilac_json *json, cJSON *parent, const lilac_completion *completion) {
+    const size_t images = completion->config.images, all = completion->test_images;
+    cJSON *errors = lilac_json_object(json, parent, "standard_errors");
+    cJSON *classifier = lilac_json_object(json, errors, "without_transformer");
+    add_error(json, classifier, "accuracy_on_all_test_images", completion->all, all);
+    add_error(json, classifier, "accuracy_on_original_test_images", completion->original, images);
+    add_error(json, classifier, "accuracy_on_occluded_test_images", completion->occluded, images);
+    add_error(json, classifier, "accuracy_trained_on_original_training_images", completion->training_original, all);
+    cJSON *models = lilac_json_object(json, errors, "transformers");
+    for (size_t model = 0; model < LILAC_COMPLETION_MODEL_COUNT; model++) {
+        const lilac_completion_figures *figures = &completion->figures[model];
+        if (completion->present[model]) {
+            cJSON *object = lilac_json_object(json, models, model_names[model]);
+            add_error(json, object, "accuracy_on_completed_test_images", figures->accuracy, images);
+            add_error(json, object, "accuracy_trained_on_completed_training_images", figures->training_accuracy, all);
+        }
+    }
+}
+
 void lilac_completion_results_add(lilac_json *json, cJSON *parent, const lilac_context *context,
                                   const lilac_completion *completion) {
     lilac_json_string(json, parent, "unit_of_accuracy", "per cent of images classified correctly");
@@ -92,6 +119,7 @@ void lilac_completion_results_add(lilac_json *json, cJSON *parent, const lilac_c
     lilac_json_number(json, classifier, "accuracy_on_occluded_test_images", completion->occluded);
     lilac_json_number(json, classifier, "accuracy_trained_on_original_training_images", completion->training_original);
     add_models(json, parent, completion);
+    add_standard_errors(json, parent, completion);
     add_times(json, parent, context, completion);
 }
 

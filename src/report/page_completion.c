@@ -82,12 +82,21 @@ static void write_times(lilac_html *html) {
     lilac_html_end_table(html);
 }
 
+/* "± 1.37", where the results have it. */
+static void write_error(lilac_html *html, const char *of, const char *member) {
+    if (isfinite(lilac_json_number_at(html->results, "completion/standard_errors/%s/%s", of, member))) {
+        fputs(" \u00b1\u00a0", html->out);
+        lilac_html_figure(html, 2, "completion/standard_errors/%s/%s", of, member);
+    }
+}
+
 static void write_pair(lilac_html *html, int decimals, const char *title, size_t kind, const char *member) {
     if (!present(html, kind)) {
         return;
     }
     fprintf(html->out, "<tr><th scope=\"row\">%s, %s</th><td class=\"here\">", title, kinds[kind]);
     lilac_html_figure(html, decimals, "completion/transformers/%s/%s/value", kinds[kind], member);
+    write_error(html, kind == 0 ? "transformers/linear" : "transformers/softmax", member);
     fputs("</td>", html->out);
     lilac_html_cell(html, decimals, "completion/transformers/%s/%s/published", kinds[kind], member);
     lilac_html_difference(html, decimals, INFINITY, "completion/transformers/%s/%s/difference", kinds[kind], member);
@@ -97,13 +106,14 @@ static void write_pair(lilac_html *html, int decimals, const char *title, size_t
 static void write_unpaired(lilac_html *html, const char *title, const char *member) {
     fprintf(html->out, "<tr><th scope=\"row\">%s</th><td class=\"here\">", title);
     lilac_html_figure(html, 2, "completion/without_transformer/%s", member);
+    write_error(html, "without_transformer", member);
     fputs("</td><td class=\"none\">\u2013</td><td class=\"none\">\u2013</td></tr>\n", html->out);
 }
 
 static const char head[] = "<thead><tr><th></th><th>here</th><th>report</th><th>difference</th></tr></thead><tbody>\n";
 
 static void write_accuracy(lilac_html *html) {
-    lilac_html_begin_table(html, "Accuracy in %");
+    lilac_html_begin_table(html, "Accuracy in %, \u00b1 the standard error of a share of so many images");
     fputs(head, html->out);
     write_unpaired(html, "test images as they are", "accuracy_on_original_test_images");
     write_unpaired(html, "their upper halves alone", "accuracy_on_occluded_test_images");

@@ -95,12 +95,17 @@ static void write_change(lilac_html *html, const width *w) {
         "<thead><tr><th></th><th>Quantized</th><th>Rotated</th><th>Inverted</th><th>report</th></tr></thead><tbody>\n",
         html->out);
     for (int l = 0; l < LAYERS; l++) {
+        const double published = lilac_json_number_at(html->results, "%s/%s/published/%d", w->path, member, l);
         fprintf(html->out, "<tr><th scope=\"row\">layer %d</th>", l + 1);
         for (size_t v = 1; v < VARIANTS; v++) {
             fputs("<td>", html->out);
             for (int s = 0; s < (int)seeds; s++) {
                 fputs(s == 0 ? "" : ", ", html->out);
                 lilac_html_figure(html, 0, "%s/%s/%s/%d/%d", w->path, member, variants[v], s, l);
+                if (lilac_json_number_at(html->results, "%s/%s/%s/%d/%d", w->path, member, variants[v], s, l) !=
+                    published) {
+                    fputs("<abbr title=\"not the report's\">*</abbr>", html->out);
+                }
             }
             fputs("</td>", html->out);
         }
@@ -110,7 +115,7 @@ static void write_change(lilac_html *html, const width *w) {
     lilac_html_end_table(html);
     fputs("<p class=\"small\">Singular values of the difference of the weights above ", html->out);
     lilac_html_figure(html, 4, "%s/%s/singular_values_above", w->path, member);
-    fputs(".</p>\n", html->out);
+    fputs(". * is another rank than the report's.</p>\n", html->out);
 }
 
 static void write_width(lilac_html *html, int index) {

@@ -12,6 +12,18 @@ static bool is_quick(const lilac_html *html) {
 
 /* ---- Summary ---- */
 
+/* Whether no part, and nothing of a part, is missing. */
+static bool is_whole(const lilac_html *html) {
+    const cJSON *part;
+    cJSON_ArrayForEach(part, lilac_json_at(html->results, "parts")) {
+        if (strcmp(lilac_json_string_at(part, "state"), "done") != 0 ||
+            lilac_json_string_at(part, "reason")[0] != '\0') {
+            return false;
+        }
+    }
+    return !is_quick(html);
+}
+
 static void write_missing(lilac_html *html) {
     const cJSON *part;
     bool first = true;
@@ -72,7 +84,9 @@ static void write_lora_card(lilac_html *html, int width) {
 
 void lilac_page_write_summary(lilac_html *html) {
     fputs("<h1>Linear attention and low-rank adaptation, reproduced</h1>\n<p class=\"lead\">", html->out);
-    fputs("Every table and figure of the report beside what ", html->out);
+    fputs(is_whole(html) ? "Every table and figure of the report beside what "
+                         : "Tables and figures of the report beside what ",
+          html->out);
     lilac_html_text(html, lilac_json_string_at(html->results, "program"));
     fputs(" measured from real data on ", html->out);
     lilac_html_text(html, lilac_json_string_at(html->results, "machine/processor"));
@@ -80,9 +94,9 @@ void lilac_page_write_summary(lilac_html *html) {
     lilac_html_figure(html, 0, "machine/threads");
     fputs(" threads.</p>\n", html->out);
     if (is_quick(html)) {
-        fputs("<p class=\"note\"><strong>A quick look:</strong> fewer seeds, shorter sequences, fewer images, and no "
-              "LoRA tables at width 512. The full run is <code>scripts/reproduce</code> without "
-              "<code>--quick</code>.</p>\n",
+        fputs("<p class=\"note\"><strong>A quick look:</strong> fewer seeds, shorter sequences, fewer images, one of "
+              "three times of completion, no classifier trained on completions, no LoRA tables at width 512. The full "
+              "run is <code>scripts/reproduce</code> without <code>--quick</code>.</p>\n",
               html->out);
     }
     write_missing(html);
@@ -161,12 +175,15 @@ static void write_machine(lilac_html *html) {
     lilac_html_figure(html, 0, "machine/processors");
     fputs(" processors</td></tr>\n", html->out);
     write_fact(html, "Kernels", "cpu_level");
+    write_fact(html, "System", "machine/system");
     write_rate(html, "Peak in f32", "f32", "GFLOP/s");
     write_rate(html, "Peak in bf16", "bf16", "GFLOP/s");
     write_rate(html, "Reading memory", "read_memory", "GB/s");
     write_fact(html, "Program", "program");
+    write_fact(html, "Compiler", "machine/compiler");
     write_fact(html, "Matrix products", "machine/matrix_products");
     write_fact(html, "Libraries", "machine/libraries");
+    write_fact(html, "Plots", "machine/plots");
     lilac_html_end_table(html);
 }
 
@@ -229,9 +246,15 @@ void lilac_page_write_changes(lilac_html *html) {
     fputs("<h2 id=\"changes\">What changed since the earlier results</h2>\n", html->out);
     lilac_html_begin_table(html, "Figures that differ, and speeds and times by more than a tenth");
     fputs("<thead><tr><th></th><th>before</th><th>now</th><th>change</th></tr></thead><tbody>\n", html->out);
-    const size_t count = lilac_changes_visit(html->old, html->results, write_change, html);
-    if (count == 0) {
+    const lilac_changes_count count = lilac_changes_visit(html->old, html->results, write_change, html);
+    if (count.changed == 0) {
         fputs("<tr><td colspan=\"4\">Nothing.</td></tr>\n", html->out);
     }
     lilac_html_end_table(html);
+    if (count.only_old > 0 || count.only_new > 0) {
+        fprintf(html->out,
+                "<p class=\"small\">Not compared: %zu figures of the earlier results that are not in these, %zu the "
+                "other way round.</p>\n",
+                count.only_old, count.only_new);
+    }
 }

@@ -41,15 +41,27 @@ report 'the page says how many images bits are of' \
     "$(grep -q 'Here: the first <[^>]*test_images_for_bits">100<.*; in the report: all 10000' one/index.html || echo no)"
 report 'pictures are in the page' "$([ "$(grep -o 'data:image/png;base64,iVBOR' one/index.html | wc -l)" = 2 ] || echo no)"
 
-# Without transformers, and beside the earlier results
-expect 0 'err=models/linear.safetensors is not there' 'out=Changed since the earlier results' -- \
+# Without transformers, beside the earlier results, and where a full run's results lie
+mkdir two
+echo '{"experiment": "all", "size": "full"}' >two/results.json
+cp two/results.json full.json
+program=$lilac
+cp "$program" .
+lilac=$work/lilac
+expect 0 'err=models/linear.safetensors is not there' 'out=Changed since the earlier results' \
+    'out=two/results.json holds more than this run and stays' -- \
     reproduce all --quick --parts completion,lora --compare one/results.json --output two --seed 2
-check two 210
+lilac=$program
+report 'a quick run does not replace a full one' "$(cmp two/results.json full.json 2>&1; ls two/index.html 2>/dev/null)"
+check two/partial 210
 report 'the page says what is missing and what to do' \
-    "$(grep -q 'neither models/linear.safetensors nor models/softmax.safetensors is there: .*lilac train' two/index.html || echo no)"
-report 'the changes stand in the page' "$(grep -q 'What changed since' two/index.html || echo no)"
+    "$(grep -q 'neither models/linear.safetensors nor models/softmax.safetensors is there: .*lilac train' two/partial/index.html || echo no)"
+report 'the changes stand in the page' "$(grep -q 'What changed since' two/partial/index.html || echo no)"
+report 'figures that are in one alone are counted' \
+    "$(grep -q '^Not compared: [1-9][0-9]* figures of the earlier .* 0 the other way round' output || echo no)"
 report 'figures that changed are named' "$(grep -q 'lora, widths, hidden 64, lora, rank 1' output || echo no)"
-expect 0 -- reproduce all --quick --parts lora --seed 2 --compare two/results.json --output three --threads 1
+expect 0 'out=Saved out/quick/index.html' -- \
+    reproduce all --quick --parts lora --seed 2 --compare two/partial/results.json --threads 1
 report 'the same seed gives the same figures' "$(grep '^  lora' output | grep -v ', times,')"
 
 # What can be refused is refused before anything long begins.
@@ -62,7 +74,8 @@ expect 1 'err=600 test images to complete, expected 1 to 500' -- reproduce all $
 expect 1 'err=cannot make the folder in-the-way' -- reproduce all --parts lora --output in-the-way
 report 'nothing is left behind' "$(find . -name '.lilac-*')"
 
-# An interrupt keeps what was finished.
+# An interrupt keeps what was finished, and what an earlier run has found.
+cp -r one five
 "$lilac" reproduce all --quick --parts attention,lora --output five >output 2>errors &
 program=$!
 while kill -0 $program && ! grep -q '^\[3/' errors; do
@@ -72,8 +85,10 @@ kill -TERM $program
 wait $program
 code=$?
 report 'an interrupt shows in the exit code' "$([ $code = 143 ] || echo "exit code $code")"
-check five 20
+check five/partial 20
+report 'an interrupted run does not replace a fuller one' \
+    "$(cmp one/results.json five/results.json 2>&1; cmp one/index.html five/index.html 2>&1)"
 report 'the page says what is missing after an interrupt' \
-    "$(grep -q 'not reached: the run was interrupted' five/index.html || echo no)"
+    "$(grep -q 'not reached: the run was interrupted' five/partial/index.html || echo no)"
 
 finish

@@ -39,6 +39,9 @@ expect 0 -- complete --model linear.st --count 12 --png same.png --zoom 2 --thre
 report 'the images are those that "complete" draws' "$(cmp same.png two/linear.png 2>&1)"
 
 # Missing transformers
+program=$lilac
+cp "$program" .
+lilac=$work/lilac
 expect 2 'err=neither models/linear.safetensors nor models/softmax.safetensors is there' -- reproduce completion
 expect 1 'err=missing.st' -- reproduce completion --linear missing.st
 mkdir models
@@ -51,5 +54,16 @@ expect 1 'err=the transformer with linear attention, expected one with softmax a
     reproduce completion --softmax linear.st $small --output wrong
 expect 1 'err=10 images to time, expected 1 to 5' -- reproduce completion --images 5 --times 10 --bits-images 0 --training-images 0
 report 'nothing is left behind' "$(find . -name '.lilac-*')"
+
+# Without them there, those of the clone that holds the program, or those installed beside it
+rm -r models
+for place in clone/build/cli:clone/models moved/bin:moved/share/lilac/models; do
+    mkdir -p "${place%:*}" "${place#*:}"
+    cp "$program" "${place%:*}/lilac"
+    cp linear.st "${place#*:}/linear.safetensors"
+    lilac=$work/${place%:*}/lilac
+    expect 1 'err=models/softmax.safetensors is not there' 'err=nowhere: expected a file' -- \
+        reproduce completion --data nowhere
+done
 
 finish

@@ -114,6 +114,7 @@ expect 1 'err=cut.checkpoint' -- "${train[@]}" --output x.st --checkpoint cut.ch
 expect 1 'err=not a checkpoint file' -- "${train[@]}" --output x.st --checkpoint whole.st --resume
 expect 2 'err=--resume' -- "${train[@]}" --output x.st --resume
 expect 2 'err=another file than --output' -- "${train[@]}" --output x.st --checkpoint x.st
+expect 2 'err=another file than --output x.st, got ./x.st' -- "${train[@]}" --output x.st --checkpoint ./x.st
 expect 2 'err=numbers.txt has 13893 bytes, expected at least' -- train --bytes numbers.txt --length 10000 --output x.st
 expect 2 'err=text.st would replace text.st' -- train --from text.st --bytes numbers.txt --output text.st
 expect 1 'err=no/such/file' -- "${train[@]}" --output no/such/file

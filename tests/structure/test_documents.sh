@@ -66,7 +66,7 @@ done
 # The only picture of docs/architecture.md is its first block.
 shown=$(awk '/^```/ { if (inside) exit; inside = 1; next } inside' docs/architecture.md |
     grep -oE '[a-z]+(/[a-z]+)?/' | sort -u)
-missing=$(for one in cli bench include/lilac src/*/ examples tests scripts docs; do
+missing=$(for one in cli bench include/lilac src/*/ examples models tests scripts docs share; do
     grep -qx "${one%/}/" <<<"$shown" || echo "${one%/} is not shown"
 done)
 report 'docs/architecture.md shows all folders' "$missing"

@@ -97,4 +97,8 @@ both 'static library' --static
 "$root$prefix/bin/lilac" --version >"$folder/output" 2>&1 || echo >"$folder/output"
 [ ! -e "$root$prefix/bin" ] ||
     report 'the program runs alone' "$(grep -qx "lilac $version.*" "$folder/output" || cat "$folder/output")"
+# The data set is asked for after the models, and is missing.
+(cd "$folder" && "$root$prefix/bin/lilac" reproduce completion --data root) >"$folder/output" 2>&1
+[ ! -e "$root$prefix/bin" ] || report 'the program finds the models' "$(grep -q 'root: expected a file' "$folder/output" &&
+    ! grep -q 'is not there' "$folder/output" || cat "$folder/output")"
 echo "1..$number"

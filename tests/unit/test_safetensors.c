@@ -512,18 +512,12 @@ static void test_writer_refuses_what_cannot_be_read(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        SAFETENSORS_TEST(test_written_bytes),
-        SAFETENSORS_TEST(test_read_small_file),
-        SAFETENSORS_TEST(test_writes_large_sizes),
-        SAFETENSORS_TEST(test_accepts_the_unusual),
-        SAFETENSORS_TEST(test_every_dtype),
-        SAFETENSORS_TEST(test_read_f32_refuses),
-        SAFETENSORS_TEST(test_open_refuses),
-        SAFETENSORS_TEST(test_conversions),
-        SAFETENSORS_TEST(test_round_trip),
-        SAFETENSORS_TEST(test_written_order),
-        SAFETENSORS_TEST(test_writer_refuses),
-        SAFETENSORS_TEST(test_writer_refuses_what_cannot_be_read),
+        SAFETENSORS_TEST(test_written_bytes),      SAFETENSORS_TEST(test_read_small_file),
+        SAFETENSORS_TEST(test_writes_large_sizes), SAFETENSORS_TEST(test_accepts_the_unusual),
+        SAFETENSORS_TEST(test_every_dtype),        SAFETENSORS_TEST(test_read_f32_refuses),
+        SAFETENSORS_TEST(test_open_refuses),       SAFETENSORS_TEST(test_conversions),
+        SAFETENSORS_TEST(test_round_trip),         SAFETENSORS_TEST(test_written_order),
+        SAFETENSORS_TEST(test_writer_refuses),     SAFETENSORS_TEST(test_writer_refuses_what_cannot_be_read),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
