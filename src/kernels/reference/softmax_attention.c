@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "kernels/softmax_attention.h"
 #include "core/bf16.h"
+#include "core/memory.h"
 
 #include <math.h>
 
@@ -67,17 +68,34 @@ static float subtracted_maximum(const float *s, size_t visible, const lilac_soft
     return maximum == -INFINITY ? 0.0f : maximum;
 }
 
+/* s = 2^(s - offset) for the visible keys of row r, and their sum to the state's: within the block by itself first. */
+static void exponentiate(size_t visible, float offset, float *s, float *sums) {
+    float block_sums[LANES] = {0.0f};
+    for (size_t k = 0; k < visible; k++) {
+        s[k] = exp2f(s[k] - offset);
+        block_sums[k % LANES] += s[k];
+    }
+    for (size_t i = 0; i < LANES; i++) {
+        sums[i] += block_sums[i];
+    }
+}
+
 static void accumulate(const lilac_softmax_block *block, float *s, size_t value_size, const float *v, size_t ldv,
                        const lilac_softmax_state *state) {
     for (size_t r = 0; r < block->rows; r++) {
         const size_t visible = lilac_softmax_visible(block, r);
-        const float offset = subtracted_maximum(s + r * STRIDE, visible, state, r, value_size);
-        float *out = state->out + r * state->ld;
-        for (size_t k = 0; k < visible; k++) {
-            const float p = exp2f(s[r * STRIDE + k] - offset);
-            state->sums[r * LANES] += p;
-            for (size_t i = 0; i < value_size; i++) {
-                out[i] += p * v[k * ldv + i];
+        float *p = s + r * STRIDE, *out = state->out + r * state->ld;
+        exponentiate(visible, subtracted_maximum(p, visible, state, r, value_size), p, state->sums + r * LANES);
+        for (size_t first = 0; first < value_size; first += LANES) {
+            const size_t count = lilac_size_min(LANES, value_size - first);
+            float block_out[LANES] = {0.0f};
+            for (size_t k = 0; k < visible; k++) {
+                for (size_t i = 0; i < count; i++) {
+                    block_out[i] += p[k] * v[k * ldv + first + i];
+                }
+            }
+            for (size_t i = 0; i < count; i++) {
+                out[first + i] += block_out[i];
             }
         }
     }
@@ -122,15 +140,15 @@ static void accumulate_bf16(const lilac_softmax_block *block, float *s, size_t v
                             size_t ldv, const lilac_softmax_state *state) {
     for (size_t r = 0; r < block->rows; r++) {
         const size_t visible = lilac_softmax_visible(block, r);
-        const float offset = subtracted_maximum(s + r * STRIDE, visible, state, r, value_size);
-        float *out = state->out + r * state->ld;
-        for (size_t k = 0; k < visible; k++) {
-            const float p = exp2f(s[r * STRIDE + k] - offset);
-            const float rounded = lilac_float_from_bf16(lilac_bf16_from_float(p));
-            state->sums[r * LANES] += p;
-            for (size_t i = 0; i < value_size; i++) {
-                out[i] += rounded * lilac_float_from_bf16(v[k / 2 * 2 * ldv + 2 * i + k % 2]);
+        float *p = s + r * STRIDE, *out = state->out + r * state->ld;
+        exponentiate(visible, subtracted_maximum(p, visible, state, r, value_size), p, state->sums + r * LANES);
+        for (size_t i = 0; i < value_size; i++) {
+            float block_out = 0.0f;
+            for (size_t k = 0; k < visible; k++) {
+                const float rounded = lilac_float_from_bf16(lilac_bf16_from_float(p[k]));
+                block_out += rounded * lilac_float_from_bf16(v[k / 2 * 2 * ldv + 2 * i + k % 2]);
             }
+            out[i] += block_out;
         }
     }
 }
