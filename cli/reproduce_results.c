@@ -230,8 +230,8 @@ static void print_changes(const cJSON *old, const cJSON *results) {
         puts("  nothing");
     }
     if (count.only_old > 0 || count.only_new > 0) {
-        printf("Not compared: %zu figures of the earlier results that are not in these, %zu the other way round\n",
-               count.only_old, count.only_new);
+        printf("Not compared, being in one of both alone: %zu of the earlier figures, %zu of these\n", count.only_old,
+               count.only_new);
     }
     putchar('\n');
 }

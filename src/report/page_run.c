@@ -253,8 +253,8 @@ void lilac_page_write_changes(lilac_html *html) {
     lilac_html_end_table(html);
     if (count.only_old > 0 || count.only_new > 0) {
         fprintf(html->out,
-                "<p class=\"small\">Not compared: %zu figures of the earlier results that are not in these, %zu the "
-                "other way round.</p>\n",
+                "<p class=\"small\">Not compared, being in one of both alone: %zu of the earlier figures, %zu of "
+                "these.</p>\n",
                 count.only_old, count.only_new);
     }
 }

@@ -5,6 +5,7 @@
 #include <malloc.h>
 #include <stdatomic.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 /* The names that the linker's --wrap option gives to the real functions and looks for instead of them. */
@@ -13,11 +14,13 @@ void *__real_calloc(size_t count, size_t size);
 void *__real_realloc(void *memory, size_t size);
 void *__real_aligned_alloc(size_t alignment, size_t size);
 void __real_free(void *memory);
+FILE *__real_open_memstream(char **memory, size_t *size);
 void *__wrap_malloc(size_t size);
 void *__wrap_calloc(size_t count, size_t size);
 void *__wrap_realloc(void *memory, size_t size);
 void *__wrap_aligned_alloc(size_t alignment, size_t size);
 void __wrap_free(void *memory);
+FILE *__wrap_open_memstream(char **memory, size_t *size);
 
 static atomic_bool armed;
 static atomic_bool failed;
@@ -87,6 +90,11 @@ void __wrap_free(void *memory) {
         atomic_fetch_sub(&live_bytes, malloc_usable_size(memory));
     }
     __real_free(memory);
+}
+
+/* The C library allocates the memory, which the caller frees. */
+FILE *__wrap_open_memstream(char **memory, size_t *size) {
+    return must_fail(1) ? NULL : count_live(__real_open_memstream(memory, size));
 }
 
 void lilac_test_fail_allocation(size_t n) {

@@ -8,6 +8,8 @@
 #include "format/png.h"
 #include "report/completion_report.h"
 #include "report/lora_report.h"
+#include "report/page.h"
+#include "runtime/context.h"
 #include "support/failing_calls.h"
 #include "support/sweep.h"
 #include "support/temporary_file.h"
@@ -130,9 +132,22 @@ static lilac_status save_completion_results(int version) {
     return lilac_completion_results_write(context, &completion, file.path);
 }
 
+/* With the tree that the program makes it of, and which must be whole. */
+static lilac_status save_page(int version) {
+    static char plot[] = "<svg id=\"figure\"></svg>";
+    const lilac_lora_table table = {.config = {.hidden = 64, .seed_count = 1}, .figures = &figures[version]};
+    const lilac_page_media media = {.plots = {[LILAC_PAGE_LORA] = plot}};
+    lilac_json json = lilac_json_begin_results(context, "all");
+    lilac_lora_results_add(&json, lilac_json_object(&json, json.root, "lora"), context, &table, 1);
+    const lilac_status status = json.failed ? lilac_fail_memory(context, "the results", sizeof json)
+                                            : lilac_page_write(context, json.root, NULL, &media, file.path);
+    lilac_json_end(&json);
+    return status;
+}
+
 static lilac_status (*const savers[])(int version) = {
     save_mlp,        save_adapter, save_transformer,  save_transformer_as_bf16, save_transformer_adapter,
-    save_checkpoint, save_image,   save_lora_results, save_completion_results};
+    save_checkpoint, save_image,   save_lora_results, save_completion_results,  save_page};
 enum { SAVERS = sizeof savers / sizeof savers[0] };
 
 /* ---- Saving ---- */
