@@ -42,7 +42,8 @@ static lilac_status print_training(lilac_session *session, const lilac_transform
             lilac_table_number(table, 2, "", lilac_transformer_sweep_gain(sweep, kind, precision));
         }
     }
-    printf("A training step of %zu sequences, %zu at a time\n\n", config->batch, config->micro_batch);
+    printf("A training step of %zu sequence%s, %zu at a time\n\n", config->batch, config->batch == 1 ? "" : "s",
+           config->micro_batch);
     return lilac_session_print_table(session, LILAC_OK, table);
 }
 
