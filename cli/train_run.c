@@ -5,6 +5,7 @@
 #include "train_data.h"
 
 #include "bench/peak.h"
+#include "core/memory.h"
 #include "runtime/context.h"
 
 #include <errno.h>
@@ -205,6 +206,29 @@ static void measure_peak(lilac_session *session, const lilac_train_settings *set
     }
 }
 
+/* "93.4 MB" */
+static const char *bytes_text(double bytes, char text[32]) {
+    const bool small = bytes < 1e6, large = bytes >= 1e9;
+    snprintf(text, 32, "%.1f %s", bytes / (small ? 1e3 : large ? 1e9 : 1e6), small ? "kB" : large ? "GB" : "MB");
+    return text;
+}
+
+static lilac_status note_memory(lilac_session *session, const lilac_transformer_training *config,
+                                const lilac_train_data *data, const lilac_transformer *model,
+                                const lilac_adapter *adapter) {
+    lilac_training_memory memory;
+    char activations[32], optimiser[32], gradient[32], weights[32];
+    LILAC_TRY(lilac_transformer_training_memory(session->context, config, model, adapter, &data->training, &memory));
+    const size_t count =
+        lilac_transformer_parameter_count(model) + (adapter != NULL ? lilac_adapter_parameter_count(adapter) : 0);
+    const size_t together = lilac_size_min(config->batch, config->micro_batch);
+    lilac_session_note(session, "Memory: activations of %zu sequence%s %s, optimiser %s, gradient %s, weights %s.",
+                       together, together == 1 ? "" : "s", bytes_text((double)memory.activations, activations),
+                       bytes_text((double)memory.optimiser, optimiser), bytes_text((double)memory.gradient, gradient),
+                       bytes_text((double)count * sizeof(float), weights));
+    return LILAC_OK;
+}
+
 static void print_outcome(lilac_session *session, const lilac_train_settings *settings, uint64_t steps,
                           const lilac_transformer_outcome *outcome) {
     const lilac_transformer_metrics *metrics = &outcome->metrics;
@@ -226,8 +250,9 @@ static void print_outcome(lilac_session *session, const lilac_train_settings *se
 
 static lilac_status train(lilac_session *session, const lilac_train_settings *settings, const lilac_train_data *data,
                           lilac_transformer *model, lilac_adapter *adapter, train_reports *reports) {
-    measure_peak(session, settings, reports);
     const lilac_transformer_training config = training_config(session, settings, data, reports);
+    LILAC_TRY(note_memory(session, &config, data, model, adapter));
+    measure_peak(session, settings, reports);
     lilac_transformer_outcome outcome;
     const lilac_status status = lilac_train_transformer(session->context, &config, model, adapter, &data->training,
                                                         data->has_validation ? &data->validation : NULL, &outcome);

@@ -117,8 +117,8 @@ LILAC_API void lilac_transformer_training_default(lilac_transformer_training *co
  * the same bytes at any number of threads and wherever it was stopped, on one cpu level. A checkpoint is replaced whole
  * or not at all.
  *
- * Memory: three times the trained weights and the activations of a pass. Reports progress in steps, and asks between
- * passes whether to stop.
+ * Memory: three times the trained weights and the activations of a pass, as lilac_transformer_training_memory tells.
+ * Reports progress in steps, and asks between passes whether to stop.
  *
  * Errors: ARGUMENT (also: a checkpoint of a training with other settings, which the message names), SHAPE (sequences
  * too long for the model), BASE_MISMATCH, OVERFLOW; those of reading a file; UNSUPPORTED (another kind of file): all is
@@ -129,6 +129,23 @@ LILAC_API void lilac_transformer_training_default(lilac_transformer_training *co
 LILAC_API LILAC_MUST_USE lilac_status lilac_train_transformer(
     lilac_context *context, const lilac_transformer_training *config, lilac_transformer *model, lilac_adapter *adapter,
     const lilac_token_source *training, const lilac_token_source *validation, lilac_transformer_outcome *outcome);
+
+/* Bytes that a training allocates, beside the model and the adapter. */
+typedef struct lilac_training_memory {
+    size_t activations;        /* of a pass, with their gradients; of BF16 also the rounded weights */
+    size_t gradient;           /* of the trained weights */
+    size_t optimiser;          /* two moments a trained weight; of Muon also what it iterates on */
+    lilac_precision precision; /* that is used */
+} lilac_training_memory;
+
+/*
+ * What lilac_train_transformer would allocate for these arguments, without training. Not counted are the order of the
+ * sequences, 4 bytes an image, and what the matrix library keeps for itself. Whether the adapter is one of this model
+ * is not checked. Errors: ARGUMENT, SHAPE, OVERFLOW, MEMORY.
+ */
+LILAC_API LILAC_MUST_USE lilac_status lilac_transformer_training_memory(
+    lilac_context *context, const lilac_transformer_training *config, const lilac_transformer *model,
+    const lilac_adapter *adapter, const lilac_token_source *training, lilac_training_memory *out);
 
 typedef struct lilac_token_evaluation {
     double loss;               /* mean nats a predicted token */

@@ -243,14 +243,14 @@ lilac_status lilac_transformer_pass_place(lilac_context *context, const lilac_tr
 
 lilac_status lilac_transformer_pass_create(lilac_context *context, const lilac_transformer *model,
                                            const lilac_transformer_pass_config *config, lilac_transformer_pass **out) {
-    lilac_transformer_pass counted;
-    LILAC_TRY(lilac_transformer_pass_place(context, model, config, NULL, &counted));
+    size_t bytes;
+    LILAC_TRY(lilac_transformer_pass_count(context, model, config, &bytes));
     lilac_transformer_pass *pass = lilac_memory_allocate(1, sizeof *pass);
-    void *block = lilac_memory_allocate(counted.bytes, 1);
+    void *block = lilac_memory_allocate(bytes, 1);
     if (pass == NULL || block == NULL) {
         lilac_memory_free(pass);
         lilac_memory_free(block);
-        return lilac_fail_memory(context, "the activations of a transformer", counted.bytes);
+        return lilac_fail_memory(context, "the activations of a transformer", bytes);
     }
     const lilac_status status = lilac_transformer_pass_place(context, model, config, block, pass);
     pass->block = block;
@@ -271,6 +271,14 @@ void lilac_transformer_pass_destroy(lilac_transformer_pass *pass) {
 
 size_t lilac_transformer_pass_bytes(const lilac_transformer_pass *pass) {
     return pass->bytes;
+}
+
+lilac_status lilac_transformer_pass_count(lilac_context *context, const lilac_transformer *model,
+                                          const lilac_transformer_pass_config *config, size_t *bytes) {
+    lilac_transformer_pass counted;
+    LILAC_TRY(lilac_transformer_pass_place(context, model, config, NULL, &counted));
+    *bytes = counted.bytes;
+    return LILAC_OK;
 }
 
 void lilac_transformer_pass_update(lilac_context *context, lilac_transformer_pass *pass) {

@@ -29,8 +29,10 @@ lilac_status lilac_transformer_pass_create(lilac_context *context, const lilac_t
                                            const lilac_transformer_pass_config *config, lilac_transformer_pass **out);
 void lilac_transformer_pass_destroy(lilac_transformer_pass *pass);
 
-/* What it allocated. */
+/* What it allocated; and what a pass would, with the errors of creating one but MEMORY. */
 size_t lilac_transformer_pass_bytes(const lilac_transformer_pass *pass);
+lilac_status lilac_transformer_pass_count(lilac_context *context, const lilac_transformer *model,
+                                          const lilac_transformer_pass_config *config, size_t *bytes);
 
 /* To be called after each change of the model's weights (and not before the first pass): rounds them again. */
 void lilac_transformer_pass_update(lilac_context *context, lilac_transformer_pass *pass);

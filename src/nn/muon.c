@@ -123,14 +123,23 @@ static lilac_status prepare_products(lilac_context *context, const lilac_muon *m
     return LILAC_OK;
 }
 
-lilac_status lilac_muon_create(lilac_context *context, const lilac_muon_matrix *matrices, size_t count, bool rounds,
-                               lilac_muon *out) {
+/* The numbers that the iteration needs room for, whichever matrix it works on. */
+static size_t count_scratch(const lilac_muon_matrix *matrices, size_t count) {
     size_t largest = 0, side = 0;
     for (size_t i = 0; i < count; i++) {
         largest = lilac_size_max(largest, matrices[i].rows * matrices[i].cols);
         side = lilac_size_max(side, shorter_side(&matrices[i]));
     }
-    const size_t scratch = 2 * (largest + side * side);
+    return 2 * (largest + side * side);
+}
+
+size_t lilac_muon_bytes(const lilac_muon_matrix *matrices, size_t count, bool rounds) {
+    return count_scratch(matrices, count) * (sizeof(float) + (rounds ? sizeof(uint16_t) : 0));
+}
+
+lilac_status lilac_muon_create(lilac_context *context, const lilac_muon_matrix *matrices, size_t count, bool rounds,
+                               lilac_muon *out) {
+    const size_t scratch = count_scratch(matrices, count);
     lilac_muon muon = {.count = count,
                        .rounds = rounds,
                        .matrices = lilac_memory_allocate(count, sizeof *matrices),

@@ -37,6 +37,9 @@ lilac_status lilac_muon_create(lilac_context *context, const lilac_muon_matrix *
                                lilac_muon *out);
 void lilac_muon_destroy(lilac_muon *muon);
 
+/* What that allocates, but for the list of matrices. */
+size_t lilac_muon_bytes(const lilac_muon_matrix *matrices, size_t count, bool rounds);
+
 /*
  * One step of all matrices. Their parts of the block `mean`, which begins with 0, become 0.95 mean + 0.05 gradient, and
  * the step goes along the orthogonal factor of the next such mean (Nesterov). Same bytes at any

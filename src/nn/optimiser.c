@@ -28,6 +28,11 @@ lilac_status lilac_optimiser_create(lilac_context *context, const lilac_optimise
     return LILAC_OK;
 }
 
+size_t lilac_optimiser_bytes(const lilac_optimiser_config *config, size_t count) {
+    return 2 * count * sizeof(float) +
+           lilac_muon_bytes(config->matrices, config->matrix_count, config->rounded_products);
+}
+
 void lilac_optimiser_destroy(lilac_optimiser *optimiser) {
     lilac_muon_destroy(&optimiser->muon);
     lilac_memory_free(optimiser->moment1);

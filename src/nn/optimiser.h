@@ -43,6 +43,10 @@ typedef struct lilac_optimiser {
 /* Zero moments for count parameters. The list of matrices is copied. Errors: MEMORY; those of lilac_muon_create. */
 lilac_status lilac_optimiser_create(lilac_context *context, const lilac_optimiser_config *config, size_t count,
                                     lilac_optimiser *out);
+
+/* What that allocates, but for the list of matrices. */
+size_t lilac_optimiser_bytes(const lilac_optimiser_config *config, size_t count);
+
 void lilac_optimiser_destroy(lilac_optimiser *optimiser);
 
 /* One update of the count parameters with gradient_scale times the gradient. Errors: those of lilac_muon_update. */

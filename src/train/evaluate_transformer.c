@@ -34,6 +34,16 @@ lilac_status lilac_token_pass_create(lilac_context *context, const lilac_transfo
     return status;
 }
 
+lilac_status lilac_token_pass_count(lilac_context *context, const lilac_transformer *model,
+                                    lilac_transformer_pass_config *config, size_t *bytes) {
+    lilac_status status = lilac_transformer_pass_count(context, model, config, bytes);
+    if (status == LILAC_ERROR_UNSUPPORTED && config->precision == LILAC_PRECISION_BF16) {
+        config->precision = LILAC_PRECISION_F32;
+        status = lilac_transformer_pass_count(context, model, config, bytes);
+    }
+    return status;
+}
+
 lilac_status lilac_token_losses(lilac_context *context, lilac_transformer_pass *pass, const lilac_tokens *tokens,
                                 const lilac_token_buffers *buffers, double *sum, uint64_t *count) {
     const size_t N = tokens->N, stride = N + 1;

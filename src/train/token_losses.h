@@ -24,6 +24,11 @@ void lilac_token_buffers_destroy(lilac_token_buffers *buffers);
 lilac_status lilac_token_pass_create(lilac_context *context, const lilac_transformer *model,
                                      lilac_transformer_pass_config *config, lilac_transformer_pass **out);
 
+/* What such a pass would allocate, with the same choice of precision. Errors: those of lilac_transformer_pass_count but
+ * UNSUPPORTED. */
+lilac_status lilac_token_pass_count(lilac_context *context, const lilac_transformer *model,
+                                    lilac_transformer_pass_config *config, size_t *bytes);
+
 /* The sum of the losses of all sequences, predictions counted once, with a pass whose N is that of the tokens. Reports
  * progress. */
 lilac_status lilac_token_losses(lilac_context *context, lilac_transformer_pass *pass, const lilac_tokens *tokens,

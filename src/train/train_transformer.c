@@ -23,7 +23,7 @@
 typedef struct training_run {
     lilac_context *context;
     const lilac_transformer_training *config;
-    lilac_transformer *model;
+    const lilac_transformer *model;
     lilac_tokens training, validation; /* validation.count is 0 without a validation set */
     lilac_settings settings;
     lilac_schedule schedule;
@@ -56,7 +56,7 @@ static void end_run(training_run *run) {
 
 /* The matrices that Muon updates: the linear layers but for the output layer, which its authors leave to AdamW as they
  * do the embedding. */
-static lilac_status create_muon(training_run *run, lilac_optimiser_config *optimiser) {
+static lilac_status list_matrices(const training_run *run, lilac_optimiser_config *optimiser, lilac_muon_matrix **out) {
     const lilac_transformer *model = run->model;
     const size_t count = model->linear_count - 1;
     lilac_muon_matrix *matrices = lilac_memory_allocate(count, sizeof *matrices);
@@ -68,31 +68,51 @@ static lilac_status create_muon(training_run *run, lilac_optimiser_config *optim
         matrices[i] = (lilac_muon_matrix){
             .offset = (size_t)(layer->weight - model->parameters), .rows = layer->out, .cols = layer->in};
     }
-    optimiser->matrices = matrices;
+    optimiser->matrices = *out = matrices;
     optimiser->matrix_count = count;
     optimiser->rounded_products = run->pass_config.precision == LILAC_PRECISION_BF16;
-    const lilac_status status = lilac_optimiser_create(run->context, optimiser, run->count, &run->optimiser);
-    lilac_memory_free(matrices);
-    return status;
+    return LILAC_OK;
 }
 
-static lilac_status create_optimiser(training_run *run) {
+/* The optimiser to create once the pass's precision is known. Leaves a list for the caller to free, NULL but for Muon.
+ */
+static lilac_status choose_optimiser(const training_run *run, lilac_optimiser_config *out,
+                                     lilac_muon_matrix **matrices) {
     static const lilac_optimiser_kind kinds[] = {[LILAC_TRAINING_ADAMW] = LILAC_OPTIMISER_ADAMW,
                                                  [LILAC_TRAINING_RADAM] = LILAC_OPTIMISER_RADAM,
                                                  [LILAC_TRAINING_MUON] = LILAC_OPTIMISER_MUON};
     const lilac_transformer_training *config = run->config;
-    lilac_optimiser_config optimiser = {.kind = kinds[config->optimiser],
-                                        .weight_decay = config->weight_decay,
-                                        .beta1 = config->beta1,
-                                        .beta2 = config->beta2,
-                                        .epsilon = config->epsilon};
+    *out = (lilac_optimiser_config){.kind = kinds[config->optimiser],
+                                    .weight_decay = config->weight_decay,
+                                    .beta1 = config->beta1,
+                                    .beta2 = config->beta2,
+                                    .epsilon = config->epsilon};
     if (run->pass_config.adapter == NULL) {
-        optimiser.tail_count = run->count - run->model->output_weight;
-        optimiser.tail_rate = config->output_rate;
+        out->tail_count = run->count - run->model->output_weight;
+        out->tail_rate = config->output_rate;
     }
-    return optimiser.kind == LILAC_OPTIMISER_MUON
-               ? create_muon(run, &optimiser)
-               : lilac_optimiser_create(run->context, &optimiser, run->count, &run->optimiser);
+    *matrices = NULL;
+    return out->kind == LILAC_OPTIMISER_MUON ? list_matrices(run, out, matrices) : LILAC_OK;
+}
+
+static lilac_status create_optimiser(training_run *run) {
+    lilac_optimiser_config config;
+    lilac_muon_matrix *matrices;
+    LILAC_TRY(choose_optimiser(run, &config, &matrices));
+    const lilac_status status = lilac_optimiser_create(run->context, &config, run->count, &run->optimiser);
+    lilac_memory_free(matrices);
+    return status;
+}
+
+/* What is trained, and the pass to create for it. */
+static void choose_pass(training_run *run, const lilac_adapter *adapter) {
+    const lilac_transformer_training *config = run->config;
+    run->count = adapter != NULL ? adapter->parameter_count : run->model->parameter_count;
+    run->pass_config = (lilac_transformer_pass_config){.B = lilac_size_min(config->batch, config->micro_batch),
+                                                       .N = run->training.N,
+                                                       .precision = config->precision,
+                                                       .adapter = adapter,
+                                                       .backward = true};
 }
 
 static lilac_status begin_run(training_run *run, lilac_adapter *adapter) {
@@ -103,12 +123,7 @@ static lilac_status begin_run(training_run *run, lilac_adapter *adapter) {
                                      .peak = config->learning_rate,
                                      .final = config->final_fraction * config->learning_rate};
     run->parameters = adapter != NULL ? adapter->parameters : run->model->parameters;
-    run->count = adapter != NULL ? adapter->parameter_count : run->model->parameter_count;
-    run->pass_config = (lilac_transformer_pass_config){.B = lilac_size_min(config->batch, config->micro_batch),
-                                                       .N = run->training.N,
-                                                       .precision = config->precision,
-                                                       .adapter = adapter,
-                                                       .backward = true};
+    choose_pass(run, adapter);
     LILAC_TRY(lilac_token_pass_create(context, run->model, &run->pass_config, &run->pass));
     LILAC_TRY(lilac_token_order_begin(context, &run->training, config->seed, &run->order));
     LILAC_TRY(lilac_token_buffers_create(context, run->pass_config.B, run->training.N, &run->buffers));
@@ -332,7 +347,6 @@ static lilac_status check_arguments(lilac_context *context, const lilac_transfor
                               run->validation.N, run->training.N);
         }
     }
-    lilac_transformer_training_settings(config, model, adapter, &run->training, &run->settings);
     return LILAC_OK;
 }
 
@@ -356,6 +370,7 @@ lilac_status lilac_train_transformer(lilac_context *context, const lilac_transfo
                         .start = lilac_clock_seconds(),
                         .metrics = {.learning_rate = NAN, .gradient_norm = NAN}};
     LILAC_TRY(check_arguments(context, config, model, adapter, training, validation, &run));
+    lilac_transformer_training_settings(config, model, adapter, &run.training, &run.settings);
     lilac_status status = begin_run(&run, adapter);
     if (status == LILAC_OK) {
         status = resume(&run);
@@ -373,4 +388,31 @@ lilac_status lilac_train_transformer(lilac_context *context, const lilac_transfo
     }
     end_run(&run);
     return status;
+}
+
+/* What begin_run would allocate. */
+static lilac_status count_memory(training_run *run, const lilac_adapter *adapter, lilac_training_memory *out) {
+    lilac_optimiser_config optimiser;
+    lilac_muon_matrix *matrices;
+    size_t activations;
+    choose_pass(run, adapter);
+    LILAC_TRY(lilac_token_pass_count(run->context, run->model, &run->pass_config, &activations));
+    LILAC_TRY(choose_optimiser(run, &optimiser, &matrices));
+    *out = (lilac_training_memory){.activations = activations,
+                                   .gradient = run->count * sizeof(float),
+                                   .optimiser = lilac_optimiser_bytes(&optimiser, run->count),
+                                   .precision = run->pass_config.precision};
+    lilac_memory_free(matrices);
+    return LILAC_OK;
+}
+
+lilac_status lilac_transformer_training_memory(lilac_context *context, const lilac_transformer_training *config,
+                                               const lilac_transformer *model, const lilac_adapter *adapter,
+                                               const lilac_token_source *training, lilac_training_memory *out) {
+    if (context == NULL || out == NULL) {
+        return lilac_fail(context, LILAC_ERROR_ARGUMENT, "training memory: a null pointer");
+    }
+    training_run run = {.context = context, .config = config, .model = model};
+    LILAC_TRY(check_arguments(context, config, model, adapter, training, NULL, &run));
+    return count_memory(&run, adapter, out);
 }

@@ -16,7 +16,7 @@ small=(--layers 1 --heads 2 --head-size 4 --feed-forward 8 --value-width 4 --pos
 text=(--bytes numbers.txt --length 24 "${small[@]}")
 
 # Training on images and on a file
-expect 0 'out=Step 5 of 5' 'out=validation' 'out=Saved images.st' -- train --data data --output images.st --steps 5 \
+expect 0 'out=Step 5 of 5' 'out=validation' 'out=Saved images.st' 'err=Memory: activations of 2 sequences ' -- train --data data --output images.st --steps 5 \
     --batch 3 --validation 4 "${small[@]}" --metrics images.jsonl --report-every 2 --validate-every 2
 problem=
 [ "$(wc -l <images.jsonl)" = 3 ] || problem='not three reports'

@@ -2,6 +2,7 @@
 #include "support/failing_allocator.h"
 
 #include <errno.h>
+#include <malloc.h>
 #include <stdatomic.h>
 #include <stdint.h>
 #include <stdlib.h>
@@ -22,7 +23,7 @@ static atomic_bool armed;
 static atomic_bool failed;
 static atomic_bool only_once;
 static atomic_size_t remaining; /* allocations that still succeed while armed */
-static atomic_size_t live;
+static atomic_size_t live, live_bytes;
 static atomic_size_t largest;
 
 static bool must_fail(size_t bytes) {
@@ -48,6 +49,7 @@ static bool must_fail(size_t bytes) {
 static void *count_live(void *memory) {
     if (memory != NULL) {
         atomic_fetch_add(&live, 1);
+        atomic_fetch_add(&live_bytes, malloc_usable_size(memory));
     }
     return memory;
 }
@@ -64,7 +66,15 @@ void *__wrap_realloc(void *memory, size_t size) {
     if (must_fail(size)) {
         return NULL;
     }
-    return memory == NULL ? count_live(__real_realloc(NULL, size)) : __real_realloc(memory, size);
+    if (memory == NULL) {
+        return count_live(__real_realloc(NULL, size));
+    }
+    const size_t before = malloc_usable_size(memory);
+    void *resized = __real_realloc(memory, size);
+    if (resized != NULL) {
+        atomic_fetch_add(&live_bytes, malloc_usable_size(resized) - before);
+    }
+    return resized;
 }
 
 void *__wrap_aligned_alloc(size_t alignment, size_t size) {
@@ -74,6 +84,7 @@ void *__wrap_aligned_alloc(size_t alignment, size_t size) {
 void __wrap_free(void *memory) {
     if (memory != NULL) {
         atomic_fetch_sub(&live, 1);
+        atomic_fetch_sub(&live_bytes, malloc_usable_size(memory));
     }
     __real_free(memory);
 }
@@ -97,6 +108,10 @@ bool lilac_test_allocation_failed(void) {
 
 size_t lilac_test_live_allocations(void) {
     return atomic_load(&live);
+}
+
+size_t lilac_test_live_bytes(void) {
+    return atomic_load(&live_bytes);
 }
 
 void lilac_test_watch_allocations(void) {

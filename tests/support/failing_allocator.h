@@ -35,6 +35,9 @@ bool lilac_test_allocation_failed(void);
 /* Allocations made and not yet freed: the same before and after a call that leaks nothing. */
 size_t lilac_test_live_allocations(void);
 
+/* The bytes of these, with what the allocator rounds up. */
+size_t lilac_test_live_bytes(void);
+
 /* Forgets the allocations so far, and the largest one asked for since then, in bytes, also where it failed. */
 void lilac_test_watch_allocations(void);
 size_t lilac_test_largest_allocation(void);
