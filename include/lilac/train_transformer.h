@@ -41,6 +41,13 @@ typedef enum lilac_training_optimiser {
     LILAC_TRAINING_MUON = 2
 } lilac_training_optimiser;
 
+/* Where the seconds of steps went. */
+typedef struct lilac_training_times {
+    double steps; /* all that follows and, little, gathering the sequences */
+    double forward, loss, backward;
+    double optimiser; /* the norm of the gradient, the update and, with BF16, rounding the weights */
+} lilac_training_times;
+
 /* What training has come to. Losses are in nats a predicted token; bits a dimension are nats / log 2. */
 typedef struct lilac_transformer_metrics {
     uint64_t step;     /* updates of the weights so far */
@@ -51,6 +58,7 @@ typedef struct lilac_transformer_metrics {
     double learning_rate, gradient_norm; /* of the last step, the norm before clipping; NaN: no step yet */
     /* Since the last report, in the time that steps took: evaluation and checkpoints do not count. */
     double tokens_per_second, operations_per_second;
+    lilac_training_times times;
     lilac_precision precision; /* that is used */
 } lilac_transformer_metrics;
 

@@ -41,7 +41,8 @@ typedef struct training_run {
     bool saved, report_failed;
 
     /* Since the last report */
-    double loss_sum, step_seconds;
+    double loss_sum;
+    lilac_training_times times;
     uint64_t sequences;
     lilac_transformer_metrics metrics;
 } training_run;
@@ -186,6 +187,13 @@ static lilac_status save(training_run *run) {
     return LILAC_OK;
 }
 
+/* Adds the time since *since to a sum, and moves *since to now. */
+static void add_time(double *since, double *sum) {
+    const double now = lilac_clock_seconds();
+    *sum += now - *since;
+    *since = now;
+}
+
 /* Adds the gradient of one pass over B sequences from number first of the training on. */
 static lilac_status add_gradient(training_run *run, uint64_t first, size_t B, uint64_t pass_number) {
     const size_t N = run->training.N, stride = N + 1;
@@ -196,13 +204,18 @@ static lilac_status add_gradient(training_run *run, uint64_t first, size_t B, ui
         lilac_token_order_item(&run->order, first + b, buffers->tokens + b * stride);
     }
     const float *outputs;
+    double since = lilac_clock_seconds();
     LILAC_TRY(lilac_transformer_pass_forward(run->context, run->pass, B, buffers->tokens, stride,
                                              run->model->config.dropout > 0.0 ? &dropout : NULL, &outputs));
+    add_time(&since, &run->times.forward);
     lilac_transformer_pass_loss(run->context, run->pass, buffers->tokens, stride, scale, buffers->losses);
     if (run->config->clip_outputs > 0.0) {
         lilac_transformer_pass_clip_outputs(run->context, run->pass, scale * (float)run->config->clip_outputs);
     }
-    return lilac_transformer_pass_backward(run->context, run->pass, run->gradient);
+    add_time(&since, &run->times.loss);
+    LILAC_TRY(lilac_transformer_pass_backward(run->context, run->pass, run->gradient));
+    add_time(&since, &run->times.backward);
+    return LILAC_OK;
 }
 
 static double sum_losses(const training_run *run, size_t B) {
@@ -226,6 +239,7 @@ static lilac_status train_step(training_run *run) {
         LILAC_TRY(add_gradient(run, step * config->batch + first, rows, step * passes + pass));
         loss_sum += sum_losses(run, rows);
     }
+    double since = lilac_clock_seconds();
     const double norm = lilac_gradient_norm(run->context, run->count, run->gradient);
     if (!isfinite(norm) || !isfinite(loss_sum)) {
         return fail_not_finite(run, "the gradient");
@@ -236,6 +250,7 @@ static lilac_status train_step(training_run *run) {
     LILAC_TRY(lilac_optimiser_update(run->context, &run->optimiser, run->metrics.learning_rate,
                                      clipped ? config->clip_norm / norm : 1.0, run->gradient, run->parameters));
     lilac_transformer_pass_update(run->context, run->pass);
+    add_time(&since, &run->times.optimiser);
     run->loss_sum += loss_sum;
     run->sequences += config->batch;
     return LILAC_OK;
@@ -259,11 +274,12 @@ static lilac_status report(training_run *run, double validation, bool hand_out) 
     metrics->tokens = metrics->step * run->config->batch * run->training.N;
     metrics->seconds = run->seconds;
     metrics->validation = validation;
+    metrics->times = run->times;
     metrics->loss = any ? run->loss_sum / tokens : NAN;
-    metrics->tokens_per_second = any ? tokens / run->step_seconds : NAN;
+    metrics->tokens_per_second = any ? tokens / run->times.steps : NAN;
     metrics->operations_per_second =
         any ? lilac_transformer_operations(run->model, run->pass_config.adapter, run->training.N, true) *
-                  (double)run->sequences / run->step_seconds
+                  (double)run->sequences / run->times.steps
             : NAN;
     if (!hand_out || run->config->report == NULL) {
         return LILAC_OK;
@@ -271,7 +287,8 @@ static lilac_status report(training_run *run, double validation, bool hand_out) 
     const lilac_status status = run->config->report(run->config->report_user, metrics);
     run->report_failed = status != LILAC_OK;
     LILAC_TRY(status);
-    run->loss_sum = run->step_seconds = 0.0;
+    run->loss_sum = 0.0;
+    run->times = (lilac_training_times){0};
     run->sequences = 0;
     return LILAC_OK;
 }
@@ -311,7 +328,7 @@ static lilac_status train_steps(training_run *run) {
         const double begun = lilac_clock_seconds();
         LILAC_TRY(train_step(run));
         const double now = lilac_clock_seconds();
-        run->step_seconds += now - begun;
+        run->times.steps += now - begun;
         run->seconds += now - begun;
         last_of_slice =
             run->optimiser.step == config->steps || (config->seconds > 0.0 && now - run->start >= config->seconds);

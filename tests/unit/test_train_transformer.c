@@ -149,6 +149,11 @@ static void test_reports(void **state) {
         assert_true(isfinite(reports[i].loss) && reports[i].gradient_norm > 0);
         assert_true(reports[i].tokens_per_second > 0 && reports[i].operations_per_second > 0);
         assert_true(i == 0 || reports[i].seconds > reports[i - 1].seconds);
+        const lilac_training_times *times = &reports[i].times;
+        assert_true(times->forward > 0 && times->loss > 0 && times->backward > 0 && times->optimiser > 0);
+        assert_true(times->forward + times->loss + times->backward + times->optimiser <= times->steps);
+        const double tokens = (double)(reports[i].tokens - (i == 0 ? 0 : reports[i - 1].tokens));
+        assert_true(fabs(times->steps * reports[i].tokens_per_second - tokens) < 1e-6 * tokens);
     }
     assert_true(reports[0].learning_rate == 0.01);
     assert_true(reports[4].learning_rate > 0.001 && reports[4].learning_rate < 0.003);
