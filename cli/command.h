@@ -45,6 +45,7 @@ extern const lilac_command lilac_command_bench_encoder;
 extern const lilac_command lilac_command_bench_lora;
 extern const lilac_command lilac_command_bench_matmul;
 extern const lilac_command lilac_command_bench_peak;
+extern const lilac_command lilac_command_bench_transformer;
 extern const lilac_command lilac_command_complete;
 extern const lilac_command lilac_command_data_variants;
 extern const lilac_command lilac_command_eval_bits;

@@ -5,7 +5,6 @@
 
 #include "model/transformer.h"
 
-static const char *const optimisers[] = {"adamw", "radam", "muon", NULL};
 static const char *const starts[] = {"random", "neighbours", NULL};
 static const char *const distributions[] = {"auto", "logistic-mixture", "categorical", NULL};
 
@@ -246,7 +245,7 @@ static const lilac_option options[] = {
      .offset = offsetof(lilac_train_settings, optimiser),
      .help = "the optimiser; muon learns most from few images, and trains models only",
      .initial = "adamw",
-     .choices = optimisers},
+     .choices = lilac_optimiser_choices},
     {.name = "learning-rate",
      .type = LILAC_OPTION_NUMBER,
      .offset = offsetof(lilac_train_settings, learning_rate),

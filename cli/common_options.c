@@ -2,6 +2,7 @@
 #include "common_options.h"
 
 const char *const lilac_precision_choices[] = {"f32", "bf16", NULL};
+const char *const lilac_optimiser_choices[] = {"adamw", "radam", "muon", NULL};
 
 static const char *const cpu_levels[] = {"scalar", "avx2", "avx512", NULL};
 

@@ -35,6 +35,9 @@ typedef struct lilac_common_settings {
 /* Choices for --precision, in the order of lilac_precision. */
 extern const char *const lilac_precision_choices[];
 
+/* Choices for --optimiser, in the order of lilac_training_optimiser. */
+extern const char *const lilac_optimiser_choices[];
+
 /* The most groups of options a command can have: its own and the common ones. */
 enum { LILAC_GROUPS_MAX = 7 };
 

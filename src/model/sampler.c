@@ -154,7 +154,7 @@ static lilac_status sample_all(lilac_context *context, sampling *s, size_t batch
 }
 
 /* As many batches as the largest size gives, of even sizes. */
-static size_t even_batch(const lilac_transformer *model, const lilac_generation_config *config) {
+size_t lilac_generation_batch(const lilac_transformer *model, const lilac_generation_config *config) {
     const size_t fast = model->config.attention == LILAC_TRANSFORMER_LINEAR ? LINEAR_BATCH : SOFTMAX_BATCH;
     const size_t most = config->batch > 0 ? config->batch : fast;
     const size_t batches = (config->count - 1) / most + 1;
@@ -166,7 +166,7 @@ lilac_status lilac_generate(lilac_context *context, const lilac_transformer *mod
     LILAC_TRY(check(context, model, config, tokens));
     lilac_generation_times measured = {.prompt = 0.0};
     if (config->count > 0) {
-        const size_t batch = even_batch(model, config);
+        const size_t batch = lilac_generation_batch(model, config);
         sampling s = {.model = model, .config = config, .times = &measured};
         s.outputs = lilac_memory_allocate(batch, model->O * sizeof *s.outputs);
         s.randoms = lilac_memory_allocate(batch, sizeof *s.randoms);

@@ -298,12 +298,20 @@ size_t lilac_transformer_state_position(const lilac_transformer_state *state) {
 }
 
 size_t lilac_transformer_state_bytes(const lilac_transformer_state *state) {
-    size_t bytes = lilac_packed_matrix_bytes(&state->output) + state->step.bytes;
+    return lilac_transformer_state_weight_bytes(state) + lilac_transformer_state_attention_bytes(state) +
+           state->step.bytes;
+}
+
+size_t lilac_transformer_state_attention_bytes(const lilac_transformer_state *state) {
+    return state->model->config.layers * state->B * state->attention_floats * sizeof(float);
+}
+
+size_t lilac_transformer_state_weight_bytes(const lilac_transformer_state *state) {
+    size_t bytes = lilac_packed_matrix_bytes(&state->output);
     for (size_t l = 0; l < state->model->config.layers; l++) {
         const lilac_state_layer *layer = &state->layers[l];
         bytes += lilac_packed_matrix_bytes(&layer->qkv) + lilac_packed_matrix_bytes(&layer->output) +
-                 lilac_packed_matrix_bytes(&layer->up) + lilac_packed_matrix_bytes(&layer->down) +
-                 state->B * state->attention_floats * sizeof(float);
+                 lilac_packed_matrix_bytes(&layer->up) + lilac_packed_matrix_bytes(&layer->down);
     }
     for (size_t g = 0; g < state->group_count; g++) {
         for (size_t l = 0; state->groups[g].terms != NULL && l < state->model->linear_count; l++) {

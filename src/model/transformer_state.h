@@ -65,6 +65,14 @@ struct lilac_transformer_state {
     double projections, attention_time; /* seconds of the steps so far */
 };
 
+/* The parts of lilac_transformer_state_bytes beside the activations: the packed weights, with those of adapters, and
+ * what the attention remembers. */
+size_t lilac_transformer_state_weight_bytes(const lilac_transformer_state *state);
+size_t lilac_transformer_state_attention_bytes(const lilac_transformer_state *state);
+
+/* How many sequences lilac_generate takes at a time; the last ones may be fewer. config->count must not be 0. */
+size_t lilac_generation_batch(const lilac_transformer *model, const lilac_generation_config *config);
+
 /* Cuts activations for T rows of `sequences` sequences. Errors: OVERFLOW, MEMORY. */
 lilac_status lilac_state_activations_create(lilac_context *context, const lilac_transformer_state *state,
                                             size_t sequences, size_t n, size_t attention_bytes,

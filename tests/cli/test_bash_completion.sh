@@ -55,7 +55,7 @@ check '[default]' lora eval --adapter name = ro
 check '[dirnames]' train --data x
 check '' train --layers 1
 check 'bench' help be
-check 'peak lora attention encoder matmul --help' help bench ''
+check 'peak lora attention encoder matmul transformer --help' help bench ''
 check '' help train --o
 check '' nonsense ''
 check '' lora nonsense ''

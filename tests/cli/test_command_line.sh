@@ -102,6 +102,21 @@ if [ ${#plot[@]} -gt 0 ]; then
     report 'lilac bench encoder: the figure shows the curves' "$problem"
 fi
 
+expect 0 'out=1 layers, 2 heads x 4, width 8' 'out=A training step of 3 sequences, 2 at a time' 'out=softmax' \
+    'out=the mean of 4 of the 10 that complete 10 tokens, after prompts of 13' 'out=Peak of 1 thread' \
+    'out=Saved transformer.json' -- bench transformer --layers 1 --heads 2 --head-size 4 --feed-forward 8 --tokens 20 \
+    --batch 3 --steps 1 --sequences 1,3 --generated 4 --threads 1 --cpu scalar --json transformer.json
+problem=
+for text in '"width":[[:space:]]*8,' '"milliseconds_per_step":[[:space:]]*[0-9]' '"share_of_peak":[[:space:]]*[0-9]' \
+    '"share_of_f32_peak":[[:space:]]*[0-9]' '"times_as_fast_as_f32":[[:space:]]*null' \
+    '"activation_bytes":[[:space:]]*[1-9]' '"state_bytes":[[:space:]]*[1-9]' '"steps_timed":[[:space:]]*4,'; do
+    grep -q "$text" transformer.json || problem="missing in the file: $text"
+done
+[ "$(grep -c '"micro_batch"' transformer.json)" = 4 ] || problem='not four kinds of training'
+[ "$(grep -c '"sequences"' transformer.json)" = 8 ] || problem='not eight kinds of generation'
+report 'lilac bench transformer: the file holds the figures' "$problem"
+expect 1 'err=no/such/figures.json' -- bench transformer --json no/such/figures.json
+
 # A full disk and a closed pipe are failures.
 problem=
 "$lilac" info >/dev/full 2>errors && problem='exit code 0'
