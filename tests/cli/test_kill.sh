@@ -13,9 +13,9 @@ RANDOM=$seed
 echo "# LILAC_TEST_SEED=$seed draws the same moments"
 seq 1 3000 >numbers.txt
 train=(train --bytes numbers.txt --length 24 --layers 1 --heads 2 --head-size 4 --feed-forward 8 --value-width 4
-    --position-width 4 --no-peak --steps 400 --batch 2 --dropout 0.1 --validation 0 --checkpoint-every 3)
-killable=("${train[@]}" --checkpoint killed.checkpoint --resume --output killed.st --metrics killed.jsonl
-    --report-every 1)
+    --position-width 4 --no-peak --steps 400 --batch 2 --dropout 0.1 --validation 0)
+killable=("${train[@]}" --checkpoint killed.checkpoint --checkpoint-every 3 --resume --output killed.st
+    --metrics killed.jsonl --report-every 1)
 
 expect 0 -- "${train[@]}" --output whole.st
 mkdir killed
