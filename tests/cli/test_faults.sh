@@ -34,7 +34,7 @@ measure() { # measure ARGUMENT...
     local code=$?
     calls=$(tail -n 1 counts)
     mv work expected
-    report "lilac $1 $2 makes $calls calls" "$([ $code = 0 ] && [ "$calls" -ge 10 ] || echo "exit code $code")"
+    report "lilac $1 $2 makes $calls calls" "$([ $code = 0 ] && [ "$calls" -ge 8 ] || echo "exit code $code")"
 }
 
 # What is wrong with the files that a command was to write, given as OUTPUT...: each must be old or new.

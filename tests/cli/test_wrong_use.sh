@@ -124,8 +124,8 @@ done <<'END'
 1|this base's is layers.0 (8 x 784)|lora eval --model mlp.st --adapter a=linear.ad --data data
 1|is none of this base's|generate --model linear.st --adapter mlp.ad --png x
 1|no linear layer matches|train -o x --validation 2 --data data --base linear.st --layers-matching *.kwery
-1|nothing: 0 bytes are too few|train -o x --bytes numbers --no-peak --steps 1 --checkpoint nothing --resume
-1|linear.st: not a checkpoint file|train -o x --bytes text.st --no-peak --steps 1 --checkpoint linear.st --resume
+1|nothing: 0 bytes are too few|train -o x --bytes numbers --no-peak --steps 1 --checkpoint nothing --resume -q
+1|linear.st: not a checkpoint file|train -o x --bytes text.st --no-peak --steps 1 --checkpoint linear.st --resume -q
 1|images of 784 pixels, expected 2 to 41|eval bits --model text.st --data data
 1|the model is for 41 pixels, the images have 28 x 28|complete --model text.st --data data
 1|expected a results.json that 'lilac reproduce all' has written|reproduce all --compare nothing --output out --data data
