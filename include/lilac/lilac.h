@@ -25,6 +25,9 @@
  *
  * Threads. One call at a time may use a context or change an object. An object that none changes (const) may be used by
  * several threads at once, each with a context of its own.
+ *
+ * Small numbers. On x86-64 most computations take numbers below the smallest normal one (1.2e-38) for zero, for they
+ * are slow to compute with. How the caller's threads treat them stays as it is.
  */
 #ifndef LILAC_H
 #define LILAC_H

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Parallel loops. How the work is cut into blocks depends on the work alone, never on the number of threads: that is
- * what makes results the same bytes at any thread count.
+ * what makes results the same bytes at any thread count. Within a loop subnormal numbers count as zero
+ * (core/subnormals.h); afterwards the calling thread treats them as before.
  */
 #ifndef LILAC_RUNTIME_PARALLEL_H
 #define LILAC_RUNTIME_PARALLEL_H

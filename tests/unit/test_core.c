@@ -276,6 +276,49 @@ static void test_parallel_tasks_run_one_by_one(void **state) {
     }
 }
 
+#if defined(__x86_64__)
+enum { PRODUCTS = 64 };
+
+typedef struct products {
+    volatile float small, half;
+    float of_normal[PRODUCTS], of_subnormal[PRODUCTS];
+} products;
+
+static void multiply_small(void *argument, size_t begin, size_t end) {
+    products *p = argument;
+    for (size_t i = begin; i < end; i++) {
+        p->of_normal[i] = p->small * p->half;
+        p->of_subnormal[i] = (p->small * 0.75f) * 4.0f;
+    }
+}
+
+/* Loops treat subnormal numbers as zeros, on every thread; the threads themselves do not afterwards. */
+static void test_loops_flush_subnormals(void **state) {
+    (void)state;
+    for (int threads = 1; threads <= 2; threads++) {
+        lilac_context *context = create_context(threads);
+        products p = {.small = 1.5e-38f, .half = 0.5f};
+        for (int way = 0; way < 2; way++) {
+            memset(p.of_normal, 1, sizeof p.of_normal);
+            memset(p.of_subnormal, 1, sizeof p.of_subnormal);
+            if (way == 0) {
+                lilac_parallel_for(context, PRODUCTS, 1, multiply_small, &p);
+            } else {
+                lilac_parallel_tasks(context, PRODUCTS, multiply_small, &p);
+            }
+            for (size_t i = 0; i < PRODUCTS; i++) {
+                assert_true(p.of_normal[i] == 0.0f);
+                assert_true(p.of_subnormal[i] == 0.0f);
+            }
+            multiply_small(&p, 0, 1);
+            assert_true(p.of_normal[0] > 0.0f);
+            assert_true(p.of_subnormal[0] > 0.0f);
+        }
+        lilac_context_destroy(context);
+    }
+}
+#endif
+
 typedef struct nested_loop {
     const lilac_context *context;
     loop_record inner[4];
@@ -387,6 +430,9 @@ int main(void) {
         cmocka_unit_test(test_memory_is_aligned_and_zeroed),
         cmocka_unit_test(test_parallel_for_covers_every_item_once),
         cmocka_unit_test(test_parallel_tasks_run_one_by_one),
+#if defined(__x86_64__)
+        cmocka_unit_test(test_loops_flush_subnormals),
+#endif
         cmocka_unit_test(test_nested_loops),
         cmocka_unit_test(test_permutation),
         cmocka_unit_test(test_permutation_is_uniform),
