@@ -3,6 +3,7 @@
 #include "report/lora_report.h"
 
 #include "experiments/lora_published.h"
+#include "support/contexts.h"
 #include "support/temporary_file.h"
 
 #include <cjson/cJSON.h>
@@ -26,22 +27,14 @@ static temporary_file file;
 static int set_up(void **state) {
     (void)state;
     temporary_file_create(&file);
-    for (int i = 0; i < 2; i++) {
-        lilac_context_config config;
-        lilac_context_config_default(&config);
-        config.threads = i + 1;
-        if (lilac_context_create(&config, &contexts[i]) != LILAC_OK) {
-            return 1;
-        }
-    }
+    contexts_create(2, NULL, contexts);
     return 0;
 }
 
 static int tear_down(void **state) {
     (void)state;
     temporary_file_destroy(&file);
-    lilac_context_destroy(contexts[0]);
-    lilac_context_destroy(contexts[1]);
+    contexts_destroy(2, contexts);
     return 0;
 }
 

@@ -5,7 +5,9 @@
 #include "format/safetensors.h"
 #include "runtime/context.h"
 #include "runtime/file.h"
+#include "support/contexts.h"
 #include "support/safetensors_bytes.h"
+#include "support/temporary_file.h"
 
 #include <math.h>
 #include <stdarg.h>
@@ -20,28 +22,23 @@
 
 #include <cmocka.h>
 
-enum { PATH_SIZE = 128 };
-
 typedef struct test_state {
     lilac_context *context;
-    char path[PATH_SIZE];
+    temporary_file file;
 } test_state;
 
 static int set_up(void **state) {
     test_state *test = calloc(1, sizeof *test);
     assert_non_null(test);
-    assert_int_equal(lilac_context_create(NULL, &test->context), LILAC_OK);
-    strcpy(test->path, "/tmp/lilac_test_safetensors_XXXXXX");
-    const int descriptor = mkstemp(test->path);
-    assert_true(descriptor >= 0);
-    close(descriptor);
+    test->context = context_create(0, NULL);
+    temporary_file_create(&test->file);
     *state = test;
     return 0;
 }
 
 static int tear_down(void **state) {
     test_state *test = *state;
-    unlink(test->path);
+    temporary_file_destroy(&test->file);
     lilac_context_destroy(test->context);
     free(test);
     return 0;
@@ -70,10 +67,10 @@ static void test_written_bytes(void **state) {
     const test_state *test = *state;
     size_t expected_size;
     unsigned char *expected = lilac_test_small_safetensors(&expected_size);
-    assert_int_equal(write_small(test->context, test->path), LILAC_OK);
+    assert_int_equal(write_small(test->context, test->file.path), LILAC_OK);
     unsigned char *written = NULL;
     size_t size = 0;
-    assert_int_equal(lilac_file_read(test->context, test->path, 1000, &written, &size), LILAC_OK);
+    assert_int_equal(lilac_file_read(test->context, test->file.path, 1000, &written, &size), LILAC_OK);
     assert_int_equal(size, expected_size);
     assert_memory_equal(written, expected, size);
     lilac_memory_free(written);
@@ -117,8 +114,8 @@ static void test_read_small_file(void **state) {
     lilac_safetensors_close(file);
     free(bytes);
 
-    assert_int_equal(write_small(test->context, test->path), LILAC_OK);
-    assert_int_equal(lilac_safetensors_open(test->context, test->path, &file), LILAC_OK);
+    assert_int_equal(write_small(test->context, test->file.path), LILAC_OK);
+    assert_int_equal(lilac_safetensors_open(test->context, test->file.path, &file), LILAC_OK);
     expect_small(file);
     lilac_safetensors_close(file);
     lilac_safetensors_close(NULL);
@@ -137,9 +134,9 @@ static void test_writes_large_sizes(void **state) {
     assert_int_equal(
         lilac_safetensors_writer_add(test->context, writer, "b", LILAC_SAFETENSORS_F32, 2, shape + 1, &nothing),
         LILAC_OK);
-    assert_int_equal(lilac_safetensors_writer_write(test->context, writer, test->path), LILAC_OK);
+    assert_int_equal(lilac_safetensors_writer_write(test->context, writer, test->file.path), LILAC_OK);
     lilac_safetensors_writer_destroy(writer);
-    assert_int_equal(lilac_safetensors_open(test->context, test->path, &file), LILAC_OK);
+    assert_int_equal(lilac_safetensors_open(test->context, test->file.path, &file), LILAC_OK);
     assert_int_equal(lilac_safetensors_find(file, "a")->shape[0], shape[0]);
     assert_int_equal(lilac_safetensors_find(file, "b")->shape[1], shape[2]);
     lilac_safetensors_close(file);
@@ -258,16 +255,19 @@ static void test_read_f32_refuses(void **state) {
 static void test_open_refuses(void **state) {
     const test_state *test = *state;
     lilac_safetensors_file *file = NULL;
-    assert_int_equal(lilac_safetensors_open(test->context, test->path, NULL), LILAC_ERROR_ARGUMENT);
+    assert_int_equal(lilac_safetensors_open(test->context, test->file.path, NULL), LILAC_ERROR_ARGUMENT);
     assert_int_equal(lilac_safetensors_open(test->context, NULL, &file), LILAC_ERROR_ARGUMENT);
     assert_int_equal(lilac_safetensors_open(test->context, "/nowhere/file", &file), LILAC_ERROR_NOT_FOUND);
-    assert_int_equal(lilac_safetensors_open(test->context, test->path, &file), LILAC_ERROR_TRUNCATED);
-    char message[PATH_SIZE + 60];
-    snprintf(message, sizeof message, "%s: 0 bytes are too few for a safetensors file", test->path);
+    FILE *empty = fopen(test->file.path, "wb");
+    assert_non_null(empty);
+    assert_int_equal(fclose(empty), 0);
+    assert_int_equal(lilac_safetensors_open(test->context, test->file.path, &file), LILAC_ERROR_TRUNCATED);
+    char message[sizeof test->file.path + 60];
+    snprintf(message, sizeof message, "%s: 0 bytes are too few for a safetensors file", test->file.path);
     assert_string_equal(lilac_context_message(test->context), message);
     /* A file without content but of a size that no memory should be spent on. */
-    assert_int_equal(truncate(test->path, (off_t)LILAC_SAFETENSORS_MAX_FILE + 1), 0);
-    assert_int_equal(lilac_safetensors_open(test->context, test->path, &file), LILAC_ERROR_UNSUPPORTED);
+    assert_int_equal(truncate(test->file.path, (off_t)LILAC_SAFETENSORS_MAX_FILE + 1), 0);
+    assert_int_equal(lilac_safetensors_open(test->context, test->file.path, &file), LILAC_ERROR_UNSUPPORTED);
     assert_non_null(strstr(lilac_context_message(test->context), "larger than the limit of 2147483647 bytes"));
     assert_int_equal(lilac_safetensors_open_memory(test->context, "m", NULL, 9, &file), LILAC_ERROR_ARGUMENT);
     assert_int_equal(lilac_safetensors_open_memory(test->context, NULL, "", 0, &file), LILAC_ERROR_ARGUMENT);
@@ -357,11 +357,11 @@ static void test_round_trip(void **state) {
                      LILAC_OK);
     const char *text = "quotes \" and \\, a line\nbreak, \x01, \xc3\xa9 and \xf0\x9f\x98\x80";
     assert_int_equal(lilac_safetensors_writer_add_metadata(context, writer, text, text), LILAC_OK);
-    assert_int_equal(lilac_safetensors_writer_write(context, writer, test->path), LILAC_OK);
+    assert_int_equal(lilac_safetensors_writer_write(context, writer, test->file.path), LILAC_OK);
     lilac_safetensors_writer_destroy(writer);
 
     lilac_safetensors_file *file = NULL;
-    assert_int_equal(lilac_safetensors_open(context, test->path, &file), LILAC_OK);
+    assert_int_equal(lilac_safetensors_open(context, test->file.path, &file), LILAC_OK);
     assert_int_equal(lilac_safetensors_count(file), 4);
     assert_string_equal(lilac_safetensors_metadata(file, text), text);
     assert_int_equal(lilac_safetensors_read_f32(context, file, "full", 8, shape, found), LILAC_OK);
@@ -389,7 +389,7 @@ static void write_in_order(const test_state *test, size_t count, size_t first) {
         assert_int_equal(lilac_safetensors_writer_add(test->context, writer, name, dtype, 1, &item, values), LILAC_OK);
         assert_int_equal(lilac_safetensors_writer_add_metadata(test->context, writer, name, name + 6), LILAC_OK);
     }
-    assert_int_equal(lilac_safetensors_writer_write(test->context, writer, test->path), LILAC_OK);
+    assert_int_equal(lilac_safetensors_writer_write(test->context, writer, test->file.path), LILAC_OK);
     lilac_safetensors_writer_destroy(writer);
 }
 
@@ -400,7 +400,7 @@ static void test_written_order(void **state) {
     size_t sizes[2];
     for (size_t i = 0; i < 2; i++) {
         write_in_order(test, COUNT, 17 * i);
-        assert_int_equal(lilac_file_read(test->context, test->path, 100000, &files[i], &sizes[i]), LILAC_OK);
+        assert_int_equal(lilac_file_read(test->context, test->file.path, 100000, &files[i], &sizes[i]), LILAC_OK);
     }
     assert_int_equal(sizes[0], sizes[1]);
     assert_memory_equal(files[0], files[1], sizes[0]);
@@ -471,23 +471,19 @@ static void test_writer_refuses(void **state) {
     assert_int_equal(lilac_safetensors_writer_write(context, writer, NULL), LILAC_ERROR_ARGUMENT);
     assert_int_equal(lilac_safetensors_writer_write(context, writer, "/nowhere/file"), LILAC_ERROR_NOT_FOUND);
     /* None of it has left a trace. */
-    assert_int_equal(lilac_safetensors_writer_write(context, writer, test->path), LILAC_OK);
+    assert_int_equal(lilac_safetensors_writer_write(context, writer, test->file.path), LILAC_OK);
     lilac_safetensors_writer_destroy(writer);
     lilac_safetensors_file *file = NULL;
-    assert_int_equal(lilac_safetensors_open(context, test->path, &file), LILAC_OK);
+    assert_int_equal(lilac_safetensors_open(context, test->file.path, &file), LILAC_OK);
     expect_small(file);
     lilac_safetensors_close(file);
     lilac_safetensors_writer_destroy(NULL);
 }
 
 static void expect_unwritten(const test_state *test, lilac_safetensors_writer *writer, const char *message) {
-    assert_int_equal(lilac_safetensors_writer_write(test->context, writer, test->path), LILAC_ERROR_ARGUMENT);
+    assert_int_equal(lilac_safetensors_writer_write(test->context, writer, test->file.path), LILAC_ERROR_ARGUMENT);
     assert_non_null(strstr(lilac_context_message(test->context), message));
-    unsigned char *data = NULL;
-    size_t size = 1;
-    assert_int_equal(lilac_file_read(test->context, test->path, 100, &data, &size), LILAC_OK);
-    assert_int_equal(size, 0);
-    lilac_memory_free(data);
+    assert_int_equal(temporary_file_count(&test->file), 0);
     lilac_safetensors_writer_destroy(writer);
 }
 
