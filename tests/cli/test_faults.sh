@@ -55,13 +55,18 @@ look_at_outputs() {
     done
 }
 
-fail_each() { # fail_each OUTPUT... -- ARGUMENT...
-    local outputs=() output call code problem=
+take_outputs() { # take_outputs OUTPUT... -- ARGUMENT...: sets the caller's array outputs
+    outputs=()
     while [ "$1" != -- ]; do
         outputs+=("$1")
         shift
     done
-    shift
+}
+
+fail_each() { # fail_each OUTPUT... -- ARGUMENT...
+    local outputs output call code problem=
+    take_outputs "$@"
+    shift $((${#outputs[@]} + 1))
     measure ${#outputs[@]} "$@"
     for ((call = RANDOM % step; call < calls; call += step)); do
         rm -rf work
@@ -80,12 +85,9 @@ fail_each() { # fail_each OUTPUT... -- ARGUMENT...
 }
 
 kill_each() { # kill_each OUTPUT... -- ARGUMENT...
-    local outputs=() output call code problem=
-    while [ "$1" != -- ]; do
-        outputs+=("$1")
-        shift
-    done
-    shift
+    local outputs output call code problem=
+    take_outputs "$@"
+    shift $((${#outputs[@]} + 1))
     measure ${#outputs[@]} "$@"
     mkdir work
     for ((call = RANDOM % step; call < calls; call += step)); do
