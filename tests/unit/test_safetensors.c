@@ -6,6 +6,7 @@
 #include "runtime/context.h"
 #include "runtime/file.h"
 #include "support/contexts.h"
+#include "support/float_bits.h"
 #include "support/safetensors_bytes.h"
 #include "support/temporary_file.h"
 
@@ -275,18 +276,6 @@ static void test_open_refuses(void **state) {
     assert_null(file);
 }
 
-static float from_bits(uint32_t bits) {
-    float value;
-    memcpy(&value, &bits, sizeof value);
-    return value;
-}
-
-static uint32_t to_bits(float value) {
-    uint32_t bits;
-    memcpy(&bits, &value, sizeof bits);
-    return bits;
-}
-
 /* One tensor of that dtype with these bytes must read as these floats, bit for bit. */
 static void expect_floats(lilac_context *context, const char *dtype, const void *data, size_t bytes, size_t count,
                           const float *expected) {
@@ -302,7 +291,7 @@ static void expect_floats(lilac_context *context, const char *dtype, const void 
     assert_non_null(values);
     assert_int_equal(lilac_safetensors_read_f32(context, file, "t", 1, &count, values), LILAC_OK);
     for (size_t i = 0; i < count; i++) {
-        assert_int_equal(to_bits(values[i]), to_bits(expected[i]));
+        assert_int_equal(float_to_bits(values[i]), float_to_bits(expected[i]));
     }
     free(values);
     lilac_safetensors_close(file);
@@ -318,7 +307,7 @@ static void test_conversions(void **state) {
     static const float wide[] = {0, -0.0f, 1, -2, 65504, 0x1p-14f, 0x1p-24f, -0x1.ff8p-15f, INFINITY, -INFINITY};
     expect_floats(test->context, "F16", halves, sizeof halves, 10, wide);
     static const uint16_t nans[] = {0x7e01, 0xfc01};
-    const float wide_nans[] = {from_bits(0x7fc02000), from_bits(0xff802000)};
+    const float wide_nans[] = {float_from_bits(0x7fc02000), float_from_bits(0xff802000)};
     expect_floats(test->context, "F16", nans, sizeof nans, 2, wide_nans);
 }
 
@@ -368,10 +357,10 @@ static void test_round_trip(void **state) {
     assert_memory_equal(found, values, sizeof values);
     assert_int_equal(lilac_safetensors_read_f32(context, file, "half", 3, shape, found), LILAC_OK);
     for (size_t i = 0; i < ROWS * COLUMNS; i++) {
-        assert_int_equal(to_bits(found[i]), (uint32_t)lilac_bf16_from_float(values[i]) << 16);
+        assert_int_equal(float_to_bits(found[i]), (uint32_t)lilac_bf16_from_float(values[i]) << 16);
     }
     assert_int_equal(lilac_safetensors_read_f32(context, file, "scalar", 0, NULL, found), LILAC_OK);
-    assert_int_equal(to_bits(found[0]), to_bits(values[1]));
+    assert_int_equal(float_to_bits(found[0]), float_to_bits(values[1]));
     assert_int_equal(lilac_safetensors_read_f32(context, file, "none", 2, none, found), LILAC_OK);
     lilac_safetensors_close(file);
 }
