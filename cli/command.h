@@ -11,12 +11,14 @@ struct lilac_session;
 
 /* The common options that a command takes; --help is always one of them. */
 enum {
-    LILAC_TAKES_COMPUTE = 1,  /* --threads, --cpu, --quiet */
-    LILAC_TAKES_SEED = 2,     /* --seed */
-    LILAC_TAKES_DATA = 4,     /* --data */
-    LILAC_TAKES_TRAINING = 8, /* --epochs and its kin */
-    LILAC_TAKES_LORA = 16,    /* --rank and its kin */
-    LILAC_TAKES_SAMPLING = 32 /* --adapter, --temperature, --batch, --precision, --no-cache */
+    LILAC_TAKES_COMPUTE = 1,      /* --threads, --cpu, --quiet */
+    LILAC_TAKES_SEED = 2,         /* --seed */
+    LILAC_TAKES_DATA = 4,         /* --data */
+    LILAC_TAKES_TRAINING = 8,     /* --epochs and its kin */
+    LILAC_TAKES_LORA = 16,        /* --rank and its kin */
+    LILAC_TAKES_SAMPLING = 32,    /* --adapter, --temperature, --batch, --precision, --no-cache */
+    LILAC_TAKES_TEST_IMAGES = 64, /* --images */
+    LILAC_TAKES_MODELS = 128      /* --linear, --softmax */
 };
 
 /*

@@ -7,11 +7,12 @@
 #include "runtime/context.h"
 #include "runtime/file.h"
 
+#include <math.h>
 #include <stdio.h>
 
 typedef struct eval_settings {
     const char *model, *adapter, *bytes;
-    int images, variant, precision;
+    int variant, precision;
 } eval_settings;
 
 static const lilac_option options[] = {
@@ -28,16 +29,6 @@ static const lilac_option options[] = {
      .offset = offsetof(eval_settings, adapter),
      .value = "FILE",
      .help = "an adapter of that model to evaluate it with"},
-    {.name = "images",
-     .type = LILAC_OPTION_INTEGER,
-     .offset = offsetof(eval_settings, images),
-     .value = "N",
-     .help = "evaluate the first N test images",
-     .initial = "0",
-     .initial_note = "all",
-     .minimum = 0,
-     .maximum = 1000000000,
-     .without = "bytes"},
     {.name = "variant",
      .type = LILAC_OPTION_CHOICE,
      .offset = offsetof(eval_settings, variant),
@@ -63,6 +54,10 @@ static lilac_status evaluate(lilac_session *session, const eval_settings *settin
     lilac_token_evaluation evaluation;
     LILAC_TRY(lilac_evaluate_transformer(session->context, model, adapter, source, (lilac_precision)settings->precision,
                                          &evaluation));
+    if (!isfinite(evaluation.loss)) {
+        return lilac_fail(session->context, LILAC_ERROR_NOT_FINITE, "%s: its predictions are not finite numbers",
+                          settings->adapter != NULL ? settings->adapter : settings->model);
+    }
     lilac_progress_bar_clear(&session->bar);
     printf("%.4f bits a token (%.4f nats) over %llu tokens in %s\n", evaluation.bits, evaluation.loss,
            (unsigned long long)evaluation.tokens, lilac_precision_name(evaluation.precision));
@@ -90,8 +85,8 @@ static lilac_status evaluate_images(lilac_session *session, const eval_settings 
     lilac_dataset *images;
     LILAC_TRY(lilac_session_load_mnist(session, LILAC_MNIST_TEST, &images));
     lilac_data_view view = lilac_data_view_all(images, (lilac_variant)settings->variant);
-    if (settings->images > 0) {
-        view.count = lilac_size_min(view.count, (size_t)settings->images);
+    if (session->common.test_images > 0) {
+        view.count = lilac_size_min(view.count, (size_t)session->common.test_images);
     }
     const lilac_token_source source = {.images = &view};
     const lilac_status status = evaluate(session, settings, model, adapter, &source);
@@ -128,6 +123,6 @@ const lilac_command lilac_command_eval_bits = {
     .options = options,
     .option_count = LILAC_COUNT(options),
     .settings_size = sizeof(eval_settings),
-    .takes = LILAC_TAKES_DATA | LILAC_TAKES_COMPUTE,
+    .takes = LILAC_TAKES_TEST_IMAGES | LILAC_TAKES_DATA | LILAC_TAKES_COMPUTE,
     .run = run,
 };

@@ -10,7 +10,7 @@ typedef struct eval_settings {
     const char *model;
     lilac_named_values adapters, use;
     double strength;
-    int variant, images;
+    int variant;
 } eval_settings;
 
 static const lilac_option options[] = {
@@ -49,15 +49,6 @@ static const lilac_option options[] = {
      .help = "the form in which the model sees the images",
      .initial = "all",
      .choices = lilac_evaluation_choices},
-    {.name = "images",
-     .type = LILAC_OPTION_INTEGER,
-     .offset = offsetof(eval_settings, images),
-     .value = "N",
-     .help = "evaluate the first N test images",
-     .initial = "0",
-     .initial_note = "all",
-     .minimum = 0,
-     .maximum = 1000000000},
 };
 
 /* The place of a name among the adapters; their count if it is not there. */
@@ -90,7 +81,7 @@ static lilac_status load_adapters(lilac_session *session, const eval_settings *s
 /* The rows: the base alone, then each adapter that is used. */
 static lilac_status fill_table(lilac_session *session, const eval_settings *settings, const lilac_model *model,
                                lilac_adapter *const *adapters, const lilac_dataset *images, lilac_table *table) {
-    const size_t count = (size_t)settings->images;
+    const size_t count = (size_t)session->common.test_images;
     LILAC_TRY(lilac_evaluation_row(session, table, settings->variant, "(base alone)", images, count, model, NULL));
     const lilac_named_values *used = settings->use.count > 0 ? &settings->use : &settings->adapters;
     for (size_t i = 0; i < used->count; i++) {
@@ -142,6 +133,6 @@ const lilac_command lilac_command_lora_eval = {
     .options = options,
     .option_count = LILAC_COUNT(options),
     .settings_size = sizeof(eval_settings),
-    .takes = LILAC_TAKES_DATA | LILAC_TAKES_COMPUTE,
+    .takes = LILAC_TAKES_TEST_IMAGES | LILAC_TAKES_DATA | LILAC_TAKES_COMPUTE,
     .run = run,
 };

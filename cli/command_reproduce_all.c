@@ -14,7 +14,6 @@
 
 typedef struct reproduce_settings {
     const char *parts, *output, *compare;
-    const char *models[LILAC_COMPLETION_MODEL_COUNT];
     bool quick;
 } reproduce_settings;
 
@@ -29,18 +28,6 @@ static const lilac_option options[] = {
      .value = "NAME,...",
      .help = "parts of the report to reproduce",
      .initial = "attention,completion,lora"},
-    {.name = "linear",
-     .type = LILAC_OPTION_TEXT,
-     .offset = offsetof(reproduce_settings, models[LILAC_TRANSFORMER_LINEAR]),
-     .value = "FILE",
-     .help = "the transformer with linear attention",
-     .initial_note = "models/linear.safetensors, if it is there"},
-    {.name = "softmax",
-     .type = LILAC_OPTION_TEXT,
-     .offset = offsetof(reproduce_settings, models[LILAC_TRANSFORMER_SOFTMAX]),
-     .value = "FILE",
-     .help = "the transformer with softmax attention",
-     .initial_note = "models/softmax.safetensors, if it is there"},
     {.name = "compare",
      .type = LILAC_OPTION_TEXT,
      .offset = offsetof(reproduce_settings, compare),
@@ -99,13 +86,13 @@ static lilac_status choose_parts(lilac_session *session, const reproduce_setting
 }
 
 /* Without transformers completion is left out; what to do about it stands in the page, too. */
-static lilac_status load_models(lilac_session *session, const reproduce_settings *settings, lilac_reproduction *r) {
+static lilac_status load_models(lilac_session *session, lilac_reproduction *r) {
     size_t count;
     lilac_part_outcome *outcome = &r->outcomes[LILAC_PART_COMPLETION];
     if (outcome->state == LILAC_PART_LEFT_OUT) {
         return LILAC_OK;
     }
-    LILAC_TRY(lilac_completion_models_load(session, settings->models, r->models, &count));
+    LILAC_TRY(lilac_completion_models_load(session, r->models, &count));
     if (count == LILAC_COMPLETION_MODEL_COUNT) {
         return LILAC_OK;
     }
@@ -140,7 +127,7 @@ static lilac_status reproduce(lilac_session *session, const reproduce_settings *
     if (settings->compare != NULL) {
         LILAC_TRY(lilac_results_read(session->context, settings->compare, old));
     }
-    LILAC_TRY(load_models(session, settings, r));
+    LILAC_TRY(load_models(session, r));
     LILAC_TRY(load_data(session, r));
     LILAC_TRY(lilac_parts_check(session, r));
     LILAC_TRY(lilac_reproduction_check_folder(session, output));
@@ -191,6 +178,6 @@ const lilac_command lilac_command_reproduce_all = {
     .options = options,
     .option_count = LILAC_COUNT(options),
     .settings_size = sizeof(reproduce_settings),
-    .takes = LILAC_TAKES_DATA | LILAC_TAKES_SEED | LILAC_TAKES_COMPUTE,
+    .takes = LILAC_TAKES_MODELS | LILAC_TAKES_DATA | LILAC_TAKES_SEED | LILAC_TAKES_COMPUTE,
     .run = run,
 };

@@ -11,7 +11,6 @@
 enum { PICTURE_IMAGES = 60, PICTURE_ZOOM = 2, PATH_SIZE = 4096 };
 
 typedef struct reproduce_settings {
-    const char *models[LILAC_COMPLETION_MODEL_COUNT];
     int images, training_images, bits_images, no_cache_images;
     int epochs, batch, precision;
     lilac_sizes times;
@@ -19,18 +18,6 @@ typedef struct reproduce_settings {
 } reproduce_settings;
 
 static const lilac_option options[] = {
-    {.name = "linear",
-     .type = LILAC_OPTION_TEXT,
-     .offset = offsetof(reproduce_settings, models[LILAC_TRANSFORMER_LINEAR]),
-     .value = "FILE",
-     .help = "the transformer with linear attention",
-     .initial_note = "models/linear.safetensors, if it is there"},
-    {.name = "softmax",
-     .type = LILAC_OPTION_TEXT,
-     .offset = offsetof(reproduce_settings, models[LILAC_TRANSFORMER_SOFTMAX]),
-     .value = "FILE",
-     .help = "the transformer with softmax attention",
-     .initial_note = "models/softmax.safetensors, if it is there"},
     {.name = "images",
      .letter = 'n',
      .type = LILAC_OPTION_INTEGER,
@@ -117,9 +104,9 @@ typedef struct reproduction {
     char outputs[OUTPUT_COUNT][PATH_SIZE];
 } reproduction;
 
-static lilac_status load_models(lilac_session *session, const reproduce_settings *settings, reproduction *r) {
+static lilac_status load_models(lilac_session *session, reproduction *r) {
     size_t count;
-    LILAC_TRY(lilac_completion_models_load(session, settings->models, r->models, &count));
+    LILAC_TRY(lilac_completion_models_load(session, r->models, &count));
     return count > 0 ? LILAC_OK
                      : lilac_session_usage_error(session, "neither %s nor %s is there: give --linear or --softmax",
                                                  lilac_completion_model_files[0], lilac_completion_model_files[1]);
@@ -178,7 +165,7 @@ static lilac_status save(lilac_session *session, const reproduction *r) {
 }
 
 static lilac_status reproduce(lilac_session *session, const reproduce_settings *settings, reproduction *r) {
-    LILAC_TRY(load_models(session, settings, r));
+    LILAC_TRY(load_models(session, r));
     LILAC_TRY(lilac_session_load_mnist(session, LILAC_MNIST_TRAIN, &r->training));
     LILAC_TRY(lilac_session_load_mnist(session, LILAC_MNIST_TEST, &r->test));
     LILAC_TRY(prepare_outputs(session, settings, r));
@@ -217,6 +204,6 @@ const lilac_command lilac_command_reproduce_completion = {
     .options = options,
     .option_count = LILAC_COUNT(options),
     .settings_size = sizeof(reproduce_settings),
-    .takes = LILAC_TAKES_DATA | LILAC_TAKES_SEED | LILAC_TAKES_COMPUTE,
+    .takes = LILAC_TAKES_MODELS | LILAC_TAKES_DATA | LILAC_TAKES_SEED | LILAC_TAKES_COMPUTE,
     .run = run,
 };

@@ -47,6 +47,35 @@ static const lilac_option data_options[] = {
      .without = "bytes"},
 };
 
+static const lilac_option test_image_options[] = {
+    {.name = "images",
+     .type = LILAC_OPTION_INTEGER,
+     .offset = offsetof(lilac_common_settings, test_images),
+     .value = "N",
+     .help = "evaluate the first N test images",
+     .initial = "0",
+     .initial_note = "all",
+     .minimum = 0,
+     .maximum = 1000000000,
+     .without = "bytes"},
+};
+
+/* The transformers of the completion experiment. */
+static const lilac_option model_options[] = {
+    {.name = "linear",
+     .type = LILAC_OPTION_TEXT,
+     .offset = offsetof(lilac_common_settings, models[LILAC_TRANSFORMER_LINEAR]),
+     .value = "FILE",
+     .help = "the transformer with linear attention",
+     .initial_note = "models/linear.safetensors, if it is there"},
+    {.name = "softmax",
+     .type = LILAC_OPTION_TEXT,
+     .offset = offsetof(lilac_common_settings, models[LILAC_TRANSFORMER_SOFTMAX]),
+     .value = "FILE",
+     .help = "the transformer with softmax attention",
+     .initial_note = "models/softmax.safetensors, if it is there"},
+};
+
 static const lilac_option training_options[] = {
     {.name = "epochs",
      .type = LILAC_OPTION_INTEGER,
@@ -191,6 +220,12 @@ size_t lilac_option_groups(const lilac_command *command, void *settings, lilac_c
                            lilac_option_group groups[LILAC_GROUPS_MAX]) {
     size_t count = 0;
     groups[count++] = (lilac_option_group){"Options", command->options, command->option_count, settings};
+    if (command->takes & LILAC_TAKES_TEST_IMAGES) {
+        groups[count++] = (lilac_option_group){NULL, test_image_options, LILAC_COUNT(test_image_options), common};
+    }
+    if (command->takes & LILAC_TAKES_MODELS) {
+        groups[count++] = (lilac_option_group){NULL, model_options, LILAC_COUNT(model_options), common};
+    }
     if (command->takes & LILAC_TAKES_LORA) {
         groups[count++] = (lilac_option_group){NULL, lora_options, LILAC_COUNT(lora_options), common};
     }

@@ -35,7 +35,9 @@ typedef struct lilac_common_settings {
     int cpu;     /* a lilac_cpu_level, or LILAC_CPU_NOT_GIVEN */
     bool quiet;
     uint64_t seed;
-    const char *data; /* NULL: look in the usual places */
+    const char *data;                                  /* NULL: look in the usual places */
+    int test_images;                                   /* 0: all */
+    const char *models[LILAC_TRANSFORMER_SOFTMAX + 1]; /* files; NULL: the usual one */
     lilac_training_settings training;
     lilac_lora_settings lora;
     lilac_sampling_settings sampling;
@@ -49,7 +51,7 @@ extern const char *const lilac_precision_choices[];
 extern const char *const lilac_optimiser_choices[];
 
 /* The most groups of options a command can have: its own and the common ones. */
-enum { LILAC_GROUPS_MAX = 8 };
+enum { LILAC_GROUPS_MAX = 10 };
 
 /* The groups of options that a command takes, its own first; their values go to settings and common. Returns how many.
  */

@@ -11,12 +11,12 @@ const char *const lilac_completion_model_files[LILAC_COMPLETION_MODEL_COUNT] = {
     [LILAC_TRANSFORMER_LINEAR] = "models/linear.safetensors",
     [LILAC_TRANSFORMER_SOFTMAX] = "models/softmax.safetensors"};
 
-lilac_status lilac_completion_models_load(lilac_session *session, const char *const paths[LILAC_COMPLETION_MODEL_COUNT],
+lilac_status lilac_completion_models_load(lilac_session *session,
                                           lilac_transformer *models[LILAC_COMPLETION_MODEL_COUNT], size_t *count) {
     *count = 0;
     for (size_t model = 0; model < LILAC_COMPLETION_MODEL_COUNT; model++) {
         char found[PATH_SIZE];
-        const char *path = paths[model];
+        const char *path = session->common.models[model];
         if (path == NULL) {
             path = found;
             if (!lilac_session_find_file(lilac_completion_model_files[model], found, sizeof found)) {

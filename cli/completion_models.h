@@ -11,12 +11,11 @@
 extern const char *const lilac_completion_model_files[LILAC_COMPLETION_MODEL_COUNT];
 
 /*
- * Loads them; paths are those that the user named, or NULL. A file that was named must be there; one of the usual place
- * need not be: its model stays NULL, and a note says so. Returns how many there are in *count. Errors: those of
+ * Loads them. A file that the user named with --linear or --softmax must be there; one of the usual place need not be:
+ * its model stays NULL, and a note says so. Returns how many there are in *count. Errors: those of
  * lilac_transformer_load; what was loaded before is left in models.
  */
 LILAC_MUST_USE lilac_status lilac_completion_models_load(lilac_session *session,
-                                                         const char *const paths[LILAC_COMPLETION_MODEL_COUNT],
                                                          lilac_transformer *models[LILAC_COMPLETION_MODEL_COUNT],
                                                          size_t *count);
 void lilac_completion_models_free(lilac_transformer *models[LILAC_COMPLETION_MODEL_COUNT]);

@@ -61,11 +61,11 @@ static void write_completion_card(lilac_html *html, const char *kind) {
     }
     fprintf(html->out, "<div class=\"card\"><h3>Completed digits recognised, %s</h3><div class=\"big\">", kind);
     lilac_html_figure(html, 1, "completion/transformers/%s/%s/value", kind, member);
-    fputs(" %</div><p>the report: ", html->out);
+    fputs("&nbsp;%</div><p>the report: ", html->out);
     lilac_html_figure(html, 1, "completion/transformers/%s/%s/published", kind, member);
-    fputs(" %; images as they are: ", html->out);
+    fputs("&nbsp;%; images as they are: ", html->out);
     lilac_html_figure(html, 1, "completion/without_transformer/accuracy_on_original_test_images");
-    fputs(" %</p></div>\n", html->out);
+    fputs("&nbsp;%</p></div>\n", html->out);
 }
 
 static void write_lora_card(lilac_html *html, int width) {

@@ -42,9 +42,11 @@ const char lilac_page_style[] =
     ".plot svg [stroke=black],.plot svg [stroke='rgb(0, 0, 0)']{stroke:var(--ink)}\n"
     ".pictures{display:flex;flex-wrap:wrap;gap:12px}\n"
     ".pictures img{flex:1 1 300px;max-width:510px;width:100%;height:auto;image-rendering:pixelated;border-radius:4px}\n"
-    ".small{font-size:.88rem;color:var(--soft)}\n"
+    "code{white-space:nowrap}.small{font-size:.88rem;color:var(--soft)}\n"
     "@media (max-width:600px){main{padding:20px 14px 48px}h1{font-size:1.5rem}table{font-size:.8rem}}\n"
     "@media print{:root{--ink:#000;--soft:#444;--line:#bbb;--paper:#fff;--box:#f3f3f3;--accent:#000;--warn:#8a3a00}"
-    "body{font-size:10pt}main{max-width:none;padding:0}.scroll{overflow:visible;border:0}"
+    ":root{font-size:10pt}body{font-size:1rem}main{max-width:none;padding:0}.scroll{overflow:visible;border:0}"
     "table{font-size:7.5pt;width:auto}th,td{padding:.15em .4em}.card,figure,tr{break-inside:avoid}"
-    "h2,h3,figcaption{break-after:avoid}.plots{grid-template-columns:1fr 1fr}.cards{grid-template-columns:1fr 1fr}}\n";
+    "h2,h3,h3+p,figcaption{break-after:avoid}p,li{orphans:3;widows:3}"
+    ".plots{grid-template-columns:1fr 1fr}.plot svg{max-width:66mm}.cards{grid-template-columns:1fr 1fr 1fr;gap:8px}"
+    ".card{padding:.6em .9em}h2{margin:1.4em 0 .4em}h3{margin:1.2em 0 .3em}figure,.plot{margin:.7em 0}}\n";

@@ -59,6 +59,15 @@ static void write_marks(FILE *script, const curve *c) {
     fputs(")\n", script);
 }
 
+/* The same on a logarithmic axis, which goes on a little beyond the first and the last point: gnuplot leaves out the
+ * mark of a point that rounding has put beyond the end. */
+static void write_logarithmic_marks(FILE *script, const curve *c) {
+    write_marks(script, c);
+    if (c->count > 0) {
+        fprintf(script, "set logscale x\nset xrange [%g:%g]\n", c->x[0] / 1.15, c->x[c->count - 1] * 1.15);
+    }
+}
+
 /* Logarithmic from a little below the least time to a little above the greatest, with marks at 1, 2 and 5. */
 static void write_times_axis(FILE *script, const curves *all) {
     double least = INFINITY, most = 0.0;
@@ -119,10 +128,8 @@ void lilac_plot_encoder(FILE *script, const void *argument) {
         }
     }
     write_head(script, plot, plot->inlined ? "" : lilac_json_string_at(plot->results, "title"));
-    write_marks(script, &all.item[0]);
+    write_logarithmic_marks(script, &all.item[0]);
     write_times_axis(script, &all);
-    fprintf(script, "set logscale x\nset xrange [%g:%g]\n", all.item[0].x[0] / 1.15,
-            all.item[0].x[all.item[0].count - 1] * 1.15);
     fputs("set key left top\nset xlabel 'length N'\nset ylabel 'milliseconds a sequence'\n", script);
     write_curves(script, &all);
 }
@@ -170,9 +177,8 @@ static void plot_accuracy(FILE *script, const lilac_plot *plot, const char *kind
         }
     }
     write_head(script, plot, plot->inlined ? "" : title);
-    write_marks(script, &all.item[0]);
-    fputs("set logscale x 2\nset key below\nset xlabel 'rank r'\nset ylabel 'accuracy in %'\nset yrange [0:100]\n",
-          script);
+    write_logarithmic_marks(script, &all.item[0]);
+    fputs("set key below\nset xlabel 'rank r'\nset ylabel 'accuracy in %'\nset yrange [0:100]\n", script);
     write_curves(script, &all);
 }
 

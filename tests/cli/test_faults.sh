@@ -26,15 +26,21 @@ faulty() { # faulty CALL ARGUMENT...: runs the program in the folder work, which
     (cd work && LD_PRELOAD=$preloaded LILAC_TEST_FAULT=$call "$lilac" "$@") >output 2>errors
 }
 
-# Counts the calls, and keeps what the command writes when nothing fails.
-measure() { # measure ARGUMENT...
+# Counts the calls, and keeps what the command writes when nothing fails. A file is written by opening it and its folder,
+# by bringing both to the disk, and by a rename: if fewer of these calls are seen, others are made that cannot fail here.
+measure() { # measure FILES ARGUMENT...
+    local files=$1 opens writes syncs renames problem=
+    shift
     rm -rf work expected counts
     mkdir work
     LILAC_TEST_COUNT=$work/counts faulty -1 "$@"
     local code=$?
-    calls=$(tail -n 1 counts)
+    read -r calls opens writes syncs renames < <(tail -n 1 counts)
     mv work expected
-    report "lilac $1 $2 makes $calls calls" "$([ $code = 0 ] && [ "$calls" -ge 8 ] || echo "exit code $code")"
+    [ $code = 0 ] || problem="exit code $code"
+    [ "$opens" -ge $((2 * files)) ] && [ "$writes" -ge "$files" ] && [ "$syncs" -ge $((2 * files)) ] &&
+        [ "$renames" -ge "$files" ] || problem="$problem; of all its calls, only these were seen"
+    report "lilac $1 $2 makes $calls calls: $opens opens, $writes writes, $syncs syncs, $renames renames" "$problem"
 }
 
 # What is wrong with the files that a command was to write, given as OUTPUT...: each must be old or new.
@@ -49,14 +55,19 @@ look_at_outputs() {
     done
 }
 
-fail_each() { # fail_each OUTPUT... -- ARGUMENT...
-    local outputs=() output call code problem=
+take_outputs() { # take_outputs OUTPUT... -- ARGUMENT...: sets the caller's array outputs
+    outputs=()
     while [ "$1" != -- ]; do
         outputs+=("$1")
         shift
     done
-    shift
-    measure "$@"
+}
+
+fail_each() { # fail_each OUTPUT... -- ARGUMENT...
+    local outputs output call code problem=
+    take_outputs "$@"
+    shift $((${#outputs[@]} + 1))
+    measure ${#outputs[@]} "$@"
     for ((call = RANDOM % step; call < calls; call += step)); do
         rm -rf work
         mkdir work
@@ -74,13 +85,10 @@ fail_each() { # fail_each OUTPUT... -- ARGUMENT...
 }
 
 kill_each() { # kill_each OUTPUT... -- ARGUMENT...
-    local outputs=() output call code problem=
-    while [ "$1" != -- ]; do
-        outputs+=("$1")
-        shift
-    done
-    shift
-    measure "$@"
+    local outputs output call code problem=
+    take_outputs "$@"
+    shift $((${#outputs[@]} + 1))
+    measure ${#outputs[@]} "$@"
     mkdir work
     for ((call = RANDOM % step; call < calls; call += step)); do
         for output in "${outputs[@]}"; do

@@ -28,6 +28,8 @@ seq 1 1000 >numbers
         "$lilac" train --bytes numbers --base text.st --steps 1 --validation 2 --output text.ad --no-peak --quiet
 } >/dev/null || echo 'Bail out! no models'
 head -c 3000 linear.st >cut.st
+# The last weight is no number.
+head -c -4 text.st >nan.st && printf '\377\377\377\177' >>nan.st
 head -c 1000 mlp.st | tr '{' 'x' >junk
 touch output errors
 files=$(find . -type f ! -name output ! -name errors -exec cksum {} + | sort)
@@ -130,6 +132,7 @@ done <<'END'
 1|the model is for 41 pixels, the images have 28 x 28|complete --model text.st --data data
 1|expected a results.json that 'lilac reproduce all' has written|reproduce all --compare nothing --output out --data data
 1|empty: is a directory, expected a regular file|info --json empty
+1|nan.st: its predictions are not finite numbers|eval bits --model nan.st --bytes numbers
 END
 
 report 'no file was written, changed or left behind' "$(diff <(echo "$files") \

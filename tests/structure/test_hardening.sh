@@ -55,7 +55,12 @@ for file in "$@"; do
     if [ "$CPU" = x86_64 ] && [ "$SANITIZED" = false ]; then
         guarded=true
     fi
-    # Not the file's own note: it would say so only if the C library's start files were guarded, too.
-    objdump --disassemble "$file" | awk '/^[0-9a-f]+ <lilac_context_create>:/ { getline; print }' | grep -q endbr64
+    # Each global function, and not the file's own note, which tells only whether the C library's start files are guarded,
+    # too.
+    unguarded=$(objdump --disassemble "$file" | awk '
+        /^[0-9a-f]+ <lilac_[a-z0-9_]+>:/ { functions++; name = $2; getline; if (!/endbr64/) print "#", name }
+        END { if (functions < 100) print "# only", functions + 0, "functions" }')
+    [ -z "$unguarded" ]
     check_or_skip "$guarded" "$name marks where jumps may lead" $?
+    [ "$guarded" = false ] || [ -z "$unguarded" ] || head -n 5 <<<"$unguarded"
 done

@@ -4,6 +4,7 @@
 #include "core/bf16.h"
 #include "core/memory.h"
 #include "core/random.h"
+#include "support/contexts.h"
 
 #include <math.h>
 #include <stdarg.h>
@@ -167,16 +168,9 @@ static void lay_out_all(attention_case *problem) {
     problem->backward.value_gradient = output_of(problem, CASE_VALUE_GRADIENT);
 }
 
-lilac_context *case_create_context(lilac_cpu_level level, int threads) {
-    const lilac_context_config config = {.threads = threads, .max_cpu_level = level};
-    lilac_context *context = NULL;
-    assert_int_equal(lilac_context_create(&config, &context), LILAC_OK);
-    return context;
-}
-
 void case_at_every_level(void (*test)(lilac_context *context)) {
     for (int level = LILAC_CPU_SCALAR; level <= (int)lilac_cpu_level_detect(); level++) {
-        lilac_context *context = case_create_context((lilac_cpu_level)level, 2);
+        lilac_context *context = context_create_at((lilac_cpu_level)level, 2);
         test(context);
         lilac_context_destroy(context);
     }

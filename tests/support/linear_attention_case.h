@@ -78,9 +78,6 @@ typedef struct attention_case {
     lilac_linear_attention_backward_tensors backward;
 } attention_case;
 
-/* A context of a level, which the machine must have. */
-lilac_context *case_create_context(lilac_cpu_level level, int threads);
-
 /* Calls test with a context of two threads for each level the machine has. */
 void case_at_every_level(void (*test)(lilac_context *context));
 

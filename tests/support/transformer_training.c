@@ -49,3 +49,8 @@ float *tiny_transformer_weights(lilac_transformer *model) {
     memcpy(copy, lilac_transformer_parameters(model), bytes);
     return copy;
 }
+
+void expect_transformer_weights(lilac_transformer *model, const float *expected) {
+    assert_memory_equal(lilac_transformer_parameters(model), expected,
+                        lilac_transformer_parameter_count(model) * sizeof *expected);
+}

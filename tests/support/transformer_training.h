@@ -20,4 +20,7 @@ lilac_transformer_training tiny_training(void);
 /* A copy of the weights; free it with free. */
 float *tiny_transformer_weights(lilac_transformer *model);
 
+/* Fails the test unless the weights are those bytes. */
+void expect_transformer_weights(lilac_transformer *model, const float *expected);
+
 #endif

@@ -3,6 +3,7 @@
 #include "attention/arguments.h"
 
 #include "core/random.h"
+#include "support/default_context.h"
 
 #include <stdarg.h>
 #include <stdlib.h>
@@ -11,19 +12,6 @@
 #include <setjmp.h>
 
 #include <cmocka.h>
-
-static lilac_context *context;
-
-static int set_up(void **state) {
-    (void)state;
-    return lilac_context_create(NULL, &context) != LILAC_OK;
-}
-
-static int tear_down(void **state) {
-    (void)state;
-    lilac_context_destroy(context);
-    return 0;
-}
 
 /* B, N, H and the size of a row, then the strides of batch, token and head. */
 typedef struct layout {
@@ -141,5 +129,5 @@ int main(void) {
         cmocka_unit_test(test_outputs_that_overlap_are_refused),
         cmocka_unit_test(test_no_element_of_an_output_has_two_places),
     };
-    return cmocka_run_group_tests(tests, set_up, tear_down);
+    return cmocka_run_group_tests(tests, context_set_up, context_tear_down);
 }

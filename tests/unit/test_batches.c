@@ -4,6 +4,8 @@
 
 #include "data/contact_sheet.h"
 #include "data/variant.h"
+#include "support/contexts.h"
+#include "support/default_context.h"
 
 #include <math.h>
 #include <stdarg.h>
@@ -18,22 +20,10 @@
 
 enum { COUNT = 100, ROWS = 37, COLS = 41, PIXELS = ROWS * COLS, CLASSES = 7 };
 
-static lilac_context *context;
 static lilac_dataset *dataset;
-
-static lilac_context *create_context(int threads, lilac_cpu_level level) {
-    lilac_context_config config;
-    lilac_context_config_default(&config);
-    config.threads = threads;
-    config.max_cpu_level = level;
-    lilac_context *created;
-    assert_int_equal(lilac_context_create(&config, &created), LILAC_OK);
-    return created;
-}
 
 /* An image is longer than the buffer that variants go through; the first one holds every byte. */
 static int set_up(void **state) {
-    (void)state;
     static uint8_t images[COUNT * PIXELS], labels[COUNT];
     uint32_t random = 1;
     for (size_t i = 0; i < sizeof images; i++) {
@@ -44,15 +34,12 @@ static int set_up(void **state) {
         labels[i] = (uint8_t)((i * 5 + 3) % CLASSES);
     }
     const lilac_dataset_shape shape = {.count = COUNT, .rows = ROWS, .cols = COLS, .classes = CLASSES};
-    return lilac_context_create(NULL, &context) != LILAC_OK ||
-           lilac_dataset_create(context, &shape, images, labels, &dataset) != LILAC_OK;
+    return context_set_up(state) != 0 || lilac_dataset_create(context, &shape, images, labels, &dataset) != LILAC_OK;
 }
 
 static int tear_down(void **state) {
-    (void)state;
     lilac_dataset_destroy(dataset);
-    lilac_context_destroy(context);
-    return 0;
+    return context_tear_down(state);
 }
 
 /* Pixel p of an image's variant by the definition, in double precision. */
@@ -113,7 +100,7 @@ static void test_variant_values(void **state) {
     float *inputs = malloc(COUNT * PIXELS * sizeof *inputs);
     assert_non_null(inputs);
     for (int level = LILAC_CPU_SCALAR; level <= (int)lilac_cpu_level_detect(); level++) {
-        lilac_context *leveled = create_context(1, (lilac_cpu_level)level);
+        lilac_context *leveled = context_create_at((lilac_cpu_level)level, 1);
         for (int value = 0; value < LILAC_VARIANT_COUNT; value++) {
             const lilac_data_view view = lilac_data_view_all(dataset, (lilac_variant)value);
             assert_int_equal(lilac_batch_fill(leveled, &view, 0, COUNT, inputs, NULL), LILAC_OK);
@@ -208,7 +195,7 @@ static void test_batch_is_the_same_at_any_thread_count(void **state) {
     float *one = malloc(COUNT * PIXELS * sizeof *one), *many = malloc(COUNT * PIXELS * sizeof *many);
     assert_non_null(one);
     assert_non_null(many);
-    lilac_context *single = create_context(1, LILAC_CPU_AVX512), *several = create_context(5, LILAC_CPU_AVX512);
+    lilac_context *single = context_create_at(LILAC_CPU_AVX512, 1), *several = context_create_at(LILAC_CPU_AVX512, 5);
     const lilac_data_view view = lilac_data_view_all(dataset, LILAC_VARIANT_ORIGINAL);
     uint8_t labels_one[COUNT], labels_many[COUNT];
     assert_int_equal(lilac_batch_fill(single, &view, 0, COUNT, one, labels_one), LILAC_OK);

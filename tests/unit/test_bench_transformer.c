@@ -3,6 +3,7 @@
 #include "bench/transformer_sweep.h"
 
 #include "model/transformer_pass.h"
+#include "support/default_context.h"
 
 #include <math.h>
 #include <stdarg.h>
@@ -13,19 +14,6 @@
 #include <cmocka.h>
 
 enum { N = 20, LAYERS = 2, HEADS = 2, SIZE = 4, WIDTH = HEADS * SIZE };
-
-static lilac_context *context;
-
-static int set_up(void **state) {
-    (void)state;
-    return lilac_context_create(NULL, &context) == LILAC_OK ? 0 : 1;
-}
-
-static int tear_down(void **state) {
-    (void)state;
-    lilac_context_destroy(context);
-    return 0;
-}
 
 static lilac_transformer *create_model(lilac_transformer_attention attention, size_t length) {
     const lilac_transformer_config config = {.length = length,
@@ -156,5 +144,5 @@ int main(void) {
         cmocka_unit_test(test_training), cmocka_unit_test(test_training_in_bf16), cmocka_unit_test(test_generation),
         cmocka_unit_test(test_refusals), cmocka_unit_test(test_shares),
     };
-    return cmocka_run_group_tests(tests, set_up, tear_down);
+    return cmocka_run_group_tests(tests, context_set_up, context_tear_down);
 }

@@ -1,28 +1,16 @@
 /* SPDX-License-Identifier: MIT */
 /* Tests of the conversions between float and bfloat16. */
 #include "core/bf16.h"
+#include "support/float_bits.h"
 
 #include <math.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
-#include <string.h>
 
 #include <setjmp.h>
 
 #include <cmocka.h>
-
-static float from_bits(uint32_t bits) {
-    float value;
-    memcpy(&value, &bits, sizeof value);
-    return value;
-}
-
-static uint32_t to_bits(float value) {
-    uint32_t bits;
-    memcpy(&bits, &value, sizeof bits);
-    return bits;
-}
 
 static void test_rounding(void **state) {
     (void)state;
@@ -38,7 +26,7 @@ static void test_rounding(void **state) {
         {0x00008000, 0x0000}, {0x00008001, 0x0001}, {0x007fffff, 0x0080}, /* denormals */
     };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
-        assert_int_equal(lilac_bf16_from_float(from_bits(cases[i].from)), cases[i].to);
+        assert_int_equal(lilac_bf16_from_float(float_from_bits(cases[i].from)), cases[i].to);
     }
 }
 
@@ -46,7 +34,7 @@ static void test_every_value(void **state) {
     (void)state;
     for (uint32_t bits = 0; bits <= 0xffff; bits++) {
         const float value = lilac_float_from_bf16((uint16_t)bits);
-        assert_int_equal(to_bits(value), bits << 16);
+        assert_int_equal(float_to_bits(value), bits << 16);
         assert_int_equal(lilac_bf16_from_float(value), isnan(value) ? bits | 0x40 : bits);
     }
 }

@@ -2,6 +2,7 @@
 /* Tests of checkpoint files: what is written is read, what does not fit is refused. */
 #include "train/checkpoint.h"
 
+#include "support/default_context.h"
 #include "support/temporary_file.h"
 #include "support/tensor_file.h"
 
@@ -16,7 +17,6 @@
 
 enum { COUNT = 9 };
 
-static lilac_context *context;
 static temporary_file file;
 static lilac_settings settings;
 
@@ -27,21 +27,18 @@ typedef struct filled_checkpoint {
 } filled_checkpoint;
 
 static int set_up(void **state) {
-    (void)state;
     temporary_file_create(&file);
     settings.count = 0;
     lilac_settings_add(&settings, "optimiser", "adamw");
     lilac_settings_add_whole(&settings, "batch", 16);
     lilac_settings_add_number(&settings, "learning rate", 6e-4);
-    return lilac_context_create(NULL, &context) != LILAC_OK;
+    return context_set_up(state);
 }
 
 static int tear_down(void **state) {
-    (void)state;
-    lilac_context_destroy(context);
     remove(file.path);
     temporary_file_destroy(&file);
-    return 0;
+    return context_tear_down(state);
 }
 
 static void fill(filled_checkpoint *filled, float start) {

@@ -4,6 +4,7 @@
 
 #include "experiments/completion_published.h"
 #include "report/completion_report.h"
+#include "support/contexts.h"
 #include "support/failing_allocator.h"
 #include "support/temporary_file.h"
 #include "support/toy_images.h"
@@ -76,15 +77,7 @@ static lilac_transformer *create_model(lilac_transformer_attention attention, si
 
 static int set_up(void **state) {
     (void)state;
-    for (int i = 0; i < 2; i++) {
-        lilac_context_config config;
-        lilac_context_config_default(&config);
-        config.threads = i + 1;
-        config.progress = note_stage;
-        if (lilac_context_create(&config, &contexts[i]) != LILAC_OK) {
-            return 1;
-        }
-    }
+    contexts_create(2, note_stage, contexts);
     if (lilac_context_create(NULL, &silent) != LILAC_OK) {
         return 1;
     }
@@ -101,8 +94,8 @@ static int tear_down(void **state) {
     lilac_dataset_destroy(test);
     for (int i = 0; i < 2; i++) {
         lilac_transformer_destroy(models[i]);
-        lilac_context_destroy(contexts[i]);
     }
+    contexts_destroy(2, contexts);
     lilac_context_destroy(silent);
     return 0;
 }

@@ -5,6 +5,7 @@
 #include "kernels/kernel_table.h"
 #include "runtime/context.h"
 #include "runtime/parallel.h"
+#include "support/contexts.h"
 
 #include <stdarg.h>
 #include <stddef.h>
@@ -16,16 +17,6 @@
 
 #include <cmocka.h>
 #include <pthread.h>
-
-static lilac_context *create_context(int threads) {
-    lilac_context_config config;
-    lilac_context_config_default(&config);
-    config.threads = threads;
-    lilac_context *context = NULL;
-    assert_int_equal(lilac_context_create(&config, &context), LILAC_OK);
-    assert_non_null(context);
-    return context;
-}
 
 static void test_context_defaults(void **state) {
     (void)state;
@@ -57,7 +48,7 @@ static void test_context_rejects_impossible_settings(void **state) {
 
 static void test_failure_message(void **state) {
     (void)state;
-    lilac_context *context = create_context(1);
+    lilac_context *context = context_create(1, NULL);
     assert_int_equal(lilac_fail(context, LILAC_ERROR_SHAPE, "rows: expected %d, got %d", 3, 4), LILAC_ERROR_SHAPE);
     assert_string_equal(lilac_context_message(context), "rows: expected 3, got 4");
     /* The old message may be part of the new one. */
@@ -245,7 +236,7 @@ static void test_parallel_for_covers_every_item_once(void **state) {
             static loop_record records[2];
             memset(records, 0, sizeof records);
             for (int threads = 1; threads <= 2; threads++) {
-                lilac_context *context = create_context(threads);
+                lilac_context *context = context_create(threads, NULL);
                 loop_record *record = &records[threads - 1];
                 lilac_parallel_for(context, counts[c], grains[g], record_block, record);
                 for (size_t i = 0; i < ITEMS; i++) {
@@ -263,7 +254,7 @@ static void test_parallel_for_covers_every_item_once(void **state) {
 static void test_parallel_tasks_run_one_by_one(void **state) {
     (void)state;
     for (int threads = 1; threads <= 2; threads++) {
-        lilac_context *context = create_context(threads);
+        lilac_context *context = context_create(threads, NULL);
         static loop_record record;
         memset(&record, 0, sizeof record);
         lilac_parallel_tasks(context, ITEMS, record_block, &record);
@@ -333,7 +324,7 @@ static void run_inner_loop(void *argument, size_t begin, size_t end) {
 
 static void test_nested_loops(void **state) {
     (void)state;
-    lilac_context *context = create_context(2);
+    lilac_context *context = context_create(2, NULL);
     static nested_loop nested;
     memset(&nested, 0, sizeof nested);
     nested.context = context;

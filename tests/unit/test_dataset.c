@@ -3,6 +3,7 @@
  */
 #include <lilac/dataset.h>
 
+#include "support/default_context.h"
 #include "support/failing_allocator.h"
 #include "support/idx_bytes.h"
 
@@ -26,22 +27,14 @@ static const uint32_t label_sizes[] = {IMAGES};
 static const uint8_t labels[IMAGES] = {0, 9, 4};
 
 static uint8_t images[IMAGES * PIXELS];
-static lilac_context *context;
 static lilac_dataset *const untouched = (lilac_dataset *)(uintptr_t)0x5A;
 static char folder[64];
 
 static int set_up(void **state) {
-    (void)state;
     for (size_t i = 0; i < sizeof images; i++) {
         images[i] = (uint8_t)(i * 7 + i / PIXELS);
     }
-    return lilac_context_create(NULL, &context) == LILAC_OK ? 0 : 1;
-}
-
-static int tear_down(void **state) {
-    (void)state;
-    lilac_context_destroy(context);
-    return 0;
+    return context_set_up(state);
 }
 
 static int make_folder(void **state) {
@@ -316,5 +309,5 @@ int main(void) {
         cmocka_unit_test(test_real_mnist),
         cmocka_unit_test(test_real_fashion_mnist),
     };
-    return cmocka_run_group_tests(tests, set_up, tear_down);
+    return cmocka_run_group_tests(tests, set_up, context_tear_down);
 }

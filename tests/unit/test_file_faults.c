@@ -10,6 +10,7 @@
 #include "report/lora_report.h"
 #include "report/page.h"
 #include "runtime/context.h"
+#include "support/default_context.h"
 #include "support/failing_calls.h"
 #include "support/sweep.h"
 #include "support/temporary_file.h"
@@ -35,7 +36,6 @@ enum { OLD, NEW, VERSIONS, CONTENT_SIZE = 1 << 17, WEIGHTS = 9, SIDE = 4 };
 static const lilac_lora_config lora = {.rank = 2, .alpha = 4};
 
 /* What is saved: each in two versions. */
-static lilac_context *context;
 static lilac_mlp *mlps[VERSIONS];
 static lilac_adapter *adapters[VERSIONS];
 static lilac_transformer *transformers[VERSIONS];
@@ -46,9 +46,8 @@ static lilac_lora_figures figures[VERSIONS];
 static temporary_file file;
 
 static int set_up(void **state) {
-    (void)state;
     temporary_file_create(&file);
-    if (lilac_context_create(NULL, &context) != LILAC_OK) {
+    if (context_set_up(state) != 0) {
         return 1;
     }
     lilac_settings_add(&settings, "optimiser", "adamw");
@@ -72,17 +71,15 @@ static int set_up(void **state) {
 }
 
 static int tear_down(void **state) {
-    (void)state;
     for (int version = OLD; version < VERSIONS; version++) {
         lilac_adapter_destroy(adapters[version]);
         lilac_mlp_destroy(mlps[version]);
         lilac_adapter_destroy(transformer_adapters[version]);
         lilac_transformer_destroy(transformers[version]);
     }
-    lilac_context_destroy(context);
     unlink(file.path);
     temporary_file_destroy(&file);
-    return 0;
+    return context_tear_down(state);
 }
 
 static lilac_status save_mlp(int version) {

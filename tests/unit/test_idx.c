@@ -3,6 +3,7 @@
 #include "data/idx.h"
 
 #include "core/memory.h"
+#include "support/default_context.h"
 #include "support/failing_allocator.h"
 #include "support/idx_bytes.h"
 
@@ -20,19 +21,6 @@
 
 static const uint32_t matrix_sizes[] = {2, 3};
 static const uint8_t matrix_content[] = {1, 2, 3, 250, 251, 252};
-
-static lilac_context *context;
-
-static int set_up(void **state) {
-    (void)state;
-    return lilac_context_create(NULL, &context) == LILAC_OK ? 0 : 1;
-}
-
-static int tear_down(void **state) {
-    (void)state;
-    lilac_context_destroy(context);
-    return 0;
-}
 
 static bytes matrix(void) {
     return idx_file(2, matrix_sizes, matrix_content, sizeof matrix_content);
@@ -377,5 +365,5 @@ int main(void) {
         cmocka_unit_test(test_files_that_cannot_be_read),
         cmocka_unit_test(test_every_failing_allocation),
     };
-    return cmocka_run_group_tests(tests, set_up, tear_down);
+    return cmocka_run_group_tests(tests, context_set_up, context_tear_down);
 }

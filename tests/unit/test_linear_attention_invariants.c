@@ -4,6 +4,7 @@
 
 #include "core/memory.h"
 #include "core/random.h"
+#include "support/contexts.h"
 #include "support/linear_attention_case.h"
 
 #include <math.h>
@@ -17,7 +18,7 @@
 
 /* A forward and backward pass at some number of threads; the same problem each time. */
 static attention_case *run_with_threads(const case_options *options, lilac_cpu_level level, int threads) {
-    lilac_context *context = case_create_context(level, threads);
+    lilac_context *context = context_create_at(level, threads);
     attention_case *problem = attention_case_create(context, options);
     attention_case_forward(context, problem);
     attention_case_backward(context, problem);

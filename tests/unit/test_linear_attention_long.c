@@ -2,6 +2,7 @@
 /* Linear attention of real sizes, of long sequences and of extreme inputs: the bounds of docs/attention.md. */
 #include <lilac/attention.h>
 
+#include "support/contexts.h"
 #include "support/linear_attention_case.h"
 
 #include <stdarg.h>
@@ -15,12 +16,12 @@
  * What a level saves has the same size at all of them.
  */
 static void check_levels(const case_options *options, lilac_cpu_level lowest, bool print) {
-    lilac_context *context = case_create_context(LILAC_CPU_SCALAR, 1);
+    lilac_context *context = context_create_at(LILAC_CPU_SCALAR, 1);
     attention_case *problem = attention_case_create(context, options);
     lilac_context_destroy(context);
     case_expected expected = attention_case_solve(problem);
     for (int level = (int)lowest; level <= (int)lilac_cpu_level_detect(); level++) {
-        context = case_create_context((lilac_cpu_level)level, 2);
+        context = context_create_at((lilac_cpu_level)level, 2);
         attention_case_forward(context, problem);
         attention_case_backward(context, problem);
         const case_errors errors = attention_case_compare(problem, &expected);

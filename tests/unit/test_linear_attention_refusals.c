@@ -2,6 +2,7 @@
 /* Linear attention over whole sequences: calls that are refused, and those that have nothing to do. */
 #include <lilac/attention.h>
 
+#include "support/contexts.h"
 #include "support/linear_attention_case.h"
 
 #include <math.h>
@@ -139,7 +140,7 @@ static const misuse misuses[] = {
 static void test_misuse(void **state) {
     (void)state;
     enum { BYTES = 1 << 20 };
-    lilac_context *context = case_create_context(LILAC_CPU_AVX512, 2);
+    lilac_context *context = context_create_at(LILAC_CPU_AVX512, 2);
     void *workspace = malloc(BYTES);
     assert_non_null(workspace);
     for (size_t i = 0; i < sizeof misuses / sizeof misuses[0]; i++) {
@@ -171,7 +172,7 @@ static void test_misuse(void **state) {
 
 static void test_workspace_is_checked(void **state) {
     (void)state;
-    lilac_context *context = case_create_context(LILAC_CPU_AVX512, 2);
+    lilac_context *context = context_create_at(LILAC_CPU_AVX512, 2);
     const case_options options = {.shape = case_shape(1, 2, 10, 8), .seed = 1};
     attention_case *used = attention_case_create(context, &options),
                    *untouched = attention_case_create(context, &options);
@@ -206,7 +207,7 @@ static void test_workspace_is_checked(void **state) {
 
 static void test_nothing_to_do(void **state) {
     (void)state;
-    lilac_context *context = case_create_context(LILAC_CPU_AVX512, 2);
+    lilac_context *context = context_create_at(LILAC_CPU_AVX512, 2);
     static const lilac_attention_shape shapes[] = {
         {0, 2, 5, 5, 8, 8}, {2, 0, 5, 5, 8, 8}, {0, 0, 0, 0, 1, 1}, {3, 2, 0, 0, 8, 8}};
     for (size_t i = 0; i < sizeof shapes / sizeof shapes[0]; i++) {

@@ -2,6 +2,7 @@
 /* States of linear attention: copied or saved and read back, they go on as the original does; what is refused. */
 #include <lilac/attention.h>
 
+#include "support/default_context.h"
 #include "support/numbers.h"
 
 #include <stdarg.h>
@@ -17,19 +18,6 @@ enum { BATCH = 2, HEADS = 3, KEY_SIZE = 5, VALUE_SIZE = 7, STEPS = 6, HEADER = 4
 
 static const lilac_attention_shape usual = {
     .batch = BATCH, .heads = HEADS, .queries = 1, .keys = 1, .key_size = KEY_SIZE, .value_size = VALUE_SIZE};
-
-static lilac_context *context;
-
-static int set_up(void **state) {
-    (void)state;
-    return lilac_context_create(NULL, &context) != LILAC_OK;
-}
-
-static int tear_down(void **state) {
-    (void)state;
-    lilac_context_destroy(context);
-    return 0;
-}
 
 static lilac_linear_attention_state *create(const lilac_attention_shape *shape) {
     lilac_linear_attention_config config;
@@ -210,5 +198,5 @@ int main(void) {
         cmocka_unit_test(test_refuses_other_bytes),     cmocka_unit_test(test_refuses_impossible_arguments),
         cmocka_unit_test(test_refuses_sizes_that_wrap),
     };
-    return cmocka_run_group_tests(tests, set_up, tear_down);
+    return cmocka_run_group_tests(tests, context_set_up, context_tear_down);
 }

@@ -3,6 +3,7 @@
 #include <lilac/lora.h>
 #include <lilac/mlp.h>
 
+#include "support/default_context.h"
 #include "support/failing_allocator.h"
 #include "support/mlp_reference.h"
 #include "support/numbers.h"
@@ -18,24 +19,19 @@
 
 enum { ROWS = 33, INPUTS = 20, CLASSES = 10, LAYERS = 3, LOGITS = ROWS * CLASSES };
 
-static lilac_context *context;
 static lilac_mlp *mlp;
 static float inputs[ROWS * INPUTS];
 static lilac_adapter *const untouched = (lilac_adapter *)(uintptr_t)0x5a;
 
 static int set_up(void **state) {
-    (void)state;
     const lilac_mlp_config config = {.layer_count = LAYERS, .sizes = {INPUTS, 30, 25, CLASSES}, .seed = 1};
     lilac_test_uniform(0, ROWS * INPUTS, -1, 1, inputs);
-    return lilac_context_create(NULL, &context) == LILAC_OK && lilac_mlp_create(context, &config, &mlp) == LILAC_OK ? 0
-                                                                                                                    : 1;
+    return context_set_up(state) == 0 && lilac_mlp_create(context, &config, &mlp) == LILAC_OK ? 0 : 1;
 }
 
 static int tear_down(void **state) {
-    (void)state;
     lilac_mlp_destroy(mlp);
-    lilac_context_destroy(context);
-    return 0;
+    return context_tear_down(state);
 }
 
 /* A new adapter of the model. */

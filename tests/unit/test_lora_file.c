@@ -2,6 +2,7 @@
 /* Tests of adapter files: what is in them, round trips, refusal of other bases and whatever is malformed. */
 #include "format/safetensors.h"
 #include "support/comma_locale.h"
+#include "support/default_context.h"
 #include "support/failing_allocator.h"
 #include "support/numbers.h"
 #include "support/temporary_file.h"
@@ -22,7 +23,6 @@
 
 enum { LAYERS = 2, RANK = 2, COUNT = RANK * (4 + 3) + RANK * (3 + 5) };
 
-static lilac_context *context;
 static temporary_file file;
 static lilac_adapter *const untouched = (lilac_adapter *)(uintptr_t)0x5a;
 
@@ -32,19 +32,16 @@ static lilac_lora_base base = {.layers = layers, .layer_count = LAYERS};
 static const char hash_text[] = "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f";
 
 static int set_up(void **state) {
-    (void)state;
     for (size_t i = 0; i < LILAC_HASH_SIZE; i++) {
         base.hash[i] = (uint8_t)i;
     }
     temporary_file_create(&file);
-    return lilac_context_create(NULL, &context) == LILAC_OK ? 0 : 1;
+    return context_set_up(state);
 }
 
 static int tear_down(void **state) {
-    (void)state;
     temporary_file_destroy(&file);
-    lilac_context_destroy(context);
-    return 0;
+    return context_tear_down(state);
 }
 
 static lilac_lora_config config_of(double alpha, lilac_lora_scale_rule rule, lilac_lora_initialisation initialisation) {

@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /* Tests of the LoRA experiment's results: the cells of its tables and its results file. */
 #include "report/lora_report.h"
+#include "report/plots.h"
 
 #include "experiments/lora_published.h"
+#include "support/contexts.h"
 #include "support/temporary_file.h"
 
 #include <cjson/cJSON.h>
@@ -26,22 +28,14 @@ static temporary_file file;
 static int set_up(void **state) {
     (void)state;
     temporary_file_create(&file);
-    for (int i = 0; i < 2; i++) {
-        lilac_context_config config;
-        lilac_context_config_default(&config);
-        config.threads = i + 1;
-        if (lilac_context_create(&config, &contexts[i]) != LILAC_OK) {
-            return 1;
-        }
-    }
+    contexts_create(2, NULL, contexts);
     return 0;
 }
 
 static int tear_down(void **state) {
     (void)state;
     temporary_file_destroy(&file);
-    lilac_context_destroy(contexts[0]);
-    lilac_context_destroy(contexts[1]);
+    contexts_destroy(2, contexts);
     return 0;
 }
 
@@ -310,6 +304,29 @@ static void test_rounding(void **state) {
     cJSON_Delete(root);
 }
 
+/* gnuplot leaves out the mark of a point at the very end of a logarithmic axis. */
+static void test_plot_marks_every_rank(void **state) {
+    (void)state;
+    lilac_lora_figures figures[MAX_SEEDS] = {{0}};
+    const lilac_lora_table table = create_table(64, 1, figures);
+    cJSON *root = write_and_read(contexts[0], &table, 1);
+    const lilac_plot plot = {.results = root, .width = 0, .inlined = true};
+    char *script = NULL;
+    size_t size = 0;
+    FILE *stream = open_memstream(&script, &size);
+    assert_non_null(stream);
+    lilac_plot_fine_tuning(stream, &plot);
+    assert_int_equal(fclose(stream), 0);
+    double first = 0, last = 0;
+    const char *range = strstr(script, "set xrange [");
+    assert_non_null(range);
+    assert_int_equal(sscanf(range, "set xrange [%lf:%lf]", &first, &last), 2);
+    assert_true(first < 1 && last > 64);
+    assert_non_null(strstr(script, "set xtics ('1' 1, '2' 2, '4' 4, '8' 8, '16' 16, '32' 32, '64' 64)"));
+    free(script);
+    cJSON_Delete(root);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_cell, set_up, tear_down),
@@ -319,6 +336,7 @@ int main(void) {
         cmocka_unit_test_setup_teardown(test_only_times_differ, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_large_seeds, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_rounding, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_plot_marks_every_rank, set_up, tear_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -3,6 +3,7 @@
 #include "experiments/lora_table.h"
 
 #include "experiments/lora_published.h"
+#include "support/contexts.h"
 #include "support/failing_allocator.h"
 #include "support/numbers.h"
 #include "support/toy_images.h"
@@ -87,15 +88,7 @@ static lilac_dataset *create_images(uint64_t stream, size_t count) {
 
 static int set_up(void **state) {
     (void)state;
-    for (int i = 0; i < 2; i++) {
-        lilac_context_config config;
-        lilac_context_config_default(&config);
-        config.threads = i + 1;
-        config.progress = count_steps;
-        if (lilac_context_create(&config, &contexts[i]) != LILAC_OK) {
-            return 1;
-        }
-    }
+    contexts_create(2, count_steps, contexts);
     if (lilac_context_create(NULL, &silent) != LILAC_OK) {
         return 1;
     }
@@ -108,8 +101,7 @@ static int tear_down(void **state) {
     (void)state;
     lilac_dataset_destroy(training);
     lilac_dataset_destroy(test);
-    lilac_context_destroy(contexts[0]);
-    lilac_context_destroy(contexts[1]);
+    contexts_destroy(2, contexts);
     lilac_context_destroy(silent);
     return 0;
 }

@@ -4,6 +4,7 @@
 
 #include "core/bf16.h"
 #include "core/cpu_features.h"
+#include "support/contexts.h"
 #include "support/numbers.h"
 
 #include <limits.h>
@@ -23,22 +24,13 @@ static lilac_context *contexts[MAX_THREADS]; /* with 1, 2, 3 threads */
 
 static int set_up(void **state) {
     (void)state;
-    for (int i = 0; i < MAX_THREADS; i++) {
-        lilac_context_config config;
-        lilac_context_config_default(&config);
-        config.threads = i + 1;
-        if (lilac_context_create(&config, &contexts[i]) != LILAC_OK) {
-            return 1;
-        }
-    }
+    contexts_create(MAX_THREADS, NULL, contexts);
     return 0;
 }
 
 static int tear_down(void **state) {
     (void)state;
-    for (int i = 0; i < MAX_THREADS; i++) {
-        lilac_context_destroy(contexts[i]);
-    }
+    contexts_destroy(MAX_THREADS, contexts);
     return 0;
 }
 

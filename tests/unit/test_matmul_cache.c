@@ -4,6 +4,7 @@
 #include "linalg/matmul_cache.h"
 
 #include "core/bf16.h"
+#include "support/contexts.h"
 #include "support/failing_allocator.h"
 #include "support/numbers.h"
 
@@ -53,15 +54,6 @@ static int tear_down(void **state) {
     return 0;
 }
 
-static lilac_context *create_context(int threads) {
-    lilac_context_config config;
-    lilac_context_config_default(&config);
-    config.threads = threads;
-    lilac_context *context;
-    assert_int_equal(lilac_context_create(&config, &context), LILAC_OK);
-    return context;
-}
-
 static lilac_matmul_shape shape_of(size_t m, size_t n, size_t k) {
     return (lilac_matmul_shape){
         .m = m, .n = n, .k = k, .transpose_b = true, .lda = k, .ldb = k, .ldc = n, .alpha = 1.0f};
@@ -69,7 +61,7 @@ static lilac_matmul_shape shape_of(size_t m, size_t n, size_t k) {
 
 /* The product of that shape as a context makes it that knows nothing yet; to be freed. */
 static float *multiply_afresh(const lilac_matmul_shape *shape, bool bf16) {
-    lilac_context *context = create_context(1);
+    lilac_context *context = context_create(1, NULL);
     float *c = malloc(shape->m * shape->n * sizeof *c);
     assert_non_null(c);
     assert_int_equal(bf16 ? lilac_matmul_bf16(context, shape, inputs.a_bf16, inputs.b_bf16, c)
@@ -80,7 +72,7 @@ static float *multiply_afresh(const lilac_matmul_shape *shape, bool bf16) {
 }
 
 static bool bf16_supported(void) {
-    lilac_context *context = create_context(1);
+    lilac_context *context = context_create(1, NULL);
     const lilac_matmul_shape shape = shape_of(1, 1, 1);
     float c;
     const lilac_status status = lilac_matmul_bf16(context, &shape, inputs.a_bf16, inputs.b_bf16, &c);
@@ -114,7 +106,7 @@ static void test_more_shapes_than_are_kept(void **state) {
     (void)state;
     enum { SHAPES = LILAC_MATMUL_CACHED_PLANS + MORE, ROUNDS = 3 };
     const size_t live_before = lilac_test_live_allocations();
-    lilac_context *context = create_context(2);
+    lilac_context *context = context_create(2, NULL);
     float *c = malloc(SHAPES * 3 * sizeof *c);
     size_t live = 0;
     for (size_t i = 0; i < (size_t)ROUNDS * SHAPES; i++) {
@@ -139,7 +131,7 @@ static void test_more_shapes_than_are_kept(void **state) {
 
 static void test_a_plan_is_made_once(void **state) {
     (void)state;
-    lilac_context *context = create_context(1);
+    lilac_context *context = context_create(1, NULL);
     const lilac_matmul_shape shape = shape_of(9, 8, 7);
     const lilac_matmul_plan *first, *again, *other;
     assert_int_equal(lilac_matmul_cached_plan(context, &shape, false, &first), LILAC_OK);
@@ -225,7 +217,7 @@ static void check_short_memory(const lilac_matmul_shape *shape, bool bf16) {
     lilac_status status = LILAC_ERROR_MEMORY;
     for (size_t n = 0; status != LILAC_OK; n++) {
         const size_t live = lilac_test_live_allocations();
-        lilac_context *context = create_context(2);
+        lilac_context *context = context_create(2, NULL);
         lilac_test_fail_allocation(n);
         status = bf16 ? lilac_matmul_bf16(context, shape, inputs.a_bf16, inputs.b_bf16, c)
                       : lilac_matmul_f32(context, shape, inputs.a, inputs.b, c);

@@ -5,6 +5,7 @@
  * of a call that was never refused anything. Every attempt begins with a new context, which keeps nothing yet.
  */
 #include "experiments/completion.h"
+#include "support/contexts.h"
 #include "support/sweep.h"
 #include "support/temporary_file.h"
 #include "support/toy_images.h"
@@ -57,10 +58,7 @@ static int tear_down(void **state) {
 }
 
 static void create_context(void) {
-    lilac_context_config config;
-    lilac_context_config_default(&config);
-    config.threads = threads;
-    assert_int_equal(lilac_context_create(&config, &context), LILAC_OK);
+    context = context_create(threads, NULL);
 }
 
 static void destroy_context(void) {

@@ -4,6 +4,7 @@
 #include "model/mlp.h"
 
 #include "core/memory.h"
+#include "support/default_context.h"
 #include "support/failing_allocator.h"
 #include "support/mlp_reference.h"
 #include "support/numbers.h"
@@ -21,24 +22,9 @@
 
 enum { ROWS = 9 };
 
-static lilac_context *context, *one_thread;
-
 static int set_up(void **state) {
     (void)state;
-    lilac_context_config config;
-    lilac_context_config_default(&config);
-    config.threads = 2;
-    if (lilac_context_create(&config, &context) != LILAC_OK) {
-        return 1;
-    }
-    config.threads = 1;
-    return lilac_context_create(&config, &one_thread) == LILAC_OK ? 0 : 1;
-}
-
-static int tear_down(void **state) {
-    (void)state;
-    lilac_context_destroy(context);
-    lilac_context_destroy(one_thread);
+    threads_set_up(NULL);
     return 0;
 }
 
@@ -468,5 +454,5 @@ int main(void) {
         cmocka_unit_test(test_hash_of_weights),
         cmocka_unit_test(test_failed_allocations),
     };
-    return cmocka_run_group_tests(tests, set_up, tear_down);
+    return cmocka_run_group_tests(tests, set_up, context_tear_down);
 }

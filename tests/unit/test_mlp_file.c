@@ -3,6 +3,7 @@
 #include "format/safetensors.h"
 #include "model/mlp.h"
 #include "support/comma_locale.h"
+#include "support/default_context.h"
 #include "support/failing_allocator.h"
 #include "support/numbers.h"
 #include "support/temporary_file.h"
@@ -18,21 +19,17 @@
 
 #include <cmocka.h>
 
-static lilac_context *context;
 static temporary_file file;
 static lilac_mlp *const untouched = (lilac_mlp *)(uintptr_t)0x5a;
 
 static int set_up(void **state) {
-    (void)state;
     temporary_file_create(&file);
-    return lilac_context_create(NULL, &context) == LILAC_OK ? 0 : 1;
+    return context_set_up(state);
 }
 
 static int tear_down(void **state) {
-    (void)state;
     temporary_file_destroy(&file);
-    lilac_context_destroy(context);
-    return 0;
+    return context_tear_down(state);
 }
 
 /* A 4-3-2 network with numbers that its seed did not give, among them some that only a copy of the bits keeps. */

@@ -3,6 +3,7 @@
 #include "linalg/packed_matrix.h"
 
 #include "core/bf16.h"
+#include "support/contexts.h"
 #include "support/failing_allocator.h"
 #include "support/numbers.h"
 
@@ -16,16 +17,6 @@
 #include <cmocka.h>
 
 enum { MAX_ROWS = 800 };
-
-static lilac_context *create_context(int threads, lilac_cpu_level level) {
-    lilac_context_config config;
-    lilac_context_config_default(&config);
-    config.threads = threads;
-    config.max_cpu_level = level;
-    lilac_context *context = NULL;
-    assert_int_equal(lilac_context_create(&config, &context), LILAC_OK);
-    return context;
-}
 
 static float *uniform(uint64_t stream, size_t count) {
     float *values = malloc(count * sizeof *values);
@@ -74,7 +65,7 @@ static void test_products(void **state) {
     static const size_t sizes[][2] = {{1, 1}, {7, 31}, {33, 32}, {64, 65}, {3, 100}};
     static const size_t rows[] = {0, 1, 5, 13, 400};
     for (int level = 0; level <= (int)lilac_cpu_level_detect(); level++) {
-        lilac_context *context = create_context(2, (lilac_cpu_level)level);
+        lilac_context *context = context_create_at((lilac_cpu_level)level, 2);
         for (size_t s = 0; s < sizeof sizes / sizeof *sizes; s++) {
             for (size_t r = 0; r < sizeof rows / sizeof *rows; r++) {
                 for (int kind = 0; kind < 8; kind++) {
@@ -99,7 +90,7 @@ static void test_rows_are_independent(void **state) {
     float *x = uniform(1, (size_t)MAX_ROWS * IN), *W = uniform(2, (size_t)OUT * IN);
     float *all = malloc(sizeof(float[MAX_ROWS][OUT])), *some = malloc(sizeof(float[MAX_ROWS][OUT]));
     assert_true(all != NULL && some != NULL);
-    lilac_context *one = create_context(1, LILAC_CPU_AVX512), *three = create_context(3, LILAC_CPU_AVX512);
+    lilac_context *one = context_create_at(LILAC_CPU_AVX512, 1), *three = context_create_at(LILAC_CPU_AVX512, 3);
     for (int bf16 = 0; bf16 < 2; bf16++) {
         lilac_packed_matrix packed;
         const lilac_unpacked_matrix unpacked = {.data = W, .row_step = IN, .column_step = 1, .scale = 1.0f};
@@ -121,7 +112,7 @@ static void test_rows_are_independent(void **state) {
 
 static void test_memory(void **state) {
     (void)state;
-    lilac_context *context = create_context(1, LILAC_CPU_AVX512);
+    lilac_context *context = context_create_at(LILAC_CPU_AVX512, 1);
     const float W[33 * 2] = {0};
     const lilac_unpacked_matrix unpacked = {.data = W, .row_step = 2, .column_step = 1, .scale = 1.0f};
     lilac_packed_matrix packed = {.panels = NULL};

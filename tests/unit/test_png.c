@@ -4,6 +4,7 @@
 #include "format/png.h"
 #include "runtime/context.h"
 #include "runtime/file.h"
+#include "support/default_context.h"
 #include "support/temporary_file.h"
 
 #include <png.h>
@@ -22,7 +23,6 @@
 enum { WIDTH = 37, HEIGHT = 23 };
 
 typedef struct test_state {
-    lilac_context *context;
     temporary_file file;
     uint8_t pixels[WIDTH * HEIGHT];
 } test_state;
@@ -30,21 +30,19 @@ typedef struct test_state {
 static int set_up(void **state) {
     test_state *test = calloc(1, sizeof *test);
     assert_non_null(test);
-    assert_int_equal(lilac_context_create(NULL, &test->context), LILAC_OK);
     temporary_file_create(&test->file);
     for (size_t i = 0; i < sizeof test->pixels; i++) {
         test->pixels[i] = (uint8_t)(i * i / 7 + i);
     }
     *state = test;
-    return 0;
+    return context_set_up(NULL);
 }
 
 static int tear_down(void **state) {
     test_state *test = *state;
     temporary_file_destroy(&test->file);
-    lilac_context_destroy(test->context);
     free(test);
-    return 0;
+    return context_tear_down(NULL);
 }
 
 static void expect_image(const test_state *test) {
@@ -61,7 +59,7 @@ static void expect_image(const test_state *test) {
 
 static void test_image_reads_back(void **state) {
     const test_state *test = *state;
-    assert_int_equal(lilac_png_write(test->context, test->file.path, WIDTH, HEIGHT, test->pixels), LILAC_OK);
+    assert_int_equal(lilac_png_write(context, test->file.path, WIDTH, HEIGHT, test->pixels), LILAC_OK);
     expect_image(test);
 }
 
@@ -70,8 +68,8 @@ static void test_same_pixels_give_the_same_file(void **state) {
     unsigned char *bytes[2] = {NULL, NULL};
     size_t sizes[2];
     for (int i = 0; i < 2; i++) {
-        assert_int_equal(lilac_png_write(test->context, test->file.path, WIDTH, HEIGHT, test->pixels), LILAC_OK);
-        assert_int_equal(lilac_file_read(test->context, test->file.path, 100000, &bytes[i], &sizes[i]), LILAC_OK);
+        assert_int_equal(lilac_png_write(context, test->file.path, WIDTH, HEIGHT, test->pixels), LILAC_OK);
+        assert_int_equal(lilac_file_read(context, test->file.path, 100000, &bytes[i], &sizes[i]), LILAC_OK);
     }
     assert_int_equal(sizes[0], sizes[1]);
     assert_memory_equal(bytes[0], bytes[1], sizes[0]);
@@ -79,22 +77,21 @@ static void test_same_pixels_give_the_same_file(void **state) {
     lilac_memory_free(bytes[1]);
 }
 
-static void expect_failure(const test_state *test, lilac_status status, const char *message, lilac_status expected) {
+static void expect_failure(lilac_status status, const char *message, lilac_status expected) {
     assert_int_equal(status, expected);
-    assert_non_null(strstr(lilac_context_message(test->context), message));
+    assert_non_null(strstr(lilac_context_message(context), message));
 }
 
 static void test_refuses_impossible_images(void **state) {
     const test_state *test = *state;
-    lilac_context *context = test->context;
     const uint8_t *pixels = test->pixels;
-    expect_failure(test, lilac_png_write(context, NULL, 1, 1, pixels), "null", LILAC_ERROR_ARGUMENT);
-    expect_failure(test, lilac_png_write(context, test->file.path, 1, 1, NULL), "null", LILAC_ERROR_ARGUMENT);
-    expect_failure(test, lilac_png_write(context, test->file.path, 0, 1, pixels), "got 0 x 1", LILAC_ERROR_OVERFLOW);
-    expect_failure(test, lilac_png_write(context, test->file.path, 1, 1000001, pixels), "got 1 x 1000001",
+    expect_failure(lilac_png_write(context, NULL, 1, 1, pixels), "null", LILAC_ERROR_ARGUMENT);
+    expect_failure(lilac_png_write(context, test->file.path, 1, 1, NULL), "null", LILAC_ERROR_ARGUMENT);
+    expect_failure(lilac_png_write(context, test->file.path, 0, 1, pixels), "got 0 x 1", LILAC_ERROR_OVERFLOW);
+    expect_failure(lilac_png_write(context, test->file.path, 1, 1000001, pixels), "got 1 x 1000001",
                    LILAC_ERROR_OVERFLOW);
-    expect_failure(test, lilac_png_write(context, "/tmp/no such folder/a.png", 1, 1, pixels),
-                   "/tmp/no such folder/a.png", LILAC_ERROR_NOT_FOUND);
+    expect_failure(lilac_png_write(context, "/tmp/no such folder/a.png", 1, 1, pixels), "/tmp/no such folder/a.png",
+                   LILAC_ERROR_NOT_FOUND);
 }
 
 int main(void) {

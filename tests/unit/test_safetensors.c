@@ -5,7 +5,10 @@
 #include "format/safetensors.h"
 #include "runtime/context.h"
 #include "runtime/file.h"
+#include "support/contexts.h"
+#include "support/float_bits.h"
 #include "support/safetensors_bytes.h"
+#include "support/temporary_file.h"
 
 #include <math.h>
 #include <stdarg.h>
@@ -20,28 +23,23 @@
 
 #include <cmocka.h>
 
-enum { PATH_SIZE = 128 };
-
 typedef struct test_state {
     lilac_context *context;
-    char path[PATH_SIZE];
+    temporary_file file;
 } test_state;
 
 static int set_up(void **state) {
     test_state *test = calloc(1, sizeof *test);
     assert_non_null(test);
-    assert_int_equal(lilac_context_create(NULL, &test->context), LILAC_OK);
-    strcpy(test->path, "/tmp/lilac_test_safetensors_XXXXXX");
-    const int descriptor = mkstemp(test->path);
-    assert_true(descriptor >= 0);
-    close(descriptor);
+    test->context = context_create(0, NULL);
+    temporary_file_create(&test->file);
     *state = test;
     return 0;
 }
 
 static int tear_down(void **state) {
     test_state *test = *state;
-    unlink(test->path);
+    temporary_file_destroy(&test->file);
     lilac_context_destroy(test->context);
     free(test);
     return 0;
@@ -70,10 +68,10 @@ static void test_written_bytes(void **state) {
     const test_state *test = *state;
     size_t expected_size;
     unsigned char *expected = lilac_test_small_safetensors(&expected_size);
-    assert_int_equal(write_small(test->context, test->path), LILAC_OK);
+    assert_int_equal(write_small(test->context, test->file.path), LILAC_OK);
     unsigned char *written = NULL;
     size_t size = 0;
-    assert_int_equal(lilac_file_read(test->context, test->path, 1000, &written, &size), LILAC_OK);
+    assert_int_equal(lilac_file_read(test->context, test->file.path, 1000, &written, &size), LILAC_OK);
     assert_int_equal(size, expected_size);
     assert_memory_equal(written, expected, size);
     lilac_memory_free(written);
@@ -117,8 +115,8 @@ static void test_read_small_file(void **state) {
     lilac_safetensors_close(file);
     free(bytes);
 
-    assert_int_equal(write_small(test->context, test->path), LILAC_OK);
-    assert_int_equal(lilac_safetensors_open(test->context, test->path, &file), LILAC_OK);
+    assert_int_equal(write_small(test->context, test->file.path), LILAC_OK);
+    assert_int_equal(lilac_safetensors_open(test->context, test->file.path, &file), LILAC_OK);
     expect_small(file);
     lilac_safetensors_close(file);
     lilac_safetensors_close(NULL);
@@ -137,9 +135,9 @@ static void test_writes_large_sizes(void **state) {
     assert_int_equal(
         lilac_safetensors_writer_add(test->context, writer, "b", LILAC_SAFETENSORS_F32, 2, shape + 1, &nothing),
         LILAC_OK);
-    assert_int_equal(lilac_safetensors_writer_write(test->context, writer, test->path), LILAC_OK);
+    assert_int_equal(lilac_safetensors_writer_write(test->context, writer, test->file.path), LILAC_OK);
     lilac_safetensors_writer_destroy(writer);
-    assert_int_equal(lilac_safetensors_open(test->context, test->path, &file), LILAC_OK);
+    assert_int_equal(lilac_safetensors_open(test->context, test->file.path, &file), LILAC_OK);
     assert_int_equal(lilac_safetensors_find(file, "a")->shape[0], shape[0]);
     assert_int_equal(lilac_safetensors_find(file, "b")->shape[1], shape[2]);
     lilac_safetensors_close(file);
@@ -258,33 +256,24 @@ static void test_read_f32_refuses(void **state) {
 static void test_open_refuses(void **state) {
     const test_state *test = *state;
     lilac_safetensors_file *file = NULL;
-    assert_int_equal(lilac_safetensors_open(test->context, test->path, NULL), LILAC_ERROR_ARGUMENT);
+    assert_int_equal(lilac_safetensors_open(test->context, test->file.path, NULL), LILAC_ERROR_ARGUMENT);
     assert_int_equal(lilac_safetensors_open(test->context, NULL, &file), LILAC_ERROR_ARGUMENT);
     assert_int_equal(lilac_safetensors_open(test->context, "/nowhere/file", &file), LILAC_ERROR_NOT_FOUND);
-    assert_int_equal(lilac_safetensors_open(test->context, test->path, &file), LILAC_ERROR_TRUNCATED);
-    char message[PATH_SIZE + 60];
-    snprintf(message, sizeof message, "%s: 0 bytes are too few for a safetensors file", test->path);
+    FILE *empty = fopen(test->file.path, "wb");
+    assert_non_null(empty);
+    assert_int_equal(fclose(empty), 0);
+    assert_int_equal(lilac_safetensors_open(test->context, test->file.path, &file), LILAC_ERROR_TRUNCATED);
+    char message[sizeof test->file.path + 60];
+    snprintf(message, sizeof message, "%s: 0 bytes are too few for a safetensors file", test->file.path);
     assert_string_equal(lilac_context_message(test->context), message);
     /* A file without content but of a size that no memory should be spent on. */
-    assert_int_equal(truncate(test->path, (off_t)LILAC_SAFETENSORS_MAX_FILE + 1), 0);
-    assert_int_equal(lilac_safetensors_open(test->context, test->path, &file), LILAC_ERROR_UNSUPPORTED);
+    assert_int_equal(truncate(test->file.path, (off_t)LILAC_SAFETENSORS_MAX_FILE + 1), 0);
+    assert_int_equal(lilac_safetensors_open(test->context, test->file.path, &file), LILAC_ERROR_UNSUPPORTED);
     assert_non_null(strstr(lilac_context_message(test->context), "larger than the limit of 2147483647 bytes"));
     assert_int_equal(lilac_safetensors_open_memory(test->context, "m", NULL, 9, &file), LILAC_ERROR_ARGUMENT);
     assert_int_equal(lilac_safetensors_open_memory(test->context, NULL, "", 0, &file), LILAC_ERROR_ARGUMENT);
     assert_int_equal(lilac_safetensors_open_memory(test->context, "m", "", 0, NULL), LILAC_ERROR_ARGUMENT);
     assert_null(file);
-}
-
-static float from_bits(uint32_t bits) {
-    float value;
-    memcpy(&value, &bits, sizeof value);
-    return value;
-}
-
-static uint32_t to_bits(float value) {
-    uint32_t bits;
-    memcpy(&bits, &value, sizeof bits);
-    return bits;
 }
 
 /* One tensor of that dtype with these bytes must read as these floats, bit for bit. */
@@ -302,7 +291,7 @@ static void expect_floats(lilac_context *context, const char *dtype, const void 
     assert_non_null(values);
     assert_int_equal(lilac_safetensors_read_f32(context, file, "t", 1, &count, values), LILAC_OK);
     for (size_t i = 0; i < count; i++) {
-        assert_int_equal(to_bits(values[i]), to_bits(expected[i]));
+        assert_int_equal(float_to_bits(values[i]), float_to_bits(expected[i]));
     }
     free(values);
     lilac_safetensors_close(file);
@@ -318,7 +307,7 @@ static void test_conversions(void **state) {
     static const float wide[] = {0, -0.0f, 1, -2, 65504, 0x1p-14f, 0x1p-24f, -0x1.ff8p-15f, INFINITY, -INFINITY};
     expect_floats(test->context, "F16", halves, sizeof halves, 10, wide);
     static const uint16_t nans[] = {0x7e01, 0xfc01};
-    const float wide_nans[] = {from_bits(0x7fc02000), from_bits(0xff802000)};
+    const float wide_nans[] = {float_from_bits(0x7fc02000), float_from_bits(0xff802000)};
     expect_floats(test->context, "F16", nans, sizeof nans, 2, wide_nans);
 }
 
@@ -357,21 +346,21 @@ static void test_round_trip(void **state) {
                      LILAC_OK);
     const char *text = "quotes \" and \\, a line\nbreak, \x01, \xc3\xa9 and \xf0\x9f\x98\x80";
     assert_int_equal(lilac_safetensors_writer_add_metadata(context, writer, text, text), LILAC_OK);
-    assert_int_equal(lilac_safetensors_writer_write(context, writer, test->path), LILAC_OK);
+    assert_int_equal(lilac_safetensors_writer_write(context, writer, test->file.path), LILAC_OK);
     lilac_safetensors_writer_destroy(writer);
 
     lilac_safetensors_file *file = NULL;
-    assert_int_equal(lilac_safetensors_open(context, test->path, &file), LILAC_OK);
+    assert_int_equal(lilac_safetensors_open(context, test->file.path, &file), LILAC_OK);
     assert_int_equal(lilac_safetensors_count(file), 4);
     assert_string_equal(lilac_safetensors_metadata(file, text), text);
     assert_int_equal(lilac_safetensors_read_f32(context, file, "full", 8, shape, found), LILAC_OK);
     assert_memory_equal(found, values, sizeof values);
     assert_int_equal(lilac_safetensors_read_f32(context, file, "half", 3, shape, found), LILAC_OK);
     for (size_t i = 0; i < ROWS * COLUMNS; i++) {
-        assert_int_equal(to_bits(found[i]), (uint32_t)lilac_bf16_from_float(values[i]) << 16);
+        assert_int_equal(float_to_bits(found[i]), (uint32_t)lilac_bf16_from_float(values[i]) << 16);
     }
     assert_int_equal(lilac_safetensors_read_f32(context, file, "scalar", 0, NULL, found), LILAC_OK);
-    assert_int_equal(to_bits(found[0]), to_bits(values[1]));
+    assert_int_equal(float_to_bits(found[0]), float_to_bits(values[1]));
     assert_int_equal(lilac_safetensors_read_f32(context, file, "none", 2, none, found), LILAC_OK);
     lilac_safetensors_close(file);
 }
@@ -389,7 +378,7 @@ static void write_in_order(const test_state *test, size_t count, size_t first) {
         assert_int_equal(lilac_safetensors_writer_add(test->context, writer, name, dtype, 1, &item, values), LILAC_OK);
         assert_int_equal(lilac_safetensors_writer_add_metadata(test->context, writer, name, name + 6), LILAC_OK);
     }
-    assert_int_equal(lilac_safetensors_writer_write(test->context, writer, test->path), LILAC_OK);
+    assert_int_equal(lilac_safetensors_writer_write(test->context, writer, test->file.path), LILAC_OK);
     lilac_safetensors_writer_destroy(writer);
 }
 
@@ -400,7 +389,7 @@ static void test_written_order(void **state) {
     size_t sizes[2];
     for (size_t i = 0; i < 2; i++) {
         write_in_order(test, COUNT, 17 * i);
-        assert_int_equal(lilac_file_read(test->context, test->path, 100000, &files[i], &sizes[i]), LILAC_OK);
+        assert_int_equal(lilac_file_read(test->context, test->file.path, 100000, &files[i], &sizes[i]), LILAC_OK);
     }
     assert_int_equal(sizes[0], sizes[1]);
     assert_memory_equal(files[0], files[1], sizes[0]);
@@ -471,23 +460,19 @@ static void test_writer_refuses(void **state) {
     assert_int_equal(lilac_safetensors_writer_write(context, writer, NULL), LILAC_ERROR_ARGUMENT);
     assert_int_equal(lilac_safetensors_writer_write(context, writer, "/nowhere/file"), LILAC_ERROR_NOT_FOUND);
     /* None of it has left a trace. */
-    assert_int_equal(lilac_safetensors_writer_write(context, writer, test->path), LILAC_OK);
+    assert_int_equal(lilac_safetensors_writer_write(context, writer, test->file.path), LILAC_OK);
     lilac_safetensors_writer_destroy(writer);
     lilac_safetensors_file *file = NULL;
-    assert_int_equal(lilac_safetensors_open(context, test->path, &file), LILAC_OK);
+    assert_int_equal(lilac_safetensors_open(context, test->file.path, &file), LILAC_OK);
     expect_small(file);
     lilac_safetensors_close(file);
     lilac_safetensors_writer_destroy(NULL);
 }
 
 static void expect_unwritten(const test_state *test, lilac_safetensors_writer *writer, const char *message) {
-    assert_int_equal(lilac_safetensors_writer_write(test->context, writer, test->path), LILAC_ERROR_ARGUMENT);
+    assert_int_equal(lilac_safetensors_writer_write(test->context, writer, test->file.path), LILAC_ERROR_ARGUMENT);
     assert_non_null(strstr(lilac_context_message(test->context), message));
-    unsigned char *data = NULL;
-    size_t size = 1;
-    assert_int_equal(lilac_file_read(test->context, test->path, 100, &data, &size), LILAC_OK);
-    assert_int_equal(size, 0);
-    lilac_memory_free(data);
+    assert_int_equal(temporary_file_count(&test->file), 0);
     lilac_safetensors_writer_destroy(writer);
 }
 

@@ -3,6 +3,7 @@
 #include "linalg/singular_values.h"
 
 #include "core/memory.h"
+#include "support/default_context.h"
 #include "support/failing_allocator.h"
 #include "support/numbers.h"
 
@@ -15,19 +16,6 @@
 #include <setjmp.h>
 
 #include <cmocka.h>
-
-static lilac_context *context;
-
-static int set_up(void **state) {
-    (void)state;
-    return lilac_context_create(NULL, &context) == LILAC_OK ? 0 : 1;
-}
-
-static int tear_down(void **state) {
-    (void)state;
-    lilac_context_destroy(context);
-    return 0;
-}
 
 /* The elements are rounded to float, which moves singular values by up to about 1e-7 of the largest. */
 static void expect_values(size_t rows, size_t cols, const float *matrix, const double *expected) {
@@ -189,5 +177,5 @@ int main(void) {
         cmocka_unit_test(test_refuses_impossible_sizes),
         cmocka_unit_test(test_failed_allocations),
     };
-    return cmocka_run_group_tests(tests, set_up, tear_down);
+    return cmocka_run_group_tests(tests, context_set_up, context_tear_down);
 }

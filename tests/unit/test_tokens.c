@@ -2,6 +2,7 @@
 /* Tests of the sequences that training and evaluation take from images and from bytes. */
 #include "train/tokens.h"
 
+#include "support/default_context.h"
 #include "support/toy_images.h"
 
 #include <stdarg.h>
@@ -15,12 +16,10 @@
 
 enum { SIDE = 4, PIXELS = SIDE * SIDE, IMAGES = 23, LENGTH = 10 };
 
-static lilac_context *context;
 static lilac_dataset *images;
 
 static int set_up(void **state) {
-    (void)state;
-    if (lilac_context_create(NULL, &context) != LILAC_OK) {
+    if (context_set_up(state) != 0) {
         return 1;
     }
     images = toy_images_create(context, 0, IMAGES, SIDE, 3);
@@ -28,10 +27,8 @@ static int set_up(void **state) {
 }
 
 static int tear_down(void **state) {
-    (void)state;
     lilac_dataset_destroy(images);
-    lilac_context_destroy(context);
-    return 0;
+    return context_tear_down(state);
 }
 
 /* The image whose pixels these are; IMAGES if none is. */

@@ -8,6 +8,7 @@
 #include "data/batches.h"
 #include "model/mlp.h"
 #include "nn/optimiser.h"
+#include "support/default_context.h"
 #include "support/failing_allocator.h"
 #include "support/mlp_reference.h"
 #include "support/numbers.h"
@@ -25,7 +26,6 @@
 
 enum { SIDE = 8, PIXELS = SIDE * SIDE, CLASSES = 5, TRAINING = 1300, TEST = 2300 };
 
-static lilac_context *context, *one_thread;
 static lilac_dataset *training_images, *test_images;
 static uint64_t stop_after; /* steps until the callback asks to stop; 0: never */
 static uint64_t steps_reported, steps_announced;
@@ -41,29 +41,16 @@ static int count_steps(void *user, const lilac_progress *progress) {
 
 static int set_up(void **state) {
     (void)state;
-    lilac_context_config config;
-    lilac_context_config_default(&config);
-    config.progress = count_steps;
-    config.threads = 2;
-    if (lilac_context_create(&config, &context) != LILAC_OK) {
-        return 1;
-    }
-    config.threads = 1;
-    if (lilac_context_create(&config, &one_thread) != LILAC_OK) {
-        return 1;
-    }
+    threads_set_up(count_steps);
     training_images = toy_images_create(context, 0, TRAINING, SIDE, CLASSES);
     test_images = toy_images_create(context, 1, TEST, SIDE, CLASSES);
     return 0;
 }
 
 static int tear_down(void **state) {
-    (void)state;
     lilac_dataset_destroy(training_images);
     lilac_dataset_destroy(test_images);
-    lilac_context_destroy(context);
-    lilac_context_destroy(one_thread);
-    return 0;
+    return context_tear_down(state);
 }
 
 static int reset_progress(void **state) {

@@ -2,6 +2,7 @@
 /* Tests that a training of a transformer takes the memory that it says it will. */
 #include <lilac/train_transformer.h>
 
+#include "support/default_context.h"
 #include "support/failing_allocator.h"
 
 #include <stdarg.h>
@@ -15,23 +16,15 @@
 /* Small things that are not counted must be much smaller than any part of the memory. */
 enum { LENGTH = 64, BYTES = 4 * LENGTH, UNCOUNTED = 8192 };
 
-static lilac_context *context;
 static uint8_t bytes[BYTES];
 static const lilac_token_source source = {.bytes = bytes, .byte_count = BYTES};
 static size_t before, during;
 
 static int set_up(void **state) {
-    (void)state;
     for (size_t i = 0; i < BYTES; i++) {
         bytes[i] = (uint8_t)(i * i % 251);
     }
-    return lilac_context_create(NULL, &context) == LILAC_OK ? 0 : 1;
-}
-
-static int tear_down(void **state) {
-    (void)state;
-    lilac_context_destroy(context);
-    return 0;
+    return context_set_up(state);
 }
 
 static lilac_status note_bytes(void *user, const lilac_transformer_metrics *metrics) {
@@ -143,5 +136,5 @@ int main(void) {
         cmocka_unit_test(test_adapter),
         cmocka_unit_test(test_refusals),
     };
-    return cmocka_run_group_tests(tests, set_up, tear_down);
+    return cmocka_run_group_tests(tests, set_up, context_tear_down);
 }

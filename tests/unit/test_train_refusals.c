@@ -2,6 +2,7 @@
 /* Tests of what training and evaluation refuse, before anything is changed. */
 #include <lilac/train.h>
 
+#include "support/contexts.h"
 #include "support/failing_allocator.h"
 #include "support/toy_images.h"
 
@@ -31,12 +32,7 @@ static int note_step(void *user, const lilac_progress *progress) {
 
 static int set_up(void **state) {
     (void)state;
-    lilac_context_config config;
-    lilac_context_config_default(&config);
-    config.progress = note_step;
-    if (lilac_context_create(&config, &context) != LILAC_OK) {
-        return 1;
-    }
+    context = context_create(0, note_step);
     training_images = toy_images_create(context, 0, TRAINING, SIDE, CLASSES);
     return 0;
 }

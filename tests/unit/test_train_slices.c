@@ -5,6 +5,7 @@
  */
 #include <lilac/train_transformer.h>
 
+#include "support/default_context.h"
 #include "support/full_disk.h"
 #include "support/temporary_file.h"
 #include "support/toy_images.h"
@@ -25,7 +26,6 @@
 
 enum { IMAGES = 12, STEPS = 7, PASSES = 3 /* a step */ };
 
-static lilac_context *context, *one_thread;
 static lilac_dataset *images;
 static lilac_data_view view;
 static lilac_token_source source;
@@ -40,17 +40,7 @@ static int stop_in_time(void *user, const lilac_progress *progress) {
 
 static int set_up(void **state) {
     (void)state;
-    lilac_context_config config;
-    lilac_context_config_default(&config);
-    config.progress = stop_in_time;
-    config.threads = 2;
-    if (lilac_context_create(&config, &context) != LILAC_OK) {
-        return 1;
-    }
-    config.threads = 1;
-    if (lilac_context_create(&config, &one_thread) != LILAC_OK) {
-        return 1;
-    }
+    threads_set_up(stop_in_time);
     calls_left = -1;
     images = toy_images_create(context, 0, IMAGES, TINY_SIDE, 3);
     view = lilac_data_view_all(images, LILAC_VARIANT_ORIGINAL);
@@ -60,13 +50,10 @@ static int set_up(void **state) {
 }
 
 static int tear_down(void **state) {
-    (void)state;
     remove(file.path);
     temporary_file_destroy(&file);
     lilac_dataset_destroy(images);
-    lilac_context_destroy(context);
-    lilac_context_destroy(one_thread);
-    return 0;
+    return context_tear_down(state);
 }
 
 static lilac_transformer_training sliced_training(void) {
@@ -290,8 +277,7 @@ static void expect_refused(const lilac_transformer_training *config, const lilac
     if (strstr(lilac_context_message(context), text) == NULL) {
         fail_msg("\"%s\" does not say \"%s\"", lilac_context_message(context), text);
     }
-    assert_memory_equal(lilac_transformer_parameters(model), before,
-                        lilac_transformer_parameter_count(model) * sizeof(float));
+    expect_transformer_weights(model, before);
     free(before);
     lilac_transformer_destroy(model);
 }

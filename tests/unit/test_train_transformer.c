@@ -5,6 +5,7 @@
  */
 #include <lilac/train_transformer.h>
 
+#include "support/default_context.h"
 #include "support/failing_allocator.h"
 #include "support/toy_images.h"
 #include "support/transformer_training.h"
@@ -21,7 +22,6 @@
 
 enum { IMAGES = 12, MOST_REPORTS = 400 };
 
-static lilac_context *context, *one_thread;
 static lilac_dataset *images;
 static lilac_data_view view;
 static lilac_token_source source;
@@ -30,16 +30,7 @@ static size_t report_count;
 
 static int set_up(void **state) {
     (void)state;
-    lilac_context_config config;
-    lilac_context_config_default(&config);
-    config.threads = 2;
-    if (lilac_context_create(&config, &context) != LILAC_OK) {
-        return 1;
-    }
-    config.threads = 1;
-    if (lilac_context_create(&config, &one_thread) != LILAC_OK) {
-        return 1;
-    }
+    threads_set_up(NULL);
     images = toy_images_create(context, 0, IMAGES, TINY_SIDE, 3);
     view = lilac_data_view_all(images, LILAC_VARIANT_ORIGINAL);
     source = (lilac_token_source){.images = &view};
@@ -47,11 +38,8 @@ static int set_up(void **state) {
 }
 
 static int tear_down(void **state) {
-    (void)state;
     lilac_dataset_destroy(images);
-    lilac_context_destroy(context);
-    lilac_context_destroy(one_thread);
-    return 0;
+    return context_tear_down(state);
 }
 
 static lilac_status note_report(void *user, const lilac_transformer_metrics *metrics) {
@@ -125,8 +113,7 @@ static void test_loss_of_an_epoch(void **state) {
     assert_int_equal(lilac_train_transformer(context, &config, model, NULL, &source, NULL, NULL), LILAC_OK);
     assert_int_equal(report_count, 1);
     assert_true(fabs(reports[0].loss - evaluate(model, &source)) < 1e-6);
-    assert_memory_equal(lilac_transformer_parameters(model), before,
-                        lilac_transformer_parameter_count(model) * sizeof(float));
+    expect_transformer_weights(model, before);
     free(before);
     lilac_transformer_destroy(model);
 }
@@ -276,8 +263,7 @@ static void test_adapter_learns_and_base_stays(void **state) {
                      LILAC_OK);
     assert_true(last.loss < first.loss - 0.01);
     assert_true(fabs(last.loss - outcome.metrics.validation) < 1e-6);
-    assert_memory_equal(lilac_transformer_parameters(model), before,
-                        lilac_transformer_parameter_count(model) * sizeof(float));
+    expect_transformer_weights(model, before);
     free(before);
     lilac_adapter_destroy(adapter);
     lilac_transformer_destroy(model);
@@ -410,8 +396,7 @@ static void test_divergence_is_an_error(void **state) {
     config = tiny_training();
     assert_int_equal(lilac_train_transformer(context, &config, model, NULL, &source, NULL, NULL),
                      LILAC_ERROR_NOT_FINITE);
-    assert_memory_equal(lilac_transformer_parameters(model), before,
-                        lilac_transformer_parameter_count(model) * sizeof(float));
+    expect_transformer_weights(model, before);
     free(before);
     lilac_transformer_destroy(model);
 }
@@ -421,8 +406,7 @@ static void expect_refused(const lilac_transformer_training *config, const lilac
     lilac_transformer *model = tiny_transformer_create(context, LILAC_TRANSFORMER_LINEAR, 0);
     float *before = tiny_transformer_weights(model);
     assert_int_equal(lilac_train_transformer(context, config, model, NULL, training, validation, NULL), status);
-    assert_memory_equal(lilac_transformer_parameters(model), before,
-                        lilac_transformer_parameter_count(model) * sizeof(float));
+    expect_transformer_weights(model, before);
     free(before);
     lilac_transformer_destroy(model);
 }
@@ -513,8 +497,7 @@ static void test_failed_allocations(void **state) {
         if (lilac_test_allocation_failed()) {
             assert_int_equal(status, LILAC_ERROR_MEMORY);
             assert_int_equal(lilac_test_live_allocations(), live);
-            assert_memory_equal(lilac_transformer_parameters(model), before,
-                                lilac_transformer_parameter_count(model) * sizeof(float));
+            expect_transformer_weights(model, before);
         }
         free(before);
         lilac_transformer_destroy(model);

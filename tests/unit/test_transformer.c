@@ -3,6 +3,7 @@
 #include "model/transformer_pass.h"
 
 #include "adapt/adapter.h"
+#include "support/default_context.h"
 #include "support/failing_allocator.h"
 #include "support/numbers.h"
 
@@ -17,30 +18,16 @@
 
 enum { B = 3, N = 13, STRIDE = N + 2, KINDS = 6 };
 
-static lilac_context *context, *one_thread;
 static uint8_t tokens[B * STRIDE];
 
 static int set_up(void **state) {
     (void)state;
-    lilac_context_config config;
-    lilac_context_config_default(&config);
-    config.threads = 2;
-    if (lilac_context_create(&config, &context) != LILAC_OK) {
-        return 1;
-    }
-    config.threads = 1;
     float values[B * STRIDE];
     lilac_test_uniform(1, B * STRIDE, 0.0f, 255.99f, values);
     for (size_t i = 0; i < B * STRIDE; i++) {
         tokens[i] = (uint8_t)values[i];
     }
-    return lilac_context_create(&config, &one_thread) == LILAC_OK ? 0 : 1;
-}
-
-static int tear_down(void **state) {
-    (void)state;
-    lilac_context_destroy(context);
-    lilac_context_destroy(one_thread);
+    threads_set_up(NULL);
     return 0;
 }
 
@@ -542,5 +529,5 @@ int main(void) {
         cmocka_unit_test(test_patterns),
         cmocka_unit_test(test_failing_allocations),
     };
-    return cmocka_run_group_tests(tests, set_up, tear_down);
+    return cmocka_run_group_tests(tests, set_up, context_tear_down);
 }

@@ -2,6 +2,7 @@
 /* Tests of a transformer's adapters: which layers they adapt, and which files are taken for which model. */
 #include <lilac/transformer.h>
 
+#include "support/default_context.h"
 #include "support/failing_allocator.h"
 #include "support/temporary_file.h"
 #include "support/transformer_training.h"
@@ -14,15 +15,13 @@
 
 #include <cmocka.h>
 
-static lilac_context *context;
 static temporary_file file;
 static lilac_transformer *model;
 static const lilac_lora_config lora = {.rank = 2, .alpha = 4};
 
 static int set_up(void **state) {
-    (void)state;
     temporary_file_create(&file);
-    if (lilac_context_create(NULL, &context) != LILAC_OK) {
+    if (context_set_up(state) != 0) {
         return 1;
     }
     /* Enough layers that the order of their numbers is not that of their names. */
@@ -32,12 +31,10 @@ static int set_up(void **state) {
 }
 
 static int tear_down(void **state) {
-    (void)state;
     lilac_transformer_destroy(model);
-    lilac_context_destroy(context);
     remove(file.path);
     temporary_file_destroy(&file);
-    return 0;
+    return context_tear_down(state);
 }
 
 static void save_adapter(const char *patterns) {

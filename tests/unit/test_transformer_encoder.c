@@ -2,6 +2,7 @@
 /* Tests of a transformer's layers as an encoder of numbers: what it computes, what it attends to, its gradients. */
 #include "model/transformer_pass.h"
 #include "nn/embedding.h"
+#include "support/default_context.h"
 #include "support/numbers.h"
 
 #include <math.h>
@@ -15,19 +16,9 @@
 
 enum { B = 2, N = 9, VALUE = 8, F = 14, COUNT = B * N * F, KINDS = 8 };
 
-static lilac_context *context;
-
 static int set_up(void **state) {
     (void)state;
-    lilac_context_config config;
-    lilac_context_config_default(&config);
-    config.threads = 2;
-    return lilac_context_create(&config, &context) == LILAC_OK ? 0 : 1;
-}
-
-static int tear_down(void **state) {
-    (void)state;
-    lilac_context_destroy(context);
+    threads_set_up(NULL);
     return 0;
 }
 
@@ -228,5 +219,5 @@ int main(void) {
         cmocka_unit_test(test_full_attention_has_no_order),
         cmocka_unit_test(test_gradients),
     };
-    return cmocka_run_group_tests(tests, set_up, tear_down);
+    return cmocka_run_group_tests(tests, set_up, context_tear_down);
 }

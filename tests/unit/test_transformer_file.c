@@ -3,6 +3,7 @@
 #include "core/bf16.h"
 #include "format/safetensors.h"
 #include "model/transformer.h"
+#include "support/default_context.h"
 #include "support/failing_allocator.h"
 #include "support/numbers.h"
 #include "support/temporary_file.h"
@@ -17,21 +18,17 @@
 
 #include <cmocka.h>
 
-static lilac_context *context;
 static temporary_file file;
 static lilac_transformer *const untouched = (lilac_transformer *)(uintptr_t)0x5a;
 
 static int set_up(void **state) {
-    (void)state;
     temporary_file_create(&file);
-    return lilac_context_create(NULL, &context) == LILAC_OK ? 0 : 1;
+    return context_set_up(state);
 }
 
 static int tear_down(void **state) {
-    (void)state;
     temporary_file_destroy(&file);
-    lilac_context_destroy(context);
-    return 0;
+    return context_tear_down(state);
 }
 
 /* Every setting differs from its default. */

@@ -4,6 +4,7 @@
 #include <lilac/generation.h>
 #include <lilac/train_transformer.h>
 
+#include "support/default_context.h"
 #include "support/failing_allocator.h"
 #include "support/numbers.h"
 #include "support/temporary_file.h"
@@ -20,19 +21,7 @@
 
 enum { B = 2, N = 9, O = 9, OUTPUTS = B * N * O };
 
-static lilac_context *context;
 static const uint8_t tokens[B * N] = {0, 255, 17, 3, 99, 128, 200, 1, 64, 5, 5, 250, 0, 77, 31, 180, 2, 90};
-
-static int set_up(void **state) {
-    (void)state;
-    return lilac_context_create(NULL, &context) != LILAC_OK;
-}
-
-static int tear_down(void **state) {
-    (void)state;
-    lilac_context_destroy(context);
-    return 0;
-}
 
 static lilac_transformer *create_model(void) {
     return tiny_transformer_create(context, LILAC_TRANSFORMER_LINEAR, 0);
@@ -65,11 +54,6 @@ static void expect_near(const float *outputs, const float *expected) {
     lilac_test_expect_close("outputs", OUTPUTS, outputs, values, 1e-4, 1e-4);
 }
 
-static void expect_weights(lilac_transformer *model, const float *expected) {
-    assert_memory_equal(lilac_transformer_parameters(model), expected,
-                        lilac_transformer_parameter_count(model) * sizeof(float));
-}
-
 static void check_merge(lilac_transformer_attention attention, const char *patterns) {
     lilac_transformer *model = tiny_transformer_create(context, attention, 0);
     lilac_adapter *adapter = create_trained(model, patterns, 70);
@@ -91,7 +75,7 @@ static void check_merge(lilac_transformer_attention attention, const char *patte
     assert_memory_equal(adapted, merged, sizeof merged);
 
     assert_int_equal(lilac_transformer_unmerge(context, model), LILAC_OK);
-    expect_weights(model, before);
+    expect_transformer_weights(model, before);
     compute(model, NULL, merged);
     assert_memory_equal(merged, pure, sizeof pure);
     assert_int_equal(lilac_transformer_unmerge(context, model), LILAC_ERROR_ARGUMENT);
@@ -202,9 +186,9 @@ static void test_clone(void **state) {
     float *merged = tiny_transformer_weights(model);
     assert_int_equal(lilac_transformer_clone(context, model, &copy), LILAC_OK);
     lilac_transformer_destroy(model);
-    expect_weights(copy, merged);
+    expect_transformer_weights(copy, merged);
     assert_int_equal(lilac_transformer_unmerge(context, copy), LILAC_OK);
-    expect_weights(copy, before);
+    expect_transformer_weights(copy, before);
     free(merged);
     free(before);
     lilac_adapter_destroy(adapter);
@@ -222,7 +206,7 @@ static void test_saves_the_merged_weights(void **state) {
     assert_int_equal(lilac_transformer_merge(context, model, adapter), LILAC_OK);
     assert_int_equal(lilac_transformer_save(context, model, LILAC_PRECISION_F32, file.path), LILAC_OK);
     assert_int_equal(lilac_transformer_load(context, file.path, &loaded), LILAC_OK);
-    expect_weights(loaded, lilac_transformer_parameters(model));
+    expect_transformer_weights(loaded, lilac_transformer_parameters(model));
     /* What was read is a base of its own. */
     lilac_transformer_hash(loaded, hash_loaded);
     assert_memory_not_equal(hash_loaded, hash, sizeof hash);
@@ -238,7 +222,7 @@ static void expect_refused(lilac_transformer *model, const lilac_adapter *adapte
     float *before = tiny_transformer_weights(model);
     assert_int_equal(lilac_transformer_merge(context, model, adapter), LILAC_ERROR_BASE_MISMATCH);
     assert_non_null(strstr(lilac_context_message(context), text));
-    expect_weights(model, before);
+    expect_transformer_weights(model, before);
     assert_int_equal(lilac_transformer_unmerge(context, model), LILAC_ERROR_ARGUMENT);
     free(before);
 }
@@ -285,7 +269,7 @@ static void test_merged_models_are_not_trained(void **state) {
     }
     assert_int_equal(lilac_transformer_start_with_neighbours(context, model, 4), LILAC_ERROR_ARGUMENT);
     assert_string_equal(lilac_context_message(context), "neighbours: an adapter is merged into the model");
-    expect_weights(model, merged);
+    expect_transformer_weights(model, merged);
     assert_int_equal(lilac_transformer_unmerge(context, model), LILAC_OK);
     assert_int_equal(lilac_train_transformer(context, &training, model, NULL, &source, NULL, NULL), LILAC_OK);
     free(merged);
@@ -312,7 +296,7 @@ static void test_failed_allocations_of_a_merge(void **state) {
         } else {
             assert_int_equal(lilac_transformer_unmerge(fresh, model), LILAC_OK);
         }
-        expect_weights(model, before);
+        expect_transformer_weights(model, before);
         lilac_context_destroy(fresh);
         assert_int_equal(lilac_test_live_allocations(), live);
     }
@@ -357,5 +341,5 @@ int main(void) {
         cmocka_unit_test(test_failed_allocations_of_a_merge),
         cmocka_unit_test(test_failed_allocations_of_a_copy),
     };
-    return cmocka_run_group_tests(tests, set_up, tear_down);
+    return cmocka_run_group_tests(tests, context_set_up, context_tear_down);
 }

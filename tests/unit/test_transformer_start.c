@@ -3,6 +3,7 @@
 #include "model/transformer.h"
 
 #include "nn/embedding.h"
+#include "support/default_context.h"
 #include "support/numbers.h"
 
 #include <math.h>
@@ -15,19 +16,6 @@
 #include <cmocka.h>
 
 enum { COLUMNS = 28, ROWS = 28, N = COLUMNS * ROWS - 1 };
-
-static lilac_context *context;
-
-static int set_up(void **state) {
-    (void)state;
-    return lilac_context_create(NULL, &context) == LILAC_OK ? 0 : 1;
-}
-
-static int tear_down(void **state) {
-    (void)state;
-    lilac_context_destroy(context);
-    return 0;
-}
 
 /* The report's model, but for what the start does not look at. */
 static lilac_transformer_config config_of(lilac_transformer_attention attention) {
@@ -226,5 +214,5 @@ int main(void) {
         cmocka_unit_test(test_changes_the_first_layer_alone),
         cmocka_unit_test(test_refusals),
     };
-    return cmocka_run_group_tests(tests, set_up, tear_down);
+    return cmocka_run_group_tests(tests, context_set_up, context_tear_down);
 }

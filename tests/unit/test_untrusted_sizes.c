@@ -4,6 +4,8 @@
 #include "format/safetensors.h"
 #include "train/checkpoint.h"
 
+#include "support/contexts.h"
+#include "support/default_context.h"
 #include "support/failing_allocator.h"
 #include "support/temporary_file.h"
 #include "support/tensor_file.h"
@@ -24,20 +26,18 @@
 /* One allocation, for a file of some hundred bytes. */
 enum { MOST = 65536 };
 
-static lilac_context *context;
 static temporary_file file;
 
 static int set_up(void **state) {
     (void)state;
     temporary_file_create(&file);
-    return lilac_context_create(&(lilac_context_config){.threads = 1}, &context) != LILAC_OK;
+    context = context_create_at(LILAC_CPU_SCALAR, 1);
+    return 0;
 }
 
 static int tear_down(void **state) {
-    (void)state;
     temporary_file_destroy(&file);
-    lilac_context_destroy(context);
-    return 0;
+    return context_tear_down(state);
 }
 
 static void expect_refused(lilac_status status, lilac_status expected) {
