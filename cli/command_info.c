@@ -52,6 +52,10 @@ static void add_kernels(lilac_table *table, lilac_cpu_level level) {
         lilac_table_cell(table, "%s", i == 0 ? "Kernels in use" : "");
         lilac_table_cell(table, "%s: %s", family->name, lilac_cpu_level_name(lilac_kernel_family_level(family, level)));
     }
+    lilac_table_cell(table, "Attention of bf16");
+    const bool slow = level == LILAC_CPU_AVX512 && lilac_cpu_has_bf16_dot_product();
+    lilac_table_cell(table, "%s%s", lilac_machine_bf16_attention(level),
+                     slow && !lilac_cpu_has_fast_bf16_dot_product() ? ", the faster way on this processor" : "");
 }
 
 static void add_peak(lilac_table *table, const char *what, lilac_peak_rate rate, const char *unit) {

@@ -96,6 +96,10 @@ size_t lilac_machine_memory(void) {
     return pages > 0 && bytes > 0 ? (size_t)pages * (size_t)bytes : 0;
 }
 
+const char *lilac_machine_bf16_attention(lilac_cpu_level level) {
+    return lilac_kernel_table_for(level)->bf16_dot_products ? "bf16 dot products" : "f32 arithmetic";
+}
+
 static void add_rate(lilac_json *json, cJSON *parent, const char *name, lilac_peak_rate rate) {
     char member[64];
     snprintf(member, sizeof member, "%s_one", name);
@@ -126,6 +130,7 @@ void lilac_machine_add(lilac_json *json, cJSON *machine, lilac_context *context,
         const lilac_cpu_level level = lilac_kernel_family_level(family, lilac_context_cpu_level(context));
         lilac_json_string(json, kernels, family->name, lilac_cpu_level_name(level));
     }
+    lilac_json_string(json, machine, "bf16_attention", lilac_machine_bf16_attention(lilac_context_cpu_level(context)));
     lilac_json_string(json, machine, "matrix_products", lilac_matmul_library());
     lilac_machine_libraries(text, sizeof text);
     lilac_json_string(json, machine, "libraries", text);

@@ -24,6 +24,9 @@ bool lilac_machine_gnuplot(lilac_context *context, char *text, size_t size);
 /* "zlib 1.2.13, libpng 1.6.39, ..." */
 void lilac_machine_libraries(char *text, size_t size);
 
+/* What attention multiplies inputs in bf16 by at a level: "f32 arithmetic" or "bf16 dot products". */
+const char *lilac_machine_bf16_attention(lilac_cpu_level level);
+
 /* The size in bytes of cache number 1, 2 or 3, that of data; 0 where it is not known. */
 size_t lilac_machine_cache(int number);
 

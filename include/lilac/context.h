@@ -25,7 +25,7 @@ extern "C" {
 typedef enum lilac_cpu_level {
     LILAC_CPU_SCALAR = 0, /* strict portable C: the reference */
     LILAC_CPU_AVX2 = 1,   /* AVX2 and FMA */
-    LILAC_CPU_AVX512 = 2  /* AVX-512 F, BW, DQ, VL; bf16 dot products are used where the cpu has them */
+    LILAC_CPU_AVX512 = 2  /* AVX-512 F, BW, DQ, VL; bf16 dot products are used where they are fast */
 } lilac_cpu_level;
 
 /* What a long call reports while it works. */

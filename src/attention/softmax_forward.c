@@ -269,7 +269,7 @@ lilac_status lilac_softmax_attention_forward(lilac_context *context, const lilac
     forward_pass pass;
     LILAC_TRY(lay_out(context, config, &pieces, &pass));
     pass.tensors = tensors;
-    pass.bf16 = pass.kernels->bf16_dot_products && tensors->query.dtype == LILAC_ATTENTION_BF16 &&
+    pass.bf16 = context->kernels->bf16_dot_products && tensors->query.dtype == LILAC_ATTENTION_BF16 &&
                 tensors->key.dtype == LILAC_ATTENTION_BF16 && tensors->value.dtype == LILAC_ATTENTION_BF16;
     const lilac_softmax_plan *plan = &pass.plan;
     lilac_softmax_scratch_reset(&pass.scratch, plan->threads);

@@ -8,4 +8,14 @@
 /* True where AVX-512 BF16 (vdpbf16ps) can be used. */
 bool lilac_cpu_has_bf16_dot_product(void);
 
+/*
+ * True where it is worth using, too: where it multiplies more numbers in the same time than f32 multiply-adds. The
+ * cpu's vendor decides, which is the same in each run, as a measurement would not be, so that results are too. AMD's
+ * (Zen 4 and 5) do twice as many. Intel's (Sapphire Rapids and what came after it) start one dot product where they
+ * start four multiply-adds, half as many: there rounding to bf16 would lose digits and time. They have bf16 at speed in
+ * AMX alone, whose tiles are larger than a chunk of linear attention and want both operands rounded and reordered. Of
+ * other vendors' nothing is known; they get what is exact.
+ */
+bool lilac_cpu_has_fast_bf16_dot_product(void);
+
 #endif

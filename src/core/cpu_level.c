@@ -58,12 +58,22 @@ bool lilac_cpu_has_bf16_dot_product(void) {
     return lilac_cpu_level_detect() == LILAC_CPU_AVX512 && __get_cpuid_count(7, 1, &eax, &ebx, &ecx, &edx) &&
            (eax & (1u << 5)) != 0;
 }
+
+bool lilac_cpu_has_fast_bf16_dot_product(void) {
+    unsigned eax, ebx, ecx, edx;
+    return lilac_cpu_has_bf16_dot_product() && __get_cpuid(0, &eax, &ebx, &ecx, &edx) && ebx == signature_AMD_ebx &&
+           ecx == signature_AMD_ecx && edx == signature_AMD_edx;
+}
 #else
 lilac_cpu_level lilac_cpu_level_detect(void) {
     return LILAC_CPU_SCALAR;
 }
 
 bool lilac_cpu_has_bf16_dot_product(void) {
+    return false;
+}
+
+bool lilac_cpu_has_fast_bf16_dot_product(void) {
     return false;
 }
 #endif

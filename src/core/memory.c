@@ -1,9 +1,31 @@
 /* SPDX-License-Identifier: MIT */
+#define _DEFAULT_SOURCE /* madvise */
 #include "core/memory.h"
 
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+/* A huge page of x86-64. */
+enum { HUGE_PAGE = 2 << 20 };
+
+/*
+ * Asks for huge pages, where the system has them for the asking. The rows of a head lie so far apart that of small
+ * pages attention needs another one every row or two, and finding those takes a tenth of its time.
+ */
+static void prefer_huge_pages(void *memory, size_t bytes) {
+#ifdef MADV_HUGEPAGE
+    const uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE), before = (uintptr_t)memory % page;
+    if (bytes >= HUGE_PAGE) {
+        (void)madvise((char *)memory - before, bytes + before, MADV_HUGEPAGE);
+    }
+#else
+    (void)memory;
+    (void)bytes;
+#endif
+}
 
 bool lilac_size_multiply(size_t a, size_t b, size_t *out) {
     size_t product;
@@ -31,9 +53,11 @@ void *lilac_memory_allocate(size_t count, size_t size) {
     /* aligned_alloc wants a multiple of the alignment; an empty request still gives a pointer that can be freed. */
     bytes = lilac_round_up(bytes == 0 ? 1 : bytes, LILAC_ALIGNMENT);
     void *memory = aligned_alloc(LILAC_ALIGNMENT, bytes);
-    if (memory != NULL) {
-        memset(memory, 0, bytes);
+    if (memory == NULL) {
+        return NULL;
     }
+    prefer_huge_pages(memory, bytes);
+    memset(memory, 0, bytes);
     return memory;
 }
 

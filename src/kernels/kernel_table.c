@@ -9,6 +9,7 @@
 enum { LEVELS = 3 };
 
 static lilac_kernel_table tables[LEVELS];
+static lilac_kernel_table dot_product_table; /* that of AVX-512 with bf16 dot products */
 static pthread_once_t tables_filled = PTHREAD_ONCE_INIT;
 
 const lilac_kernel_family lilac_kernel_families[LILAC_KERNEL_FAMILIES] = {
@@ -42,12 +43,17 @@ static void fill_table(lilac_kernel_table *table, lilac_cpu_level level) {
     lilac_linear_attention_kernels_avx512(&table->linear_attention);
     lilac_packed_product_kernels_avx512(&table->packed_product);
     lilac_softmax_attention_kernels_avx512(&table->softmax_attention);
-    if (lilac_cpu_has_bf16_dot_product()) {
-        lilac_linear_attention_kernels_avx512_bf16(&table->linear_attention);
-        lilac_softmax_attention_kernels_avx512_bf16(&table->softmax_attention);
-    }
 #else
     (void)level;
+#endif
+}
+
+static void fill_dot_product_table(void) {
+#if defined(__x86_64__)
+    dot_product_table = tables[LILAC_CPU_AVX512];
+    dot_product_table.bf16_dot_products = true;
+    lilac_linear_attention_kernels_avx512_bf16(&dot_product_table.linear_attention);
+    lilac_softmax_attention_kernels_avx512_bf16(&dot_product_table.softmax_attention);
 #endif
 }
 
@@ -56,11 +62,21 @@ static void fill_tables(void) {
     for (int level = 0; level <= (int)lilac_cpu_level_detect(); level++) {
         fill_table(&tables[level], (lilac_cpu_level)level);
     }
+    if (lilac_cpu_has_bf16_dot_product()) {
+        fill_dot_product_table();
+    }
+}
+
+const lilac_kernel_table *lilac_kernel_table_with(lilac_cpu_level level, bool bf16_dot_products) {
+    pthread_once(&tables_filled, fill_tables);
+    if (!bf16_dot_products) {
+        return &tables[level];
+    }
+    return level == LILAC_CPU_AVX512 && lilac_cpu_has_bf16_dot_product() ? &dot_product_table : NULL;
 }
 
 const lilac_kernel_table *lilac_kernel_table_for(lilac_cpu_level level) {
-    pthread_once(&tables_filled, fill_tables);
-    return &tables[level];
+    return lilac_kernel_table_with(level, level == LILAC_CPU_AVX512 && lilac_cpu_has_fast_bf16_dot_product());
 }
 
 lilac_cpu_level lilac_kernel_family_level(const lilac_kernel_family *family, lilac_cpu_level level) {

@@ -14,6 +14,7 @@
 #include "kernels/packed_product.h"
 #include "kernels/softmax_attention.h"
 
+#include <stdbool.h>
 #include <stddef.h>
 
 typedef struct lilac_kernel_table {
@@ -22,6 +23,9 @@ typedef struct lilac_kernel_table {
     lilac_linear_attention_kernels linear_attention;
     lilac_packed_product_kernels packed_product;
     lilac_softmax_attention_kernels softmax_attention;
+
+    /* Attention multiplies queries, keys and values that are all bf16 by bf16 dot products; else it widens them. */
+    bool bf16_dot_products;
 } lilac_kernel_table;
 
 /* A family of kernels: its name and where its part of the table lies. */
@@ -40,5 +44,11 @@ lilac_cpu_level lilac_kernel_family_level(const lilac_kernel_family *family, lil
 /* The kernels of a level, which must not be above lilac_cpu_level_detect(). Never NULL; lives as long as the program.
  */
 const lilac_kernel_table *lilac_kernel_table_for(lilac_cpu_level level);
+
+/*
+ * The same, whichever way of multiplying bf16 inputs is the faster one on this cpu: what lilac_kernel_table_for gives
+ * is one of these. NULL where the level has, or the cpu can, no bf16 dot products.
+ */
+const lilac_kernel_table *lilac_kernel_table_with(lilac_cpu_level level, bool bf16_dot_products);
 
 #endif

@@ -17,7 +17,6 @@
 #ifndef LILAC_KERNELS_SOFTMAX_ATTENTION_H
 #define LILAC_KERNELS_SOFTMAX_ATTENTION_H
 
-#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -66,10 +65,9 @@ typedef struct lilac_softmax_attention_kernels {
     /*
      * The same three for inputs in bf16, the sums being floats still; probabilities are rounded to bf16. Numbers are
      * kept in pairs, the second of a last pair being 0: panels are [(size + 1) / 2][LILAC_SOFTMAX_PANEL][2], and rows k
-     * and k + 1 of the values form a row of pairs, ldv pairs long. They are the faster ones only where
-     * bf16_dot_products says so.
+     * and k + 1 of the values form a row of pairs, ldv pairs long. Called only where the kernel table says that it has
+     * bf16 dot products: elsewhere bf16 inputs are widened and go through the three above.
      */
-    bool bf16_dot_products;
     void (*pack_panels_bf16)(size_t count, size_t size, const uint16_t *x, size_t ldx, uint16_t *panels);
     void (*pack_pairs_bf16)(size_t count, size_t size, const uint16_t *x, size_t ldx, uint16_t *y, size_t ldy);
     void (*scores_bf16)(const lilac_softmax_block *block, size_t size, const uint16_t *q, size_t ldq,

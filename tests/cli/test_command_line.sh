@@ -45,10 +45,10 @@ expect 2 'err=options come after the command' -- --threads 2 info
 expect 2 "err=unknown command 'ifno'" -- help ifno
 
 expect 0 'out=Lilac' 'out=Matrix products' -- info
-expect 0 'out=softmax_attention: scalar' -- info --cpu scalar --threads=1 --quiet
+expect 0 'out=softmax_attention: scalar' 'out=f32 arithmetic' -- info --cpu scalar --threads=1 --quiet
 expect 0 'out=Peak in f32' 'out=Reading memory' 'out=Saved machine.json' -- info --peaks --json machine.json --cpu scalar
 report 'lilac info: the file tells of kernels, caches and peaks' "$(for text in '"layer_norm":[[:space:]]*"scalar"' \
-    '"cache_bytes":' '"read_memory_all":[[:space:]]*[0-9.]*[1-9]'; do grep -q "$text" machine.json || echo "no $text"; done)"
+    '"cache_bytes":' '"bf16_attention":[[:space:]]*"f32 arithmetic"' '"read_memory_all":[[:space:]]*[0-9.]*[1-9]'; do grep -q "$text" machine.json || echo "no $text"; done)"
 expect 1 'err=no/such/machine.json' -- info --json no/such/machine.json
 expect 2 "err=--threads: expected a whole number from 1 to 1024, got '0'" -- info --threads 0
 expect 2 "err=--cpu: expected one of scalar|avx2|avx512, got 'mmx'" -- info --cpu mmx

@@ -339,25 +339,34 @@ static int explain_failure(void **state) {
     return 0;
 }
 
+/* One if the case is wanted, else none. */
+static size_t list_run(struct kernel_state *state, kernel_run *run, const kernel_family *family, const kernel_case *one,
+                       const lilac_kernel_table *kernels, lilac_cpu_level level) {
+    run->family = family;
+    run->one = one;
+    run->test = (kernel_test){
+        .level = level, .kernels = kernels, .reference = lilac_kernel_table_for(LILAC_CPU_SCALAR), .state = state};
+    snprintf(run->name, sizeof run->name, "%s %s %s%s", family->name, one->name, lilac_cpu_level_name(level),
+             kernels->bf16_dot_products ? " dot products" : "");
+    return state->filter == NULL || strstr(run->name, state->filter) != NULL;
+}
+
 static size_t list_runs(struct kernel_state *state, kernel_run runs[MAX_TESTS]) {
     size_t count = 0;
     for (size_t f = 0; f < FAMILIES; f++) {
         for (size_t c = 0; c < families[f]->count; c++) {
             const kernel_case *one = &families[f]->cases[c];
             for (lilac_cpu_level level = one->lowest; level <= lilac_cpu_level_detect(); level++) {
-                if (count == MAX_TESTS) {
+                count += list_run(state, &runs[count], families[f], one, lilac_kernel_table_with(level, false), level);
+                /* Also where they are not the faster kernels, and not in use therefore. */
+                const lilac_kernel_table *with_dot_products = lilac_kernel_table_with(level, true);
+                if (with_dot_products != NULL && strstr(families[f]->name, "attention") != NULL &&
+                    strstr(one->name, "bf16") != NULL) {
+                    count += list_run(state, &runs[count], families[f], one, with_dot_products, level);
+                }
+                if (count >= MAX_TESTS - 1) {
                     abort();
                 }
-                kernel_run *run = &runs[count];
-                run->family = families[f];
-                run->one = one;
-                run->test = (kernel_test){.level = level,
-                                          .kernels = lilac_kernel_table_for(level),
-                                          .reference = lilac_kernel_table_for(LILAC_CPU_SCALAR),
-                                          .state = state};
-                snprintf(run->name, sizeof run->name, "%s %s %s", run->family->name, one->name,
-                         lilac_cpu_level_name(level));
-                count += state->filter == NULL || strstr(run->name, state->filter) != NULL;
             }
         }
     }

@@ -4,7 +4,9 @@
 #include "core/bf16.h"
 #include "core/memory.h"
 #include "core/random.h"
-#include "support/contexts.h"
+#include "kernels/kernel_table.h"
+#include "runtime/context.h"
+#include "support/levels.h"
 
 #include <math.h>
 #include <stdarg.h>
@@ -168,9 +170,15 @@ static void lay_out_all(attention_case *problem) {
     problem->backward.value_gradient = output_of(problem, CASE_VALUE_GRADIENT);
 }
 
+lilac_context *case_create_context(int level, int threads) {
+    lilac_context *context = lilac_test_context_create(level, threads);
+    assert_non_null(context);
+    return context;
+}
+
 void case_at_every_level(void (*test)(lilac_context *context)) {
-    for (int level = LILAC_CPU_SCALAR; level <= (int)lilac_cpu_level_detect(); level++) {
-        lilac_context *context = context_create_at((lilac_cpu_level)level, 2);
+    for (int level = 0; level < lilac_test_attention_levels(); level++) {
+        lilac_context *context = case_create_context(level, 2);
         test(context);
         lilac_context_destroy(context);
     }
@@ -272,6 +280,7 @@ static void free_workspace(unsigned char *memory, size_t bytes) {
 
 void attention_case_forward(lilac_context *context, attention_case *problem) {
     size_t bytes;
+    problem->rounded = problem->options.bf16 && context->kernels->bf16_dot_products;
     assert_int_equal(lilac_linear_attention_forward_workspace_size(context, &problem->config, &bytes), LILAC_OK);
     unsigned char *memory = allocate_workspace(bytes);
     const lilac_status status =

@@ -74,11 +74,15 @@ typedef struct attention_case {
     /* Between guards; the last three are written. */
     float *initial_state, *final_state_gradient, *final_state, *initial_state_gradient, *saved;
     size_t saved_size;
+    bool rounded; /* by the last forward pass: it multiplied numbers rounded to bf16 */
     lilac_linear_attention_forward_tensors forward;
     lilac_linear_attention_backward_tensors backward;
 } attention_case;
 
-/* Calls test with a context of two threads for each level the machine has. */
+/* A context of one of the lilac_test_attention_levels. */
+lilac_context *case_create_context(int level, int threads);
+
+/* Calls test with a context of two threads for each of the lilac_test_attention_levels. */
 void case_at_every_level(void (*test)(lilac_context *context));
 
 /* N queries and keys, D = M = size. */

@@ -239,9 +239,9 @@ static void expect_error(const attention_case *problem, const char *name, double
 }
 
 void attention_case_expect_errors(const attention_case *problem, const case_errors *errors) {
-    const double forward = problem->options.bf16 ? CASE_BF16_ERROR : CASE_FORWARD_ERROR;
+    const double forward = problem->rounded ? CASE_BF16_ERROR : CASE_FORWARD_ERROR;
     const double bf16_gradient = problem->options.range > 1.0f ? CASE_BF16_LARGE_GRADIENT_ERROR : CASE_BF16_ERROR;
-    const double gradient = problem->options.bf16 ? bf16_gradient : CASE_GRADIENT_ERROR;
+    const double gradient = problem->rounded ? bf16_gradient : CASE_GRADIENT_ERROR;
     expect_error(problem, "output", errors->out, forward);
     expect_error(problem, "final state", errors->final_state, forward);
     /* A single feature cancels from numerator and denominator: its gradient is nothing but rounding. */

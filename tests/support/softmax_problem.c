@@ -3,6 +3,9 @@
 
 #include "core/bf16.h"
 #include "core/random.h"
+#include "kernels/kernel_table.h"
+#include "runtime/context.h"
+#include "support/levels.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -184,17 +187,14 @@ static void check_log_sum_exp(const softmax_problem *problem) {
     }
 }
 
-void softmax_problem_run(softmax_problem *problem, lilac_cpu_level level, int threads, bool backward) {
+void softmax_problem_run(softmax_problem *problem, int level, int threads, bool backward) {
     const lilac_attention_shape *shape = &problem->config.shape;
-    lilac_context_config context_config;
-    lilac_context *context;
     size_t bytes;
     char *base;
+    lilac_context *context = lilac_test_context_create(level, threads);
+    assert_non_null(context);
     problem->level = level;
-    lilac_context_config_default(&context_config);
-    context_config.threads = threads;
-    context_config.max_cpu_level = level;
-    assert_int_equal(lilac_context_create(&context_config, &context), LILAC_OK);
+    problem->rounded = problem->forward.query.dtype == LILAC_ATTENTION_BF16 && context->kernels->bf16_dot_products;
     assert_int_equal(lilac_softmax_attention_forward_workspace_size(context, &problem->config, &bytes), LILAC_OK);
     void *workspace = make_workspace(bytes, &base);
     assert_int_equal(lilac_softmax_attention_forward(context, &problem->config, &problem->forward, workspace, bytes),

@@ -6,6 +6,7 @@
 
 #include <lilac/attention.h>
 
+#include <stdbool.h>
 #include <stdint.h>
 
 /* Kinds of inputs. */
@@ -32,7 +33,8 @@ typedef struct softmax_problem {
     lilac_softmax_attention_config config;
     lilac_attention_dtype dtype;
     softmax_inputs kind;
-    lilac_cpu_level level;      /* of the last run */
+    int level;                  /* of the last run */
+    bool rounded;               /* by the last run: probabilities, to bf16 */
     size_t tokens, row;         /* rows, and numbers in a row */
     size_t *lengths;            /* the config's key_lengths, or NULL */
     void *inputs;               /* of dtype */
@@ -49,8 +51,9 @@ softmax_problem *softmax_problem_create(const lilac_attention_shape *shape, bool
 void softmax_problem_destroy(softmax_problem *problem);
 void softmax_doubles_release(softmax_doubles *doubles);
 
-/* Forward and, if asked for, backward at that level and number of threads, in a workspace without a byte to spare. */
-void softmax_problem_run(softmax_problem *problem, lilac_cpu_level level, int threads, bool backward);
+/* Forward and, if asked for, backward at that one of the lilac_test_attention_levels and number of threads, in a
+ * workspace without a byte to spare. */
+void softmax_problem_run(softmax_problem *problem, int level, int threads, bool backward);
 
 /* Computes problem->exact from the inputs, row by row as the definition says. */
 void softmax_problem_solve(softmax_problem *problem, bool backward);

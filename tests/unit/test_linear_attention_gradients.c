@@ -112,7 +112,7 @@ static void check_gradients(lilac_context *context, const case_options *options)
     read_tensor(problem, CASE_QUERY_GRADIENT, D, NULL, query);
     read_tensor(problem, CASE_KEY_GRADIENT, D, NULL, key);
     read_tensor(problem, CASE_VALUE_GRADIENT, M, NULL, value);
-    const double tolerance = options->bf16 ? CASE_BF16_ERROR : 1e-5;
+    const double tolerance = problem->rounded ? CASE_BF16_ERROR : 1e-5;
     lilac_test_expect_gradient("queries", loss, &f, N * D, f.query, query, tolerance);
     lilac_test_expect_gradient("keys", loss, &f, N * D, f.key, key, tolerance);
     lilac_test_expect_gradient("values", loss, &f, N * M, f.value, value, tolerance);

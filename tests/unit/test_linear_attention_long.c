@@ -3,6 +3,7 @@
 #include <lilac/attention.h>
 
 #include "support/contexts.h"
+#include "support/levels.h"
 #include "support/linear_attention_case.h"
 
 #include <stdarg.h>
@@ -20,14 +21,14 @@ static void check_levels(const case_options *options, lilac_cpu_level lowest, bo
     attention_case *problem = attention_case_create(context, options);
     lilac_context_destroy(context);
     case_expected expected = attention_case_solve(problem);
-    for (int level = (int)lowest; level <= (int)lilac_cpu_level_detect(); level++) {
-        context = context_create_at((lilac_cpu_level)level, 2);
+    for (int level = (int)lowest; level < lilac_test_attention_levels(); level++) {
+        context = case_create_context(level, 2);
         attention_case_forward(context, problem);
         attention_case_backward(context, problem);
         const case_errors errors = attention_case_compare(problem, &expected);
         if (print) {
             print_message("# %s, %s, %s: output %.1e, gradients of queries %.1e, keys %.1e, values %.1e\n",
-                          lilac_cpu_level_name((lilac_cpu_level)level), options->causal ? "causal" : "full",
+                          lilac_test_attention_level_name(level), options->causal ? "causal" : "full",
                           options->bf16 ? "bf16" : "f32", errors.out, errors.query_gradient, errors.key_gradient,
                           errors.value_gradient);
         }

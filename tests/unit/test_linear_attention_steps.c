@@ -49,7 +49,7 @@ static void check(lilac_context *context, const case_options *options, size_t pr
     attention_case *problem = attention_case_create(context, options);
     run(context, problem, prompt);
     const case_errors errors = attention_case_errors(problem);
-    const double bound = options->bf16 && prompt > 0 ? CASE_BF16_ERROR : CASE_FORWARD_ERROR;
+    const double bound = problem->rounded && prompt > 0 ? CASE_BF16_ERROR : CASE_FORWARD_ERROR;
     if (!(errors.out <= bound && errors.final_state <= bound)) {
         fail_msg("D %zu, M %zu, bf16 %d, prompt %zu: output %g, state %g off", options->shape.key_size,
                  options->shape.value_size, options->bf16, prompt, errors.out, errors.final_state);

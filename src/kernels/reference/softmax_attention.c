@@ -204,7 +204,6 @@ void lilac_softmax_attention_kernels_reference(lilac_softmax_attention_kernels *
     kernels->pack_panels = pack_panels;
     kernels->scores = scores;
     kernels->accumulate = accumulate;
-    kernels->bf16_dot_products = false;
     kernels->pack_panels_bf16 = pack_panels_bf16;
     kernels->pack_pairs_bf16 = pack_pairs_bf16;
     kernels->scores_bf16 = scores_bf16;

@@ -5,18 +5,30 @@
 
 #include "kernels/x86/linear_attention_chunk.h"
 
+/* `lanes` of row i's vector m of o = g / d; adds g * O to sum. */
+ALWAYS_INLINE vector pack_output_gradient(const lilac_linear_attention_output_gradients *outputs, const packed_chunk *p,
+                                          size_t i, size_t m, const size_t lanes, vector inverse, vector sum,
+                                          const bool bf16) {
+    const vector g = row_vector(&outputs->gradient, i, m, lanes, bf16);
+    vector_store(p->o + i * p->Mp + m, VECTOR_LANES, vector_multiply(g, inverse));
+    return vector_multiply_add(g, row_vector(&outputs->out, i, m, lanes, false), sum);
+}
+
 ALWAYS_INLINE void pack_output_gradients_as(const lilac_linear_attention_head *head,
                                             const lilac_linear_attention_chunk *chunk,
                                             const lilac_linear_attention_output_gradients *outputs,
                                             const packed_chunk *p, const bool bf16) {
+    const size_t whole = head->values - head->values % VECTOR_LANES;
     for (size_t i = 0; i < chunk->queries; i++) {
         const float inverse = 1.0f / outputs->denominator[i];
         vector sum = vector_zero();
-        for (size_t m = 0; m < p->Mp; m += VECTOR_LANES) {
-            const size_t lanes = m < head->values ? lilac_size_min(head->values - m, VECTOR_LANES) : 0;
-            const vector g = row_vector(&outputs->gradient, i, m, lanes, bf16);
-            sum = vector_multiply_add(g, row_vector(&outputs->out, i, m, lanes, false), sum);
-            vector_store(p->o + i * p->Mp + m, VECTOR_LANES, vector_multiply(g, vector_set(inverse)));
+        size_t m = 0;
+        for (; m < whole; m += VECTOR_LANES) {
+            sum = pack_output_gradient(outputs, p, i, m, VECTOR_LANES, vector_set(inverse), sum, bf16);
+        }
+        for (; m < p->Mp; m += VECTOR_LANES) {
+            const size_t lanes = m < head->values ? head->values - m : 0;
+            sum = pack_output_gradient(outputs, p, i, m, lanes, vector_set(inverse), sum, bf16);
         }
         p->delta[i] = -vector_reduce_add(sum) * inverse;
     }

@@ -166,7 +166,6 @@ static void pack_pairs(size_t count, size_t size, const uint16_t *x, size_t ldx,
 }
 
 void lilac_softmax_attention_kernels_avx512_bf16(lilac_softmax_attention_kernels *kernels) {
-    kernels->bf16_dot_products = true;
     kernels->pack_panels_bf16 = pack_panels;
     kernels->pack_pairs_bf16 = pack_pairs;
     kernels->scores_bf16 = scores;
