@@ -144,7 +144,7 @@ lilac_status lilac_bench_generation(lilac_context *context, const lilac_transfor
     /* Step number i takes in token prompt + i, which attends to all tokens before it. */
     const double operations = lilac_transformer_operations(model, NULL, generation.prompt + steps, false) -
                               lilac_transformer_operations(model, NULL, generation.prompt, false);
-    lilac_bench_generation_figures figures = {.batch = lilac_generation_batch(model, &generation),
+    lilac_bench_generation_figures figures = {.batch = lilac_generation_batch(context, model, &generation),
                                               .prompt = generation.prompt,
                                               .steps = steps,
                                               .operations = (double)config->count * operations};

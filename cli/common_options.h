@@ -26,7 +26,7 @@ typedef struct lilac_sampling_settings {
     lilac_named_values adapters; /* files */
     double temperature;
     int batch; /* 0: as many as are fast */
-    int precision;
+    int precision, cache;
     bool no_cache;
 } lilac_sampling_settings;
 
@@ -44,7 +44,7 @@ typedef struct lilac_common_settings {
     bool help;
 } lilac_common_settings;
 
-/* Choices for --precision, in the order of lilac_precision. */
+/* Choices for --precision and --cache, in the order of lilac_precision. */
 extern const char *const lilac_precision_choices[];
 
 /* Choices for --optimiser, in the order of lilac_training_optimiser. */

@@ -12,23 +12,37 @@
 
 static const char *const model_names[LILAC_COMPLETION_MODEL_COUNT] = {"linear", "softmax"};
 
-static void add_times_of_model(lilac_table *table, const lilac_completion *completion, size_t model) {
-    lilac_table_cell(table, "%s", model_names[model]);
+static void add_times_of_model(lilac_table *table, const lilac_completion *completion, const char *name,
+                               const double *seconds) {
+    lilac_table_cell(table, "%s", name);
     for (size_t t = 0; t < completion->config.time_count; t++) {
-        lilac_table_number(table, 2, "", completion->present[model] ? completion->figures[model].seconds[t] : NAN);
+        lilac_table_number(table, 2, "", seconds == NULL ? NAN : seconds[t]);
     }
 }
 
 /* What of these the prompts took and, of the steps behind them, the projections and the attention. */
-static void add_spent(lilac_table *table, const lilac_completion *completion, size_t model) {
+static void add_spent(lilac_table *table, const lilac_completion *completion, const double *seconds,
+                      const lilac_generation_times *spent) {
     static const char *const parts[] = {"  prompts", "  steps: projections", "  steps: attention"};
-    for (size_t i = 0; completion->present[model] && i < LILAC_COUNT(parts); i++) {
+    for (size_t i = 0; i < LILAC_COUNT(parts); i++) {
         lilac_table_cell(table, "%s", parts[i]);
         for (size_t t = 0; t < completion->config.time_count; t++) {
-            const lilac_generation_times *spent = &completion->figures[model].spent[t];
-            const double seconds[] = {spent->prompt, spent->projections, spent->attention};
-            lilac_table_number(table, 2, "", seconds[i]);
+            const double each[] = {spent[t].prompt, spent[t].projections, spent[t].attention};
+            lilac_table_number(table, 2, "", isnan(seconds[t]) ? NAN : each[i]);
         }
+    }
+}
+
+/* The times with keys and values in bf16, where some were taken. */
+static void add_bf16_times(lilac_table *table, const lilac_completion *completion) {
+    const lilac_completion_figures *figures = &completion->figures[LILAC_TRANSFORMER_SOFTMAX];
+    bool any = false;
+    for (size_t t = 0; completion->present[LILAC_TRANSFORMER_SOFTMAX] && t < completion->config.time_count; t++) {
+        any = any || !isnan(figures->bf16_seconds[t]);
+    }
+    if (any) {
+        add_times_of_model(table, completion, "softmax, cache in bf16", figures->bf16_seconds);
+        add_spent(table, completion, figures->bf16_seconds, figures->bf16_spent);
     }
 }
 
@@ -54,9 +68,13 @@ static bool print_times(const lilac_completion *completion, int threads, FILE *f
     }
     lilac_table_rule(table);
     for (size_t model = 0; model < LILAC_COMPLETION_MODEL_COUNT; model++) {
-        add_times_of_model(table, completion, model);
-        add_spent(table, completion, model);
+        const lilac_completion_figures *figures = completion->present[model] ? &completion->figures[model] : NULL;
+        add_times_of_model(table, completion, model_names[model], figures == NULL ? NULL : figures->seconds);
+        if (figures != NULL) {
+            add_spent(table, completion, figures->seconds, figures->spent);
+        }
     }
+    add_bf16_times(table, completion);
     lilac_table_cell(table, "softmax without cache");
     for (size_t t = 0; t < config->time_count; t++) {
         const double estimate = lilac_completion_no_cache_estimate(completion, config->times[t]);
@@ -123,7 +141,8 @@ static bool print_trained(const lilac_completion *completion, size_t test_count,
     add_accuracy(table, completion->training_original, test_count);
     lilac_table_cell(table, "-");
     for (size_t model = 0; model < LILAC_COMPLETION_MODEL_COUNT; model++) {
-        lilac_table_cell(table, "on their completions, %s", model_names[model]);
+        lilac_table_cell(table, "on their completions, %s%s", model_names[model],
+                         model == LILAC_TRANSFORMER_SOFTMAX ? ", cache in bf16" : "");
         add_accuracy(table, completion->present[model] ? completion->figures[model].training_accuracy : NAN,
                      test_count);
         lilac_table_number(table, 2, "",

@@ -85,6 +85,7 @@ lilac_generation_config lilac_session_generation_config(const lilac_session *ses
     lilac_generation_config_default(&config);
     config.batch = (size_t)settings->batch;
     config.precision = (lilac_precision)settings->precision;
+    config.cache = (lilac_precision)settings->cache;
     config.temperature = settings->temperature;
     config.seed = session->common.seed;
     config.adapters = adapters->each;

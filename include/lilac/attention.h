@@ -217,9 +217,10 @@ typedef struct lilac_softmax_attention_config {
     bool causal;
     const size_t *key_lengths; /* (B): keys from there on are masked; NULL: none is */
     float scale;
+    lilac_attention_dtype cache; /* what a state keeps keys and values in; looked at by ..._state_create only */
 } lilac_softmax_attention_config;
 
-/* Fills in the defaults: full attention, no lengths, scale 1/sqrt(D). */
+/* Fills in the defaults: full attention, no lengths, scale 1/sqrt(D), states that keep floats. */
 LILAC_API void lilac_softmax_attention_config_default(const lilac_attention_shape *shape,
                                                       lilac_softmax_attention_config *config);
 
@@ -262,7 +263,11 @@ LILAC_API LILAC_MUST_USE lilac_status lilac_softmax_attention_backward(
     lilac_context *context, const lilac_softmax_attention_config *config,
     const lilac_softmax_attention_backward_tensors *tensors, void *workspace, size_t workspace_bytes);
 
-/* Causal softmax attention token by token: the state is the keys and values so far (a KV cache). */
+/*
+ * Causal softmax attention token by token: the state is the keys and values so far (a KV cache). A step reads all of
+ * them, so that its time is that of the memory. With `cache` BF16 they are rounded to bf16 (to nearest, ties to even)
+ * as they come, and take half of the memory and of the time; queries, scores, sums and outputs are floats all the same.
+ */
 typedef struct lilac_softmax_attention_state lilac_softmax_attention_state;
 
 /*
@@ -280,12 +285,12 @@ LILAC_API void lilac_softmax_attention_state_destroy(lilac_softmax_attention_sta
 /* Forgets all tokens. */
 LILAC_API void lilac_softmax_attention_state_reset(lilac_softmax_attention_state *state);
 
-/* Copies the tokens. Errors: ARGUMENT, SHAPE (the two differ in B, H, D or M, or to is too small). */
+/* Copies the tokens. Errors: ARGUMENT, SHAPE (the two differ in B, H, D, M or cache, or to is too small). */
 LILAC_API LILAC_MUST_USE lilac_status lilac_softmax_attention_state_copy(lilac_context *context,
                                                                          const lilac_softmax_attention_state *from,
                                                                          lilac_softmax_attention_state *to);
 
-/* The number of bytes lilac_softmax_attention_state_save writes for the tokens held now. */
+/* The number of bytes lilac_softmax_attention_state_save writes for the tokens held now: floats, whatever the cache. */
 LILAC_API size_t lilac_softmax_attention_state_saved_size(const lilac_softmax_attention_state *state);
 
 /* Writes the state to bytes, the same on any machine. Errors: ARGUMENT, SHAPE (size is not the saved size). */
@@ -294,8 +299,9 @@ LILAC_API LILAC_MUST_USE lilac_status lilac_softmax_attention_state_save(lilac_c
                                                                          void *bytes, size_t size);
 
 /*
- * Reads a state back. Errors: ARGUMENT, TRUNCATED, TRAILING, MAGIC (not such bytes), UNSUPPORTED (a later version),
- * SHAPE (saved from a state with another B, H, D or M, or with more tokens than this one can hold).
+ * Reads a state back, into one with the same cache or the other; one in bf16 rounds. Errors: ARGUMENT, TRUNCATED,
+ * TRAILING, MAGIC (not such bytes), UNSUPPORTED (a later version), SHAPE (saved from a state with another B, H, D or M,
+ * or with more tokens than this one can hold).
  */
 LILAC_API LILAC_MUST_USE lilac_status lilac_softmax_attention_state_load(lilac_context *context,
                                                                          lilac_softmax_attention_state *state,

@@ -29,12 +29,15 @@ typedef struct lilac_transformer_state_config {
     size_t batch;              /* B, at least 1 */
     size_t length;             /* the most tokens of a sequence, which softmax attention has room for; 0: the model's */
     lilac_precision precision; /* of the linear layers' weights; all else is computed in f32 */
+    /* What softmax attention keeps keys and values in: bf16 rounds them, and takes half of the memory and of the time
+     * to read it. Linear attention keeps none. */
+    lilac_precision cache;
     /* (B) the adapter of each sequence, NULL where it has none; NULL: none has. Sequences may differ: the base's
      * products are computed for all at once. */
     const lilac_adapter *const *adapters;
 } lilac_transformer_state_config;
 
-/* One sequence, f32, no adapters. */
+/* One sequence, weights and cache in f32, no adapters. */
 LILAC_API void lilac_transformer_state_config_default(lilac_transformer_state_config *config);
 
 /*
@@ -78,11 +81,11 @@ LILAC_API LILAC_MUST_USE lilac_status lilac_transformer_state_step(lilac_context
 /* ---- Sampling ---- */
 
 typedef struct lilac_generation_config {
-    size_t count;  /* sequences */
-    size_t prompt; /* tokens that each sequence begins with, at least 1 */
-    size_t length; /* tokens of a whole sequence, at most the model's length + 1 */
-    size_t batch;  /* sequences at a time; 0: as many as are fast */
-    lilac_precision precision;
+    size_t count;                     /* sequences */
+    size_t prompt;                    /* tokens that each sequence begins with, at least 1 */
+    size_t length;                    /* tokens of a whole sequence, at most the model's length + 1 */
+    size_t batch;                     /* sequences at a time; 0: as many as are fast */
+    lilac_precision precision, cache; /* as in lilac_transformer_state_config */
     /*
      * 1 as trained; less is more likely. The logits of a categorical output are divided by it, and 0 takes the most
      * likely byte; of a mixture it multiplies the scales.
@@ -94,7 +97,7 @@ typedef struct lilac_generation_config {
     bool no_cache; /* reads the whole sequence again for each token, to compare: slower by orders of magnitude */
 } lilac_generation_config;
 
-/* One sequence, prompt 1, length 2, f32, temperature 1, seed 0. */
+/* One sequence, prompt 1, length 2, weights and cache in f32, temperature 1, seed 0. */
 LILAC_API void lilac_generation_config_default(lilac_generation_config *config);
 
 /* Where the seconds went. */
@@ -105,9 +108,9 @@ typedef struct lilac_generation_times {
 
 /*
  * Continues the prompts: tokens (count x length) holds them at the start of each row, and the rest is written. A
- * sequence is a function of model, prompt, seed, index, temperature and precision only. Reports progress in tokens.
- * times may be NULL. Errors: ARGUMENT, SHAPE (longer than the model allows), BASE_MISMATCH, CANCELLED, OVERFLOW,
- * MEMORY; the rest of the rows is undefined then.
+ * sequence is a function of model, prompt, seed, index, temperature, precision and cache only. Reports progress in
+ * tokens. times may be NULL. Errors: ARGUMENT, SHAPE (longer than the model allows), BASE_MISMATCH, CANCELLED,
+ * OVERFLOW, MEMORY; the rest of the rows is undefined then.
  */
 LILAC_API LILAC_MUST_USE lilac_status lilac_generate(lilac_context *context, const lilac_transformer *model,
                                                      const lilac_generation_config *config, uint8_t *tokens,

@@ -130,6 +130,16 @@ void lilac_linear_attention_unmap_gradient(const lilac_linear_attention_plan *pl
                                            const lilac_linear_attention_mapping *mapping, const float *gradient,
                                            const lilac_attention_output *output);
 
+/*
+ * lilac_linear_attention_step for the sequences first .. first + count - 1 of a state only: the tensors are those of
+ * these (count, 1, H, *). Calls for other sequences of the same state may run at the same time, each with a context of
+ * its own.
+ */
+lilac_status lilac_linear_attention_step_some(lilac_context *context, lilac_linear_attention_state *state, size_t first,
+                                              size_t count, const lilac_attention_input *query,
+                                              const lilac_attention_input *key, const lilac_attention_input *value,
+                                              const lilac_attention_output *output);
+
 /* Between one head's state in the caller's layout (NULL: zeros) and a padded one. */
 void lilac_linear_attention_load_state(const lilac_linear_attention_head *head, const float *user, bool transposed,
                                        float *padded);

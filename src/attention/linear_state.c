@@ -16,7 +16,7 @@ struct lilac_linear_attention_state {
     size_t size;                  /* floats of one head's S and z */
     float *data;                  /* of all heads, one after another */
     size_t scratch_size;          /* floats for one head */
-    float *scratch;               /* for all heads: however the work is shared out, each has its own */
+    float *scratch;               /* for all heads where SMALL_SCRATCH does not do: each has its own; else NULL */
 };
 
 /*
@@ -24,6 +24,9 @@ struct lilac_linear_attention_state {
  * endian.
  */
 enum { SAVED_MAGIC = 8, SAVED_SIZES = 16, SAVED_HEADER = 48, VERSION = 1, STEP_GRAIN = 32768 };
+
+/* Floats of scratch that are taken from the stack, so that a step touches little memory beside the state. */
+enum { SMALL_SCRATCH = 1024 };
 
 static const char magic[SAVED_MAGIC] = {'l', 'i', 'l', 'a', 'c', 'l', 'a', 's'};
 
@@ -44,7 +47,10 @@ static lilac_linear_attention_state *take_memory(lilac_linear_attention_state *m
     const size_t heads = made->batch * made->heads;
     lilac_linear_attention_state *state = lilac_workspace_take(memory, 1, sizeof *state);
     made->data = lilac_workspace_take(memory, heads * made->size, sizeof(float));
-    made->scratch = lilac_workspace_take(memory, heads, made->scratch_size * sizeof(float));
+    made->scratch = NULL;
+    if (made->scratch_size > SMALL_SCRATCH) {
+        made->scratch = lilac_workspace_take(memory, heads, made->scratch_size * sizeof(float));
+    }
     return state;
 }
 
@@ -186,6 +192,7 @@ lilac_status lilac_linear_attention_state_load(lilac_context *context, lilac_lin
 typedef struct step_call {
     const lilac_linear_attention_kernels *kernels;
     lilac_linear_attention_state *state;
+    size_t first; /* sequence */
     const lilac_attention_input *query, *key, *value;
     const lilac_attention_output *output;
 } step_call;
@@ -206,9 +213,10 @@ static lilac_linear_attention_rows mapped_row(const lilac_linear_attention_state
 static void step_heads(void *argument, size_t begin, size_t end) {
     const step_call *call = argument;
     lilac_linear_attention_state *state = call->state;
+    _Alignas(LILAC_ALIGNMENT) float small[SMALL_SCRATCH];
     for (size_t i = begin; i < end; i++) {
-        const size_t b = i / state->heads, h = i % state->heads;
-        float *mapped_query = state->scratch + i * state->scratch_size;
+        const size_t b = i / state->heads, h = i % state->heads, place = call->first * state->heads + i;
+        float *mapped_query = state->scratch == NULL ? small : state->scratch + place * state->scratch_size;
         float *mapped_key = mapped_query + state->head.features;
         float *x = mapped_key + state->head.features;
         float *kernel_scratch = mapped_query + state->scratch_size - lilac_step_scratch_size(&state->head);
@@ -220,9 +228,24 @@ static void step_heads(void *argument, size_t begin, size_t end) {
             .key = mapped_row(state, call->key, b, h, x, mapped_key),
             .value = lilac_linear_attention_rows_of(call->value, b, h, 0),
         };
-        call->kernels->step(&state->head, &token, state->data + i * state->size,
+        call->kernels->step(&state->head, &token, state->data + place * state->size,
                             lilac_attention_output_row(call->output, b, 0, h), kernel_scratch);
     }
+}
+
+lilac_status lilac_linear_attention_step_some(lilac_context *context, lilac_linear_attention_state *state, size_t first,
+                                              size_t count, const lilac_attention_input *query,
+                                              const lilac_attention_input *key, const lilac_attention_input *value,
+                                              const lilac_attention_output *output) {
+    const lilac_attention_shape shape = {.batch = count, .heads = state->heads};
+    LILAC_TRY(lilac_attention_check_input(context, "query", query, &shape, 1, state->key_size));
+    LILAC_TRY(lilac_attention_check_input(context, "key", key, &shape, 1, state->key_size));
+    LILAC_TRY(lilac_attention_check_input(context, "value", value, &shape, 1, state->head.values));
+    LILAC_TRY(lilac_attention_check_output(context, "output", output, &shape, 1, state->head.values));
+    step_call call = {&context->kernels->linear_attention, state, first, query, key, value, output};
+    const size_t grain = lilac_size_max(1, STEP_GRAIN / state->size);
+    lilac_parallel_for(context, count * state->heads, grain, step_heads, &call);
+    return LILAC_OK;
 }
 
 lilac_status lilac_linear_attention_step(lilac_context *context, lilac_linear_attention_state *state,
@@ -231,13 +254,5 @@ lilac_status lilac_linear_attention_step(lilac_context *context, lilac_linear_at
     if (context == NULL || state == NULL) {
         return lilac_fail(context, LILAC_ERROR_ARGUMENT, "linear attention step: context or state is NULL");
     }
-    const lilac_attention_shape shape = {.batch = state->batch, .heads = state->heads};
-    LILAC_TRY(lilac_attention_check_input(context, "query", query, &shape, 1, state->key_size));
-    LILAC_TRY(lilac_attention_check_input(context, "key", key, &shape, 1, state->key_size));
-    LILAC_TRY(lilac_attention_check_input(context, "value", value, &shape, 1, state->head.values));
-    LILAC_TRY(lilac_attention_check_output(context, "output", output, &shape, 1, state->head.values));
-    step_call call = {&context->kernels->linear_attention, state, query, key, value, output};
-    const size_t grain = lilac_size_max(1, STEP_GRAIN / state->size);
-    lilac_parallel_for(context, state->batch * state->heads, grain, step_heads, &call);
-    return LILAC_OK;
+    return lilac_linear_attention_step_some(context, state, 0, state->batch, query, key, value, output);
 }

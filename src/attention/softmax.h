@@ -67,4 +67,20 @@ void lilac_softmax_load_rows(const lilac_softmax_attention_config *config, const
 void lilac_softmax_store_rows(const lilac_softmax_attention_config *config, const float *x, size_t ldx, float factor,
                               const lilac_attention_output *y, size_t head, size_t n, size_t count, size_t size);
 
+/*
+ * lilac_softmax_attention_step and ..._extend for the sequences first .. first + count - 1 of a state only: the tensors
+ * are those of these. Calls for other sequences of the same state may run at the same time, each with a context of its
+ * own.
+ */
+lilac_status lilac_softmax_attention_step_some(lilac_context *context, lilac_softmax_attention_state *state,
+                                               size_t first, size_t count, const lilac_attention_input *query,
+                                               const lilac_attention_input *key, const lilac_attention_input *value,
+                                               const lilac_attention_output *output);
+lilac_status lilac_softmax_attention_extend_some(lilac_context *context, lilac_softmax_attention_state *state,
+                                                 size_t first, size_t count, size_t tokens,
+                                                 const lilac_attention_input *query, const lilac_attention_input *key,
+                                                 const lilac_attention_input *value,
+                                                 const lilac_attention_output *output, void *workspace,
+                                                 size_t workspace_bytes);
+
 #endif

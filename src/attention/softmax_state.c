@@ -1,20 +1,14 @@
 /* SPDX-License-Identifier: MIT */
-/* Softmax attention token by token: the keys and values so far, and the step. */
-#include "attention/softmax.h"
+/* Softmax attention token by token: the keys and values so far, which can be copied and saved. */
+#include "attention/softmax_state.h"
+
+#include "core/bf16.h"
 #include "core/little_endian.h"
 #include "core/memory.h"
-#include "kernels/kernel_table.h"
-#include "runtime/parallel.h"
 
-#include <math.h>
 #include <string.h>
 
-enum {
-    PANEL = LILAC_SOFTMAX_PANEL,
-    KEY_BLOCK = LILAC_SOFTMAX_KEY_BLOCK,
-    QUERY_BLOCK = 96,  /* queries that go through the keys together; a multiple of LILAC_SOFTMAX_ROWS */
-    STEP_GRAIN = 32768 /* numbers to go through that are worth a thread */
-};
+enum { PANEL = LILAC_SOFTMAX_PANEL };
 
 /* Saved bytes: 8 of magic, the version (4), 4 zeros, B, H, D, M (8 each), the length of each sequence (8 each), then
  * for each head its keys and its values as floats, token after token. Numbers are little endian. */
@@ -22,50 +16,32 @@ enum { SAVED_MAGIC = 8, SAVED_SIZES = 16, SAVED_HEADER = 48, SAVED_LENGTH = 8, V
 
 static const char magic[SAVED_MAGIC] = {'l', 'i', 'l', 'a', 'c', 's', 'a', 's'};
 
-/* Room for some queries of a head. */
-typedef struct query_pieces {
-    float *rows;   /* [queries][key_stride]: queries, or a key */
-    float *scores; /* [queries][LILAC_SOFTMAX_SCORE_STRIDE] */
-    lilac_softmax_state sums;
-} query_pieces;
-
-/* The pieces of one head: what it has seen, and room for a step. */
-typedef struct head_pieces {
-    float *keys;   /* [padded_keys][D], as panels */
-    float *values; /* [capacity][value_stride] */
-    query_pieces step;
-} head_pieces;
-
-struct lilac_softmax_attention_state {
-    lilac_softmax_attention_config config; /* keys: the capacity; lengths: none */
-    size_t key_stride, value_stride, padded_keys;
-    size_t *lengths; /* (B) */
-    char *heads;     /* the pieces of each head in turn */
-    size_t head_bytes;
-};
-
-static query_pieces take_queries(const lilac_softmax_attention_state *state, size_t queries,
-                                 lilac_workspace *workspace) {
-    query_pieces pieces;
+lilac_softmax_query_pieces lilac_softmax_take_queries(const lilac_softmax_attention_state *state, size_t queries,
+                                                      lilac_workspace *workspace) {
+    lilac_softmax_query_pieces pieces = {.keys = NULL};
     pieces.rows = lilac_workspace_take(workspace, queries * sizeof(float), state->key_stride);
     pieces.scores = lilac_workspace_take(workspace, queries * LILAC_SOFTMAX_SCORE_STRIDE, sizeof(float));
     pieces.sums.maximum = lilac_workspace_take(workspace, queries, sizeof(float));
     pieces.sums.sums = lilac_workspace_take(workspace, queries * LILAC_SOFTMAX_LANES, sizeof(float));
     pieces.sums.out = lilac_workspace_take(workspace, queries * sizeof(float), state->value_stride);
     pieces.sums.ld = state->value_stride;
+    if (state->bf16 && queries > 1) {
+        pieces.keys = lilac_workspace_take(workspace, LILAC_SOFTMAX_KEYS * sizeof(float), state->config.shape.key_size);
+        pieces.values = lilac_workspace_take(workspace, LILAC_SOFTMAX_KEYS * sizeof(float), state->value_stride);
+    }
     return pieces;
 }
 
-static head_pieces take_pieces(const lilac_softmax_attention_state *state, lilac_workspace *workspace) {
+static lilac_softmax_head_pieces take_pieces(const lilac_softmax_attention_state *state, lilac_workspace *workspace) {
     const lilac_attention_shape *shape = &state->config.shape;
-    head_pieces pieces;
-    pieces.keys = lilac_workspace_take(workspace, state->padded_keys * sizeof(float), shape->key_size);
-    pieces.values = lilac_workspace_take(workspace, shape->keys * sizeof(float), state->value_stride);
-    pieces.step = take_queries(state, 1, workspace);
+    lilac_softmax_head_pieces pieces;
+    pieces.keys = lilac_workspace_take(workspace, state->padded_keys * state->element, shape->key_size);
+    pieces.values = lilac_workspace_take(workspace, shape->keys * state->element, state->value_stride);
+    pieces.step = lilac_softmax_take_queries(state, 1, workspace);
     return pieces;
 }
 
-static head_pieces pieces_of(const lilac_softmax_attention_state *state, size_t head) {
+lilac_softmax_head_pieces lilac_softmax_pieces_of(const lilac_softmax_attention_state *state, size_t head) {
     return take_pieces(state, &(lilac_workspace){.memory = state->heads + head * state->head_bytes});
 }
 
@@ -83,6 +59,12 @@ lilac_status lilac_softmax_attention_state_create(lilac_context *context, const 
     if (out == NULL) {
         return lilac_fail(context, LILAC_ERROR_ARGUMENT, "softmax attention state: out is NULL");
     }
+    if (config->cache != LILAC_ATTENTION_F32 && config->cache != LILAC_ATTENTION_BF16) {
+        return lilac_fail(context, LILAC_ERROR_ARGUMENT, "softmax attention state: no dtype number %d for the cache",
+                          (int)config->cache);
+    }
+    made.bf16 = config->cache == LILAC_ATTENTION_BF16;
+    made.element = made.bf16 ? sizeof(uint16_t) : sizeof(float);
     made.key_stride = plan.key_stride;
     made.value_stride = plan.value_stride;
     made.padded_keys = plan.padded_keys;
@@ -130,6 +112,9 @@ lilac_status lilac_softmax_attention_state_copy(lilac_context *context, const li
                           shape->batch, shape->heads, shape->key_size, shape->value_size, other->batch, other->heads,
                           other->key_size, other->value_size);
     }
+    if (from->bf16 != to->bf16) {
+        return lilac_fail(context, LILAC_ERROR_SHAPE, "softmax attention state copy: one keeps floats, the other bf16");
+    }
     for (size_t b = 0; b < shape->batch; b++) {
         if (from->lengths[b] > other->keys) {
             return lilac_fail(context, LILAC_ERROR_SHAPE,
@@ -139,23 +124,44 @@ lilac_status lilac_softmax_attention_state_copy(lilac_context *context, const li
     }
     for (size_t head = 0; head < shape->batch * shape->heads; head++) {
         const size_t length = from->lengths[head / shape->heads];
-        const head_pieces source = pieces_of(from, head), target = pieces_of(to, head);
-        memmove(target.keys, source.keys, lilac_round_up(length, PANEL) * shape->key_size * sizeof(float));
-        memmove(target.values, source.values, length * from->value_stride * sizeof(float));
+        const lilac_softmax_head_pieces source = lilac_softmax_pieces_of(from, head);
+        const lilac_softmax_head_pieces target = lilac_softmax_pieces_of(to, head);
+        memmove(target.keys, source.keys, lilac_round_up(length, PANEL) * shape->key_size * from->element);
+        memmove(target.values, source.values, length * from->value_stride * from->element);
     }
     memmove(to->lengths, from->lengths, shape->batch * sizeof *to->lengths);
     return LILAC_OK;
 }
 
-/* The place of number 0 of a key; the next ones follow PANEL floats apart. */
-static float *key_column(const head_pieces *pieces, size_t token, size_t key_size) {
-    return pieces->keys + token / PANEL * PANEL * key_size + token % PANEL;
+static float number_at(const lilac_softmax_attention_state *state, const void *numbers, size_t index) {
+    return state->bf16 ? lilac_float_from_bf16(((const uint16_t *)numbers)[index]) : ((const float *)numbers)[index];
 }
 
-static void store_key(const head_pieces *pieces, size_t token, size_t key_size, const float *key) {
-    float *column = key_column(pieces, token, key_size);
-    for (size_t i = 0; i < key_size; i++) {
-        column[i * PANEL] = key[i];
+static void set_number(const lilac_softmax_attention_state *state, void *numbers, size_t index, float value) {
+    if (state->bf16) {
+        ((uint16_t *)numbers)[index] = lilac_bf16_from_float(value);
+    } else {
+        ((float *)numbers)[index] = value;
+    }
+}
+
+/* The place of number 0 of a key; the next ones follow PANEL numbers apart. */
+static size_t key_column(const lilac_softmax_attention_state *state, size_t token) {
+    return token / PANEL * PANEL * state->config.shape.key_size + token % PANEL;
+}
+
+void lilac_softmax_store_key(const lilac_softmax_attention_state *state, const lilac_softmax_head_pieces *pieces,
+                             size_t token, const float *key) {
+    const size_t column = key_column(state, token);
+    for (size_t i = 0; i < state->config.shape.key_size; i++) {
+        set_number(state, pieces->keys, column + i * PANEL, key[i]);
+    }
+}
+
+void lilac_softmax_store_value(const lilac_softmax_attention_state *state, const lilac_softmax_head_pieces *pieces,
+                               size_t token, const float *value) {
+    for (size_t i = 0; i < state->config.shape.value_size; i++) {
+        set_number(state, pieces->values, token * state->value_stride + i, value[i]);
     }
 }
 
@@ -197,16 +203,20 @@ lilac_status lilac_softmax_attention_state_save(lilac_context *context, const li
         lilac_little_endian_store(state->lengths[b], SAVED_LENGTH, to);
     }
     for (size_t head = 0; head < shape->batch * shape->heads; head++) {
-        const head_pieces pieces = pieces_of(state, head);
+        const lilac_softmax_head_pieces pieces = lilac_softmax_pieces_of(state, head);
         const size_t length = state->lengths[head / shape->heads];
         for (size_t token = 0; token < length; token++) {
-            const float *column = key_column(&pieces, token, shape->key_size);
+            const size_t column = key_column(state, token);
             for (size_t i = 0; i < shape->key_size; i++, to += sizeof(float)) {
-                lilac_little_endian_store_floats(1, column + i * PANEL, to);
+                const float number = number_at(state, pieces.keys, column + i * PANEL);
+                lilac_little_endian_store_floats(1, &number, to);
             }
         }
-        for (size_t token = 0; token < length; token++, to += shape->value_size * sizeof(float)) {
-            lilac_little_endian_store_floats(shape->value_size, pieces.values + token * state->value_stride, to);
+        for (size_t token = 0; token < length; token++) {
+            for (size_t i = 0; i < shape->value_size; i++, to += sizeof(float)) {
+                const float number = number_at(state, pieces.values, token * state->value_stride + i);
+                lilac_little_endian_store_floats(1, &number, to);
+            }
         }
     }
     return LILAC_OK;
@@ -265,233 +275,16 @@ lilac_status lilac_softmax_attention_state_load(lilac_context *context, lilac_so
         state->lengths[b] = (size_t)lilac_little_endian_load(SAVED_LENGTH, from);
     }
     for (size_t head = 0; head < shape->batch * shape->heads; head++) {
-        const head_pieces pieces = pieces_of(state, head);
+        const lilac_softmax_head_pieces pieces = lilac_softmax_pieces_of(state, head);
         const size_t length = state->lengths[head / shape->heads];
         for (size_t token = 0; token < length; token++, from += shape->key_size * sizeof(float)) {
             lilac_little_endian_load_floats(shape->key_size, from, pieces.step.rows);
-            store_key(&pieces, token, shape->key_size, pieces.step.rows);
+            lilac_softmax_store_key(state, &pieces, token, pieces.step.rows);
         }
         for (size_t token = 0; token < length; token++, from += shape->value_size * sizeof(float)) {
-            lilac_little_endian_load_floats(shape->value_size, from, pieces.values + token * state->value_stride);
+            lilac_little_endian_load_floats(shape->value_size, from, pieces.step.sums.out);
+            lilac_softmax_store_value(state, &pieces, token, pieces.step.sums.out);
         }
     }
-    return LILAC_OK;
-}
-
-/* What a step, an append or an extension is given. */
-typedef struct tokens_call {
-    const lilac_softmax_attention_kernels *kernels;
-    lilac_softmax_attention_state *state;
-    size_t tokens;
-    const size_t *lengths; /* NULL: all tokens */
-    const lilac_attention_input *query, *key, *value;
-    const lilac_attention_output *output;
-    lilac_softmax_scratch scratch; /* of an extension */
-} tokens_call;
-
-static size_t tokens_of(const tokens_call *call, size_t b) {
-    return call->lengths == NULL ? call->tokens : call->lengths[b];
-}
-
-static void append_tokens(const tokens_call *call, size_t head) {
-    const lilac_softmax_attention_state *state = call->state;
-    const lilac_attention_shape *shape = &state->config.shape;
-    const head_pieces pieces = pieces_of(state, head);
-    const size_t length = state->lengths[head / shape->heads], count = tokens_of(call, head / shape->heads);
-    for (size_t n = 0; n < count; n++) {
-        lilac_softmax_load_rows(&state->config, call->key, head, n, 1, 1, shape->key_size, pieces.step.rows,
-                                state->key_stride);
-        store_key(&pieces, length + n, shape->key_size, pieces.step.rows);
-    }
-    lilac_softmax_load_rows(&state->config, call->value, head, 0, count, count, shape->value_size,
-                            pieces.values + length * state->value_stride, state->value_stride);
-}
-
-static void append_heads(void *argument, size_t begin, size_t end) {
-    for (size_t head = begin; head < end; head++) {
-        append_tokens(argument, head);
-    }
-}
-
-/* Attends with the queries in own->rows: `rows` of them with those of zeros, the first of which sees `seen` keys and
- * each further one a key more, `keys` in all. */
-static void attend(const tokens_call *call, const head_pieces *pieces, const query_pieces *own, size_t rows,
-                   size_t seen, size_t keys) {
-    const lilac_softmax_attention_state *state = call->state;
-    const lilac_attention_shape *shape = &state->config.shape;
-    for (size_t r = 0; r < rows; r++) {
-        own->sums.maximum[r] = -INFINITY;
-    }
-    memset(own->sums.sums, 0, rows * LILAC_SOFTMAX_LANES * sizeof(float));
-    memset(own->sums.out, 0, rows * state->value_stride * sizeof(float));
-    for (size_t first = 0; first < keys; first += KEY_BLOCK) {
-        const lilac_softmax_block block = {.rows = rows,
-                                           .keys = lilac_size_min(KEY_BLOCK, keys - first),
-                                           .diagonal = (ptrdiff_t)seen - (ptrdiff_t)first};
-        call->kernels->scores(&block, shape->key_size, own->rows, state->key_stride,
-                              pieces->keys + first * shape->key_size, own->scores);
-        call->kernels->accumulate(&block, own->scores, shape->value_size, pieces->values + first * state->value_stride,
-                                  state->value_stride, &own->sums);
-    }
-}
-
-/* The outputs of `count` of the call's tokens from number n on, whose keys and values are there already. */
-static void attend_tokens(const tokens_call *call, size_t head, size_t n, size_t count, const query_pieces *own) {
-    const lilac_softmax_attention_state *state = call->state;
-    const lilac_attention_shape *shape = &state->config.shape;
-    const head_pieces pieces = pieces_of(state, head);
-    const float scale = (float)(state->config.scale * LILAC_SOFTMAX_LOG2_E);
-    const size_t rows = count == 1 ? 1 : lilac_round_up(count, LILAC_SOFTMAX_ROWS);
-    const size_t before = state->lengths[head / shape->heads] + n;
-    lilac_softmax_load_rows(&state->config, call->query, head, n, count, rows, shape->key_size, own->rows,
-                            state->key_stride);
-    for (size_t i = 0; i < count * state->key_stride; i++) {
-        own->rows[i] *= scale;
-    }
-    attend(call, &pieces, own, rows, before + 1, before + count);
-    for (size_t r = 0; r < count; r++) {
-        lilac_softmax_store_rows(&state->config, own->sums.out + r * state->value_stride, state->value_stride,
-                                 1.0f / lilac_softmax_row_sum(own->sums.sums + r * LILAC_SOFTMAX_LANES), call->output,
-                                 head, n + r, 1, shape->value_size);
-    }
-}
-
-static void step_heads(void *argument, size_t begin, size_t end) {
-    const tokens_call *call = argument;
-    for (size_t head = begin; head < end; head++) {
-        const head_pieces pieces = pieces_of(call->state, head);
-        append_tokens(call, head);
-        attend_tokens(call, head, 0, 1, &pieces.step);
-    }
-}
-
-static size_t query_blocks(const tokens_call *call) {
-    return lilac_round_up(call->tokens, QUERY_BLOCK) / QUERY_BLOCK;
-}
-
-/* The blocks of queries of each head, last first: those are the longest. */
-static void extend_blocks(void *argument, size_t begin, size_t end) {
-    const tokens_call *call = argument;
-    const size_t blocks = query_blocks(call);
-    size_t index;
-    lilac_workspace memory = lilac_softmax_scratch_take(&call->scratch, &index);
-    const query_pieces own = take_queries(call->state, QUERY_BLOCK, &memory);
-    for (size_t item = begin; item < end; item++) {
-        const size_t n = (blocks - 1 - item % blocks) * QUERY_BLOCK;
-        attend_tokens(call, item / blocks, n, lilac_size_min(QUERY_BLOCK, call->tokens - n), &own);
-    }
-    lilac_softmax_scratch_give(&call->scratch, index);
-}
-
-/* Also SHAPE where a sequence would outgrow the state. */
-static lilac_status check_room(lilac_context *context, const tokens_call *call) {
-    const lilac_attention_shape *shape = &call->state->config.shape;
-    for (size_t b = 0; b < shape->batch; b++) {
-        const size_t count = tokens_of(call, b), length = call->state->lengths[b];
-        if (count > call->tokens) {
-            return lilac_fail(context, LILAC_ERROR_SHAPE, "length of sequence %zu: expected at most %zu, got %zu", b,
-                              call->tokens, count);
-        }
-        if (count > shape->keys - length) {
-            return lilac_fail(context, LILAC_ERROR_SHAPE,
-                              "softmax attention state: sequence %zu has %zu tokens of %zu, no room for %zu more", b,
-                              length, shape->keys, count);
-        }
-    }
-    LILAC_TRY(lilac_attention_check_input(context, "key", call->key, shape, call->tokens, shape->key_size));
-    return lilac_attention_check_input(context, "value", call->value, shape, call->tokens, shape->value_size);
-}
-
-/* Counts the tokens that have been taken in. */
-static void lengthen(const tokens_call *call) {
-    for (size_t b = 0; b < call->state->config.shape.batch; b++) {
-        call->state->lengths[b] += tokens_of(call, b);
-    }
-}
-
-lilac_status lilac_softmax_attention_state_append(lilac_context *context, lilac_softmax_attention_state *state,
-                                                  size_t tokens, const size_t *lengths,
-                                                  const lilac_attention_input *key,
-                                                  const lilac_attention_input *value) {
-    if (context == NULL || state == NULL) {
-        return lilac_fail(context, LILAC_ERROR_ARGUMENT, "softmax attention append: context or state is NULL");
-    }
-    tokens_call call = {.state = state, .tokens = tokens, .lengths = lengths, .key = key, .value = value};
-    LILAC_TRY(check_room(context, &call));
-    const lilac_attention_shape *shape = &state->config.shape;
-    lilac_parallel_for(context, shape->batch * shape->heads, 1, append_heads, &call);
-    lengthen(&call);
-    return LILAC_OK;
-}
-
-lilac_status lilac_softmax_attention_step(lilac_context *context, lilac_softmax_attention_state *state,
-                                          const lilac_attention_input *query, const lilac_attention_input *key,
-                                          const lilac_attention_input *value, const lilac_attention_output *output) {
-    if (context == NULL || state == NULL) {
-        return lilac_fail(context, LILAC_ERROR_ARGUMENT, "softmax attention step: context or state is NULL");
-    }
-    tokens_call call = {.kernels = &context->kernels->softmax_attention,
-                        .state = state,
-                        .tokens = 1,
-                        .query = query,
-                        .key = key,
-                        .value = value,
-                        .output = output};
-    const lilac_attention_shape *shape = &state->config.shape;
-    LILAC_TRY(lilac_attention_check_input(context, "query", query, shape, 1, shape->key_size));
-    LILAC_TRY(lilac_attention_check_output(context, "output", output, shape, 1, shape->value_size));
-    LILAC_TRY(check_room(context, &call));
-    size_t longest = 1;
-    for (size_t b = 0; b < shape->batch; b++) {
-        longest = lilac_size_max(longest, state->lengths[b]);
-    }
-    const size_t grain = STEP_GRAIN / longest / (shape->key_size + shape->value_size) + 1;
-    lilac_parallel_for(context, shape->batch * shape->heads, grain, step_heads, &call);
-    lengthen(&call);
-    return LILAC_OK;
-}
-
-static lilac_softmax_scratch cut_scratch(const lilac_context *context, const lilac_softmax_attention_state *state,
-                                         lilac_workspace *workspace) {
-    lilac_workspace own = lilac_workspace_over(NULL);
-    take_queries(state, QUERY_BLOCK, &own);
-    return lilac_softmax_scratch_cut(workspace, (size_t)context->config.threads, own.used);
-}
-
-lilac_status lilac_softmax_attention_extend_workspace_size(lilac_context *context,
-                                                           const lilac_softmax_attention_state *state, size_t *bytes) {
-    if (context == NULL || state == NULL || bytes == NULL) {
-        return lilac_fail(context, LILAC_ERROR_ARGUMENT, "softmax attention extend: a null pointer");
-    }
-    lilac_workspace workspace = lilac_workspace_over(NULL);
-    cut_scratch(context, state, &workspace);
-    return lilac_workspace_measured(context, &workspace, bytes);
-}
-
-lilac_status lilac_softmax_attention_extend(lilac_context *context, lilac_softmax_attention_state *state, size_t tokens,
-                                            const lilac_attention_input *query, const lilac_attention_input *key,
-                                            const lilac_attention_input *value, const lilac_attention_output *output,
-                                            void *workspace, size_t workspace_bytes) {
-    size_t needed;
-    LILAC_TRY(lilac_softmax_attention_extend_workspace_size(context, state, &needed));
-    tokens_call call = {.kernels = &context->kernels->softmax_attention,
-                        .state = state,
-                        .tokens = tokens,
-                        .query = query,
-                        .key = key,
-                        .value = value,
-                        .output = output};
-    const lilac_attention_shape *shape = &state->config.shape;
-    LILAC_TRY(lilac_attention_check_input(context, "query", query, shape, tokens, shape->key_size));
-    LILAC_TRY(lilac_attention_check_output(context, "output", output, shape, tokens, shape->value_size));
-    LILAC_TRY(check_room(context, &call));
-    LILAC_TRY(lilac_workspace_check(context, workspace, workspace_bytes, needed));
-    lilac_workspace memory = lilac_workspace_over(workspace);
-    call.scratch = cut_scratch(context, state, &memory);
-    lilac_softmax_scratch_reset(&call.scratch, (size_t)context->config.threads);
-    const size_t heads = shape->batch * shape->heads;
-    lilac_parallel_for(context, heads, 1, append_heads, &call);
-    lilac_parallel_tasks(context, heads * query_blocks(&call), extend_blocks, &call);
-    lengthen(&call);
     return LILAC_OK;
 }

@@ -131,65 +131,107 @@ static lilac_status copy_images(experiment *e, const lilac_dataset *images, size
     return LILAC_OK;
 }
 
+/* How images are completed. */
+typedef struct completing {
+    size_t model;
+    bool no_cache;
+    lilac_precision cache;
+} completing;
+
 /* Completes images, which draw the random numbers of index first_index and those that follow. spent may be NULL. */
-static lilac_status complete(experiment *e, size_t model, uint64_t first_index, size_t count, bool no_cache,
-                             uint8_t *images, double *seconds, lilac_generation_times *spent) {
+static lilac_status complete(experiment *e, completing how, uint64_t first_index, size_t count, uint8_t *images,
+                             double *seconds, lilac_generation_times *spent) {
     lilac_generation_config config;
     lilac_generation_config_default(&config);
     config.count = count;
     config.prompt = e->kept;
     config.length = e->size;
     config.precision = e->config->precision;
+    config.cache = how.cache;
     config.seed = e->config->seed;
     config.first_index = first_index;
-    config.no_cache = no_cache;
-    snprintf(e->stage, sizeof e->stage, "%s%s: completing %zu images", model_names[model],
-             no_cache ? " without cache" : "", count);
+    config.no_cache = how.no_cache;
+    snprintf(e->stage, sizeof e->stage, "%s%s: completing %zu images", model_names[how.model],
+             how.no_cache                        ? " without cache"
+             : how.cache == LILAC_PRECISION_BF16 ? ", cache in bf16"
+                                                 : "",
+             count);
     const double start = lilac_clock_seconds();
-    LILAC_TRY(lilac_generate(e->context, e->models[model], &config, images, spent));
+    LILAC_TRY(lilac_generate(e->context, e->models[how.model], &config, images, spent));
     *seconds = lilac_clock_seconds() - start;
     return LILAC_OK;
 }
 
+/* A set of images to complete, and the times to be taken. */
+typedef struct image_set {
+    uint64_t first_index;
+    size_t count;
+    uint8_t *images;
+    double *seconds; /* of each of the config's times; NaN where there are not as many images */
+    lilac_generation_times *spent;
+} image_set;
+
 /*
- * Completes the test images. What is timed is part of that as far as it goes: each time takes the images that follow
- * those of the time before, or the first ones again where too few are left. An image is completed in the same way
- * whatever others it is completed with, so that this decides on nothing but the time it takes.
+ * Completes a set of images. What is timed is part of that as far as it goes: each time, the last one first, takes the
+ * images that follow those of the time before, or the first ones again where too few are left. An image is completed in
+ * the same way whatever others it is completed with, so that this decides on nothing but the time it takes.
  */
-static lilac_status complete_test_images(experiment *e, size_t model) {
+static lilac_status complete_and_time(experiment *e, completing how, const image_set *set) {
     const lilac_completion_config *config = e->config;
-    lilac_completion_figures *figures = &e->out->figures[model];
     double unused;
     size_t done = 0;
-    LILAC_TRY(copy_images(e, e->test, config->images, &figures->completed));
-    for (size_t t = 0; t < config->time_count; t++) {
-        const size_t count = config->times[t], first = count <= config->images - done ? done : 0;
-        LILAC_TRY(complete(e, model, first, count, false, figures->completed + first * e->size, &figures->seconds[t],
-                           &figures->spent[t]));
-        done = lilac_size_max(done, first + count);
+    for (size_t t = config->time_count; t-- > 0;) {
+        const size_t count = config->times[t];
+        set->seconds[t] = NAN;
+        if (count <= set->count) {
+            const size_t first = count <= set->count - done ? done : 0;
+            LILAC_TRY(complete(e, how, set->first_index + first, count, set->images + first * e->size, &set->seconds[t],
+                               &set->spent[t]));
+            done = lilac_size_max(done, first + count);
+        }
     }
-    if (done < config->images) {
-        LILAC_TRY(
-            complete(e, model, done, config->images - done, false, figures->completed + done * e->size, &unused, NULL));
-    }
-    return LILAC_OK;
+    return done == set->count ? LILAC_OK
+                              : complete(e, how, set->first_index + done, set->count - done,
+                                         set->images + done * e->size, &unused, NULL);
+}
+
+static lilac_status complete_test_images(experiment *e, size_t model) {
+    lilac_completion_figures *figures = &e->out->figures[model];
+    LILAC_TRY(copy_images(e, e->test, e->config->images, &figures->completed));
+    const image_set set = {
+        .count = e->config->images, .images = figures->completed, .seconds = figures->seconds, .spent = figures->spent};
+    return complete_and_time(e, (completing){.model = model}, &set);
 }
 
 static lilac_status time_without_cache(experiment *e) {
     uint8_t *images = NULL;
     LILAC_TRY(copy_images(e, e->test, e->config->no_cache_images, &images));
-    const lilac_status status = complete(e, LILAC_TRANSFORMER_SOFTMAX, 0, e->config->no_cache_images, true, images,
+    const completing how = {.model = LILAC_TRANSFORMER_SOFTMAX, .no_cache = true};
+    const lilac_status status = complete(e, how, 0, e->config->no_cache_images, images,
                                          &e->out->figures[LILAC_TRANSFORMER_SOFTMAX].no_cache_seconds, NULL);
     lilac_memory_free(images);
     return status;
 }
 
-static lilac_status learn_from_completions(experiment *e, size_t model) {
-    const size_t count = e->config->training_images;
+static lilac_status complete_training_images(experiment *e, size_t model, uint8_t *images) {
+    lilac_completion_figures *figures = &e->out->figures[model];
     double unused;
+    if (model == LILAC_TRANSFORMER_LINEAR) {
+        return complete(e, (completing){.model = model}, training_first_index, e->config->training_images, images,
+                        &unused, NULL);
+    }
+    const image_set set = {.first_index = training_first_index,
+                           .count = e->config->training_images,
+                           .images = images,
+                           .seconds = figures->bf16_seconds,
+                           .spent = figures->bf16_spent};
+    return complete_and_time(e, (completing){.model = model, .cache = LILAC_PRECISION_BF16}, &set);
+}
+
+static lilac_status learn_from_completions(experiment *e, size_t model) {
     uint8_t *images = NULL;
-    LILAC_TRY(copy_images(e, e->training, count, &images));
-    lilac_status status = complete(e, model, training_first_index, count, false, images, &unused, NULL);
+    LILAC_TRY(copy_images(e, e->training, e->config->training_images, &images));
+    lilac_status status = complete_training_images(e, model, images);
     if (status == LILAC_OK) {
         snprintf(e->stage, sizeof e->stage, "%s: training a classifier", model_names[model]);
         status = measure_training_pixels(e, images, &e->out->figures[model].training_accuracy);
@@ -218,6 +260,9 @@ static lilac_status run_model(experiment *e, const lilac_mlp *classifier, size_t
     e->out->present[model] = true;
     figures->parameters = lilac_transformer_parameter_count(e->models[model]);
     figures->training_accuracy = figures->bits = figures->no_cache_seconds = NAN;
+    for (size_t t = 0; t < e->config->time_count; t++) {
+        figures->bf16_seconds[t] = NAN;
+    }
     LILAC_TRY(complete_test_images(e, model));
     LILAC_TRY(measure_pixels(e, classifier, figures->completed, &figures->accuracy));
     if (model == LILAC_TRANSFORMER_SOFTMAX && e->config->no_cache_images > 0) {

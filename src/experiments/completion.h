@@ -16,9 +16,11 @@ enum {
 };
 
 typedef struct lilac_completion_config {
-    size_t images;                            /* test images to complete, the first ones */
-    size_t keep_rows;                         /* rows of an image that a model sees */
-    size_t training_images;                   /* training images to complete, the first ones; 0: leaves that part out */
+    size_t images;    /* test images to complete, the first ones */
+    size_t keep_rows; /* rows of an image that a model sees */
+    /* Training images to complete, the first ones, by softmax attention with keys and values in bf16; 0: leaves that
+     * part out. */
+    size_t training_images;
     size_t bits_images;                       /* test images whose pixels are predicted; 0: leaves that part out */
     size_t time_count;                        /* times taken, 0 .. LILAC_COMPLETION_TIMES_MAX */
     size_t times[LILAC_COMPLETION_TIMES_MAX]; /* numbers of images, each 1 .. images */
@@ -38,7 +40,10 @@ typedef struct lilac_completion_figures {
     double seconds[LILAC_COMPLETION_TIMES_MAX];
     lilac_generation_times spent[LILAC_COMPLETION_TIMES_MAX]; /* and on what, but for preparing states */
     double no_cache_seconds; /* for no_cache_images; NaN for linear attention, which keeps no keys and values */
-    uint8_t *completed;      /* the test images, images x pixels */
+    /* The same as seconds and spent with keys and values in bf16: training images, as far as they go; else NaN. */
+    double bf16_seconds[LILAC_COMPLETION_TIMES_MAX];
+    lilac_generation_times bf16_spent[LILAC_COMPLETION_TIMES_MAX];
+    uint8_t *completed; /* the test images, images x pixels */
 } lilac_completion_figures;
 
 typedef struct lilac_completion {

@@ -14,10 +14,18 @@
 
 enum { LILAC_PANEL = 32 };
 
+typedef struct lilac_packed_product_ahead {
+    const void *data;
+    size_t bytes; /* 0: nothing */
+} lilac_packed_product_ahead;
+
 typedef struct lilac_packed_product {
     size_t rows, depth, cols; /* of x; its columns; of y, at most LILAC_PANEL */
     size_t ldx, ldy;
     bool add;
+    /* Hints: the weights and something else that will be read soon, which a kernel may have fetched into the
+     * second-level cache while it works. */
+    lilac_packed_product_ahead weights_ahead, ahead;
 } lilac_packed_product;
 
 typedef struct lilac_packed_product_kernels {

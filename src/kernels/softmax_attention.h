@@ -32,6 +32,10 @@ typedef struct lilac_softmax_block {
     size_t rows;        /* queries */
     size_t keys;        /* 1 .. LILAC_SOFTMAX_KEYS */
     ptrdiff_t diagonal; /* see visible(r) */
+    /* A hint: bytes that will be read soon, which a kernel may have fetched into the cache while it works on one row.
+     */
+    const void *ahead;
+    size_t ahead_bytes;
 } lilac_softmax_block;
 
 static inline size_t lilac_softmax_visible(const lilac_softmax_block *block, size_t row) {
@@ -61,6 +65,15 @@ typedef struct lilac_softmax_attention_kernels {
     /* Takes the scores s (which it overwrites) and the values v [keys][ldv] of size value_size into the state. */
     void (*accumulate)(const lilac_softmax_block *block, float *s, size_t value_size, const float *v, size_t ldv,
                        const lilac_softmax_state *state);
+
+    /*
+     * The last two for one row and keys and values that are kept in bf16, in the same order as floats: what they give
+     * for these numbers as floats, to the bit. Values have a stride that is a multiple of LILAC_SOFTMAX_LANES.
+     */
+    void (*kept_scores_bf16)(const lilac_softmax_block *block, size_t size, const float *q, const uint16_t *panels,
+                             float *s);
+    void (*kept_accumulate_bf16)(const lilac_softmax_block *block, float *s, size_t value_size, const uint16_t *v,
+                                 size_t ldv, const lilac_softmax_state *state);
 
     /*
      * The same three for inputs in bf16, the sums being floats still; probabilities are rounded to bf16. Numbers are

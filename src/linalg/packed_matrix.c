@@ -10,7 +10,9 @@ enum {
     /* Numbers of x that go through all panels before the next do: they stay in the second-level cache. */
     INPUT_BLOCK = 3 << 15,
     /* Multiplications below which a thread more would cost more than it saves. */
-    SMALL_BLOCK = 1 << 15
+    SMALL_BLOCK = 1 << 15,
+    /* Rows that give the processor enough to do for weights to be fetched beside it. */
+    AHEAD_ROWS = 12
 };
 
 static size_t panel_count(const lilac_packed_matrix *packed) {
@@ -65,6 +67,10 @@ void lilac_packed_matrix_free(lilac_packed_matrix *packed) {
     packed->panels = NULL;
 }
 
+static size_t panel_bytes(const lilac_packed_matrix *packed) {
+    return LILAC_PANEL * packed->in * element_size(packed);
+}
+
 typedef struct {
     const lilac_packed_product_kernels *kernels;
     const lilac_packed_matrix *packed;
@@ -73,7 +79,28 @@ typedef struct {
     bool add;
     float *y;
     size_t ldy;
+    const char *ahead;
+    size_t ahead_step; /* bytes of it for each panel */
 } multiply_loop;
+
+/* What the block after this one begins with: the next panel, or behind the last one the first of the next matrix. */
+static void look_ahead(const multiply_loop *loop, size_t panel, lilac_packed_product *product) {
+    const lilac_packed_matrix *packed = loop->packed;
+    if (product->rows < AHEAD_ROWS) {
+        return;
+    }
+    if (panel + 1 < loop->panels) {
+        product->weights_ahead.data = (const char *)packed->panels + (panel + 1) * panel_bytes(packed);
+        product->weights_ahead.bytes = panel_bytes(packed);
+    } else if (packed->next != NULL) {
+        product->weights_ahead.data = packed->next->panels;
+        product->weights_ahead.bytes = panel_bytes(packed->next);
+    }
+    if (loop->ahead_step > 0) {
+        product->ahead.data = loop->ahead + panel * loop->ahead_step;
+        product->ahead.bytes = loop->ahead_step;
+    }
+}
 
 static void multiply_blocks(void *argument, size_t begin, size_t end) {
     const multiply_loop *loop = argument;
@@ -81,12 +108,13 @@ static void multiply_blocks(void *argument, size_t begin, size_t end) {
     for (size_t block = begin; block < end; block++) {
         const size_t row = block / loop->panels * loop->row_step, panel = block % loop->panels;
         const size_t column = panel * LILAC_PANEL, first = column * packed->in;
-        const lilac_packed_product product = {.rows = lilac_size_min(loop->row_step, loop->rows - row),
-                                              .depth = packed->in,
-                                              .cols = lilac_size_min(LILAC_PANEL, packed->out - column),
-                                              .ldx = packed->in,
-                                              .ldy = loop->ldy,
-                                              .add = loop->add};
+        lilac_packed_product product = {.rows = lilac_size_min(loop->row_step, loop->rows - row),
+                                        .depth = packed->in,
+                                        .cols = lilac_size_min(LILAC_PANEL, packed->out - column),
+                                        .ldx = packed->in,
+                                        .ldy = loop->ldy,
+                                        .add = loop->add};
+        look_ahead(loop, panel, &product);
         const float *x = loop->x + row * packed->in;
         float *y = loop->y + row * loop->ldy + column;
         if (packed->bf16) {
@@ -97,24 +125,31 @@ static void multiply_blocks(void *argument, size_t begin, size_t end) {
     }
 }
 
-void lilac_packed_matrix_multiply(const lilac_context *context, const lilac_packed_matrix *packed, size_t rows,
-                                  const float *x, bool add, float *y, size_t ldy) {
-    if (rows == 0) {
+static void run(const lilac_context *context, multiply_loop *loop) {
+    const lilac_packed_matrix *packed = loop->packed;
+    if (loop->rows == 0) {
         return;
     }
     /* Blocks of even sizes, so that the threads get the same number of rows. */
     const size_t most = lilac_size_max(INPUT_BLOCK / lilac_size_max(packed->in, 1), 1);
-    const size_t row_blocks = (rows - 1) / most + 1;
-    multiply_loop loop = {.kernels = &context->kernels->packed_product,
-                          .packed = packed,
-                          .rows = rows,
-                          .row_step = (rows - 1) / row_blocks + 1,
-                          .panels = panel_count(packed),
-                          .x = x,
-                          .add = add,
-                          .y = y,
-                          .ldy = ldy};
-    const size_t steps = (rows - 1) / loop.row_step + 1;
-    const size_t grain = SMALL_BLOCK / (loop.row_step * packed->in * LILAC_PANEL + 1) + 1;
-    lilac_parallel_for(context, steps * loop.panels, grain, multiply_blocks, &loop);
+    const size_t row_blocks = (loop->rows - 1) / most + 1;
+    loop->kernels = &context->kernels->packed_product;
+    loop->row_step = (loop->rows - 1) / row_blocks + 1;
+    loop->panels = panel_count(packed);
+    const size_t steps = (loop->rows - 1) / loop->row_step + 1;
+    const size_t grain = SMALL_BLOCK / (loop->row_step * packed->in * LILAC_PANEL + 1) + 1;
+    lilac_parallel_for(context, steps * loop->panels, grain, multiply_blocks, loop);
+}
+
+void lilac_packed_matrix_multiply(const lilac_context *context, const lilac_packed_matrix *packed, size_t rows,
+                                  const float *x, bool add, float *y, size_t ldy) {
+    multiply_loop loop = {.packed = packed, .rows = rows, .x = x, .add = add, .y = y, .ldy = ldy};
+    run(context, &loop);
+}
+
+void lilac_packed_matrix_multiply_ahead(const lilac_context *context, const lilac_packed_matrix *packed, size_t rows,
+                                        const float *x, float *y, const void *ahead, size_t bytes) {
+    multiply_loop loop = {.packed = packed, .rows = rows, .x = x, .y = y, .ldy = packed->out, .ahead = ahead};
+    loop.ahead_step = bytes / lilac_size_max(panel_count(packed), 1);
+    run(context, &loop);
 }

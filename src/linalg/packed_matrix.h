@@ -18,6 +18,8 @@ typedef struct lilac_packed_matrix {
     size_t out, in;
     bool bf16;
     void *panels;
+    /* A hint: the matrix that is usually multiplied by after this one. Set it after packing; NULL: not known. */
+    const struct lilac_packed_matrix *next;
 } lilac_packed_matrix;
 
 /* Element (j, k) of W is scale * data[j * row_step + k * column_step]. */
@@ -38,5 +40,9 @@ size_t lilac_packed_matrix_bytes(const lilac_packed_matrix *packed);
 /* y = x W^T, or with add y += x W^T. x is rows x in, contiguous, y is rows x out in rows of ldy. */
 void lilac_packed_matrix_multiply(const lilac_context *context, const lilac_packed_matrix *packed, size_t rows,
                                   const float *x, bool add, float *y, size_t ldy);
+
+/* The same while `bytes` bytes of `ahead`, which will be used soon, come into the calling thread's cache. */
+void lilac_packed_matrix_multiply_ahead(const lilac_context *context, const lilac_packed_matrix *packed, size_t rows,
+                                        const float *x, float *y, const void *ahead, size_t bytes);
 
 #endif

@@ -10,9 +10,11 @@
 #include <math.h>
 #include <string.h>
 
-/* Sequences at a time where the caller leaves it open. The activations and states of more leave the caches; the keys
- * and values of softmax attention are large. */
-enum { LINEAR_BATCH = 100, SOFTMAX_BATCH = 32 };
+/*
+ * Sequences at a time where the caller leaves it open: for linear attention as many to a thread as are worth reading
+ * the weights for, since the states of more leave the caches; the keys and values of softmax attention are large.
+ */
+enum { LINEAR_BATCH = 72, LINEAR_BATCH_OF_THREAD = 36, SOFTMAX_BATCH = 48, SOFTMAX_BF16_BATCH = 64 };
 
 /* One batch under way. */
 typedef struct sampling {
@@ -130,6 +132,7 @@ static lilac_status create_state(lilac_context *context, sampling *s) {
         .batch = s->count,
         .length = s->config->length - 1,
         .precision = s->config->precision,
+        .cache = s->config->cache,
         .adapters = s->config->adapters == NULL ? NULL : s->config->adapters + s->first};
     lilac_transformer_state_destroy(s->state);
     s->state = NULL;
@@ -163,10 +166,18 @@ static lilac_status sample_all(lilac_context *context, sampling *s, size_t batch
     return LILAC_OK;
 }
 
+static size_t fast_batch(const lilac_context *context, const lilac_transformer *model,
+                         const lilac_generation_config *config) {
+    if (model->config.attention == LILAC_TRANSFORMER_SOFTMAX) {
+        return config->cache == LILAC_PRECISION_BF16 ? SOFTMAX_BF16_BATCH : SOFTMAX_BATCH;
+    }
+    return lilac_size_max(LINEAR_BATCH, (size_t)context->config.threads * LINEAR_BATCH_OF_THREAD);
+}
+
 /* As many batches as the largest size gives, of even sizes. */
-size_t lilac_generation_batch(const lilac_transformer *model, const lilac_generation_config *config) {
-    const size_t fast = model->config.attention == LILAC_TRANSFORMER_LINEAR ? LINEAR_BATCH : SOFTMAX_BATCH;
-    const size_t most = config->batch > 0 ? config->batch : fast;
+size_t lilac_generation_batch(const lilac_context *context, const lilac_transformer *model,
+                              const lilac_generation_config *config) {
+    const size_t most = config->batch > 0 ? config->batch : fast_batch(context, model, config);
     const size_t batches = (config->count - 1) / most + 1;
     return (config->count - 1) / batches + 1;
 }
@@ -176,7 +187,7 @@ lilac_status lilac_generate(lilac_context *context, const lilac_transformer *mod
     LILAC_TRY(check(context, model, config, tokens));
     lilac_generation_times measured = {.prompt = 0.0};
     if (config->count > 0) {
-        const size_t batch = lilac_generation_batch(model, config);
+        const size_t batch = lilac_generation_batch(context, model, config);
         sampling s = {.model = model, .config = config, .times = &measured};
         s.outputs = lilac_memory_allocate(batch, model->O * sizeof *s.outputs);
         s.randoms = lilac_memory_allocate(batch, sizeof *s.randoms);

@@ -56,6 +56,25 @@ lilac_status lilac_state_activations_create(lilac_context *context, const lilac_
     return LILAC_OK;
 }
 
+lilac_state_activations lilac_state_activations_from(const lilac_transformer_state *state, size_t first) {
+    const lilac_transformer *model = state->model;
+    const size_t feed_forward = model->config.feed_forward;
+    lilac_state_activations a = state->step;
+    a.tokens += first;
+    a.stream += first * model->F;
+    a.branch += first * model->F;
+    a.input += first * model->F;
+    a.qkv += first * 3 * model->HD;
+    a.context += first * model->HD;
+    a.hidden += first * feed_forward;
+    a.activated += first * feed_forward;
+    a.low += first * state->rank;
+    a.mean += first;
+    a.rstd += first;
+    a.outputs += first * model->O;
+    return a;
+}
+
 void lilac_state_activations_free(lilac_state_activations *activations) {
     lilac_memory_free(activations->block);
     activations->block = NULL;
@@ -154,20 +173,25 @@ static lilac_status create_linear(lilac_context *context, lilac_transformer_stat
 }
 
 static lilac_status create_softmax(lilac_context *context, lilac_transformer_state *state, lilac_state_layer *layer) {
-    state->blocks = (state->B - 1) / LILAC_STATE_SOFTMAX_BLOCK + 1;
     state->attention_floats = 2 * state->model->HD * state->length;
-    layer->softmax = lilac_memory_allocate(state->blocks, sizeof(lilac_softmax_attention_state *));
-    if (layer->softmax == NULL) {
-        return lilac_fail_memory(context, "attention states", state->blocks * sizeof(void *));
+    lilac_softmax_attention_config config =
+        lilac_transformer_softmax_attention(state->model, state->B, state->length, true);
+    config.cache = state->bf16_cache ? LILAC_ATTENTION_BF16 : LILAC_ATTENTION_F32;
+    return lilac_softmax_attention_state_create(context, &config, &layer->softmax);
+}
+
+/* Links the weights in the order in which a step reads them, the last to the first. */
+static void link_weights(lilac_transformer_state *state) {
+    lilac_packed_matrix *before = &state->output;
+    for (size_t l = 0; l < state->model->config.layers; l++) {
+        lilac_state_layer *layer = &state->layers[l];
+        before->next = &layer->qkv;
+        layer->qkv.next = &layer->output;
+        layer->output.next = &layer->up;
+        layer->up.next = &layer->down;
+        before = &layer->down;
     }
-    for (size_t block = 0; block < state->blocks; block++) {
-        const size_t first = block * LILAC_STATE_SOFTMAX_BLOCK;
-        const size_t count = lilac_size_min(LILAC_STATE_SOFTMAX_BLOCK, state->B - first);
-        const lilac_softmax_attention_config config =
-            lilac_transformer_softmax_attention(state->model, count, state->length, true);
-        LILAC_TRY(lilac_softmax_attention_state_create(context, &config, &layer->softmax[block]));
-    }
-    return LILAC_OK;
+    before->next = &state->output;
 }
 
 static lilac_status create_layers(lilac_context *context, lilac_precision precision, lilac_transformer_state *state) {
@@ -180,13 +204,15 @@ static lilac_status create_layers(lilac_context *context, lilac_precision precis
                                                                       : create_softmax(context, state, layer));
     }
     LILAC_TRY(pack(context, model, model->output_weight, model->O, model->F, bf16, &state->output));
+    link_weights(state);
     return pack_adapters(context, bf16, state);
 }
 
 /* ---- The state ---- */
 
 void lilac_transformer_state_config_default(lilac_transformer_state_config *config) {
-    *config = (lilac_transformer_state_config){.batch = 1, .precision = LILAC_PRECISION_F32};
+    *config =
+        (lilac_transformer_state_config){.batch = 1, .precision = LILAC_PRECISION_F32, .cache = LILAC_PRECISION_F32};
 }
 
 static lilac_status check(lilac_context *context, const lilac_transformer *model,
@@ -201,9 +227,9 @@ static lilac_status check(lilac_context *context, const lilac_transformer *model
         return lilac_fail(context, LILAC_ERROR_ARGUMENT, "transformer state: for %zu tokens, expected at most %zu",
                           config->length, model->config.length);
     }
-    if (lilac_precision_name(config->precision) == NULL) {
+    if (lilac_precision_name(config->precision) == NULL || lilac_precision_name(config->cache) == NULL) {
         return lilac_fail(context, LILAC_ERROR_ARGUMENT, "transformer state: no precision number %d",
-                          (int)config->precision);
+                          (int)(lilac_precision_name(config->precision) == NULL ? config->precision : config->cache));
     }
     return LILAC_OK;
 }
@@ -214,7 +240,8 @@ static lilac_status fill(lilac_context *context, const lilac_transformer_state_c
     state->order = lilac_memory_allocate(state->B, sizeof *state->order);
     state->groups = lilac_memory_allocate(state->B, sizeof *state->groups);
     state->layers = lilac_memory_allocate(state->model->config.layers, sizeof *state->layers);
-    if (state->order == NULL || state->groups == NULL || state->layers == NULL) {
+    state->outcomes = lilac_memory_allocate(state->B, sizeof *state->outcomes);
+    if (state->order == NULL || state->groups == NULL || state->layers == NULL || state->outcomes == NULL) {
         return lilac_fail_memory(context, "a transformer's state", state->B * sizeof *state->groups);
     }
     group_sequences(config->adapters, state);
@@ -232,6 +259,7 @@ lilac_status lilac_transformer_state_create(lilac_context *context, const lilac_
     }
     state->model = model;
     state->B = config->batch;
+    state->bf16_cache = model->config.attention == LILAC_TRANSFORMER_SOFTMAX && config->cache == LILAC_PRECISION_BF16;
     state->length = config->length == 0 ? model->config.length : config->length;
     const lilac_status status = fill(context, config, state);
     if (status != LILAC_OK) {
@@ -242,16 +270,13 @@ lilac_status lilac_transformer_state_create(lilac_context *context, const lilac_
     return LILAC_OK;
 }
 
-static void free_layer(const lilac_transformer_state *state, lilac_state_layer *layer) {
+static void free_layer(lilac_state_layer *layer) {
     lilac_packed_matrix_free(&layer->qkv);
     lilac_packed_matrix_free(&layer->output);
     lilac_packed_matrix_free(&layer->up);
     lilac_packed_matrix_free(&layer->down);
     lilac_linear_attention_state_destroy(layer->linear);
-    for (size_t block = 0; layer->softmax != NULL && block < state->blocks; block++) {
-        lilac_softmax_attention_state_destroy(layer->softmax[block]);
-    }
-    lilac_memory_free(layer->softmax);
+    lilac_softmax_attention_state_destroy(layer->softmax);
 }
 
 static void free_group(const lilac_transformer_state *state, lilac_state_group *group) {
@@ -267,13 +292,14 @@ void lilac_transformer_state_destroy(lilac_transformer_state *state) {
         return;
     }
     for (size_t l = 0; state->layers != NULL && l < state->model->config.layers; l++) {
-        free_layer(state, &state->layers[l]);
+        free_layer(&state->layers[l]);
     }
     for (size_t g = 0; g < state->group_count; g++) {
         free_group(state, &state->groups[g]);
     }
     lilac_packed_matrix_free(&state->output);
     lilac_state_activations_free(&state->step);
+    lilac_memory_free(state->outcomes);
     lilac_memory_free(state->layers);
     lilac_memory_free(state->groups);
     lilac_memory_free(state->order);
@@ -285,9 +311,8 @@ void lilac_transformer_state_reset(lilac_transformer_state *state) {
         lilac_state_layer *layer = &state->layers[l];
         if (layer->linear != NULL) {
             lilac_linear_attention_state_reset(layer->linear);
-        }
-        for (size_t block = 0; block < state->blocks; block++) {
-            lilac_softmax_attention_state_reset(layer->softmax[block]);
+        } else {
+            lilac_softmax_attention_state_reset(layer->softmax);
         }
     }
     state->position = 0;
@@ -303,7 +328,8 @@ size_t lilac_transformer_state_bytes(const lilac_transformer_state *state) {
 }
 
 size_t lilac_transformer_state_attention_bytes(const lilac_transformer_state *state) {
-    return state->model->config.layers * state->B * state->attention_floats * sizeof(float);
+    return state->model->config.layers * state->B * state->attention_floats *
+           (state->bf16_cache ? sizeof(uint16_t) : sizeof(float));
 }
 
 size_t lilac_transformer_state_weight_bytes(const lilac_transformer_state *state) {

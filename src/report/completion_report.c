@@ -15,6 +15,8 @@ static void add_settings(lilac_json *json, cJSON *parent, const lilac_completion
     lilac_json_number(json, object, "training_images", (double)config->training_images);
     lilac_json_number(json, object, "test_images_for_bits", (double)config->bits_images);
     lilac_json_string(json, object, "precision_of_generation", lilac_precision_name(config->precision));
+    lilac_json_string(json, object, "softmax_cache_for_test_images", lilac_precision_name(LILAC_PRECISION_F32));
+    lilac_json_string(json, object, "softmax_cache_for_training_images", lilac_precision_name(LILAC_PRECISION_BF16));
     lilac_json_number(json, object, "classifier_epochs", (double)config->epochs);
     lilac_json_number(json, object, "classifier_batch", (double)config->batch);
 }
@@ -47,18 +49,26 @@ static void add_models(lilac_json *json, cJSON *parent, const lilac_completion *
     }
 }
 
+static void add_time(lilac_json *json, cJSON *object, double seconds, const lilac_generation_times *spent) {
+    lilac_json_number(json, object, "seconds", seconds);
+    lilac_json_number(json, object, "seconds_of_prompts", spent->prompt);
+    lilac_json_number(json, object, "seconds_of_projections_in_steps", spent->projections);
+    lilac_json_number(json, object, "seconds_of_attention_in_steps", spent->attention);
+}
+
 static void add_times_of_model(lilac_json *json, cJSON *times, const lilac_completion *completion, size_t model) {
+    const lilac_completion_figures *figures = &completion->figures[model];
     cJSON *array = lilac_json_array(json, times, model_names[model]);
     for (size_t t = 0; t < completion->config.time_count; t++) {
         const size_t images = completion->config.times[t];
-        const lilac_generation_times *spent = &completion->figures[model].spent[t];
         cJSON *object = lilac_json_object(json, array, NULL);
         lilac_json_number(json, object, "images", (double)images);
-        lilac_json_number(json, object, "seconds", completion->figures[model].seconds[t]);
-        lilac_json_number(json, object, "seconds_of_prompts", spent->prompt);
-        lilac_json_number(json, object, "seconds_of_projections_in_steps", spent->projections);
-        lilac_json_number(json, object, "seconds_of_attention_in_steps", spent->attention);
+        add_time(json, object, figures->seconds[t], &figures->spent[t]);
         if (model == LILAC_TRANSFORMER_SOFTMAX) {
+            if (!isnan(figures->bf16_seconds[t])) {
+                add_time(json, lilac_json_object(json, object, "cache_in_bf16"), figures->bf16_seconds[t],
+                         &figures->bf16_spent[t]);
+            }
             lilac_json_number(json, object, "seconds_without_cache_estimated",
                               lilac_completion_no_cache_estimate(completion, images));
         }

@@ -5,6 +5,7 @@
 
 #include <math.h>
 #include <nettle/base64.h>
+#include <string.h>
 
 static const char *const kinds[] = {"linear", "softmax"};
 enum { KINDS = 2 };
@@ -44,6 +45,15 @@ static void write_pictures(lilac_html *html) {
     fputs("</div></figure>\n", html->out);
 }
 
+/* Whether any of the times was taken with keys and values in bf16. */
+static bool any_in_bf16(const lilac_html *html, int times) {
+    bool any = false;
+    for (int t = 0; t < times; t++) {
+        any = any || lilac_json_at(html->results, "completion/times/softmax/%d/cache_in_bf16", t) != NULL;
+    }
+    return any;
+}
+
 static void write_times(lilac_html *html) {
     const size_t first = present(html, 0) ? 0 : 1;
     const int count = cJSON_GetArraySize(lilac_json_at(html->results, "completion/times/%s", kinds[first]));
@@ -67,10 +77,15 @@ static void write_times(lilac_html *html) {
                 {"of these for the upper halves", "seconds_of_prompts", 1},
                 {"of these for steps' projections", "seconds_of_projections_in_steps", 1},
                 {"of these for steps' attention", "seconds_of_attention_in_steps", 1},
+                {"softmax with these in bf16, here", "cache_in_bf16/seconds", 1},
+                {"of these for the upper halves", "cache_in_bf16/seconds_of_prompts", 1},
+                {"of these for steps' projections", "cache_in_bf16/seconds_of_projections_in_steps", 1},
+                {"of these for steps' attention", "cache_in_bf16/seconds_of_attention_in_steps", 1},
                 {"softmax without cache, here (scaled)", "seconds_without_cache_estimated", 1},
                 {"softmax, report on a GPU", "published_seconds_on_a_gpu", 1}};
     for (size_t r = 0; r < sizeof rows / sizeof rows[0]; r++) {
-        if (!present(html, rows[r].kind)) {
+        if (!present(html, rows[r].kind) ||
+            (strncmp(rows[r].member, "cache_in_bf16", 13) == 0 && !any_in_bf16(html, count))) {
             continue;
         }
         fprintf(html->out, "<tr><th scope=\"row\">%s</th>", rows[r].title);
@@ -159,6 +174,9 @@ void lilac_page_write_completion(lilac_html *html) {
         fputs("; another learns from ", html->out);
         lilac_html_figure(html, 0, "completion/settings/training_images");
         fputs(" completed training images and is tested on all real test images", html->out);
+        if (present(html, 1)) {
+            fputs("; these softmax attention completed with keys and values in bf16", html->out);
+        }
     }
     fputs(".</p>\n", html->out);
     write_pictures(html);

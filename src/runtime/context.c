@@ -67,6 +67,13 @@ lilac_cpu_level lilac_context_cpu_level(const lilac_context *context) {
     return context->config.max_cpu_level;
 }
 
+lilac_context lilac_context_for_one_thread(const lilac_context *context) {
+    lilac_context copy = {.config = context->config, .kernels = context->kernels};
+    copy.config.threads = 1;
+    copy.config.progress = NULL;
+    return copy;
+}
+
 lilac_status lilac_fail(lilac_context *context, lilac_status status, const char *format, ...) {
     if (context != NULL) {
         /* Formatted aside first: an argument may be the old message itself. */

@@ -19,6 +19,12 @@ struct lilac_context {
     char message[512];
 };
 
+/*
+ * A copy for one thread of a parallel loop: what it is handed to runs on that thread alone and leaves its message there.
+ * It is not to be destroyed, and not for products of matmul.h, which would keep something on it.
+ */
+lilac_context lilac_context_for_one_thread(const lilac_context *context);
+
 /* Records the formatted reason on the context and returns status, so that a caller can write `return lilac_fail(...)`.
  */
 lilac_status lilac_fail(lilac_context *context, lilac_status status, const char *format, ...)

@@ -36,6 +36,10 @@ static problem random_problem(kernel_test *test, size_t rows, kernel_input input
             ((float *)panel)[i] = value;
         }
     }
+    /* Hints must make no difference, whatever they name and however long it is. */
+    const size_t bytes = p.product.depth * LILAC_PANEL * size;
+    p.product.weights_ahead = (lilac_packed_product_ahead){panel, kernel_random_below(test, bytes + 2)};
+    p.product.ahead = (lilac_packed_product_ahead){p.x, kernel_random_below(test, bytes + 2)};
     p.rounded = bf16 ? panel : NULL;
     p.panel = bf16 ? NULL : panel;
     return p;
@@ -66,6 +70,7 @@ static void check_once(kernel_test *test, size_t rows, kernel_input input, bool 
     multiply(test->kernels, &p, product, p.x, y);
     lilac_packed_product one = *product;
     one.rows = 1;
+    one.weights_ahead = one.ahead = (lilac_packed_product_ahead){.data = NULL};
     for (size_t i = 0; i < rows; i++) {
         multiply(test->kernels, &p, &one, p.x + i * product->ldx, alone + i * product->ldy);
         for (size_t j = 0; j < product->cols; j++) {

@@ -266,6 +266,79 @@ static void check_accumulate(kernel_test *test) {
     }
 }
 
+/* Rounds n floats to bf16, in place, and gives the bf16 numbers. */
+static uint16_t *rounded(kernel_test *test, size_t n, float *x) {
+    uint16_t *halves = kernel_aligned_buffer(test, KERNEL_READ, sizeof *halves, 1, n, n);
+    for (size_t i = 0; i < n; i++) {
+        halves[i] = lilac_bf16_from_float(x[i]);
+        x[i] = lilac_float_from_bf16(halves[i]);
+    }
+    return halves;
+}
+
+static sizes random_row(kernel_test *test) {
+    sizes s = random_sizes(test, false);
+    s.block.rows = 1;
+    s.block.ahead = test;
+    s.block.ahead_bytes = kernel_random_below(test, 4096);
+    return s;
+}
+
+static void check_kept_scores_bf16(kernel_test *test) {
+    for (int i = 0; i < TRIES; i++) {
+        const sizes s = random_row(test);
+        const float *q = packed(test, KERNEL_READ, moderate_input(test), 1, s.size, s.stride);
+        const kernel_input input = kernel_random_below(test, KERNEL_INPUTS);
+        float *key = packed(test, KERNEL_READ, input, s.block.keys, s.size, s.stride);
+        rounded(test, (s.block.keys - 1) * s.stride + lilac_round_up(s.size, LANES), key);
+        float *panels = panels_of(test, &s, key);
+        const uint16_t *halves = rounded(test, s.panels * PANEL * s.size, panels);
+        float *result = score_buffer(test, KERNEL_WRITE, &s), *same = score_buffer(test, KERNEL_WRITE, &s);
+        kernel_arm(test);
+        test->kernels->softmax_attention.kept_scores_bf16(&s.block, s.size, q, halves, result);
+        test->kernels->softmax_attention.scores(&s.block, s.size, q, s.stride, panels, same);
+        for (size_t k = 0; k < lilac_softmax_visible(&s.block, 0); k++) {
+            double scale;
+            const double exact = dot(q, key + k * s.stride, s.size, &scale);
+            kernel_expect("s", k, result[k], exact,
+                          ((double)s.size + tolerance.sum) * KERNEL_ROUNDOFF * scale + (double)s.size * FLT_TRUE_MIN);
+            kernel_expect_same("s", k, result[k], same[k]);
+        }
+        kernel_verify(test);
+    }
+}
+
+static void check_kept_accumulate_bf16(kernel_test *test) {
+    for (int i = 0; i < TRIES; i++) {
+        const sizes s = random_row(test);
+        float *values = packed(test, KERNEL_READ, moderate_input(test), s.block.keys, s.size, s.stride);
+        const uint16_t *halves = rounded(test, (s.block.keys - 1) * s.stride + lilac_round_up(s.size, LANES), values);
+        const sums made = make_sums(test, &s, i % 2 == 0);
+        const size_t width = lilac_round_up(s.size, LANES);
+        float maximum = made.state.maximum[0];
+        float *other_sums = packed(test, KERNEL_WRITE, KERNEL_ZEROS, 1, LANES, LANES);
+        float *other_out = packed(test, KERNEL_WRITE, KERNEL_ZEROS, 1, s.size, s.stride);
+        memcpy(other_sums, made.state.sums, LANES * sizeof(float));
+        memcpy(other_out, made.state.out, width * sizeof(float));
+        float *other_scores = score_buffer(test, KERNEL_WRITE, &s);
+        memcpy(other_scores, made.copy, s.panels * PANEL * sizeof(float));
+        const lilac_softmax_state other = {.maximum = &maximum, .sums = other_sums, .out = other_out, .ld = s.stride};
+        row_before *before = remember_rows(&made, &s);
+        kernel_arm(test);
+        test->kernels->softmax_attention.kept_accumulate_bf16(&s.block, made.scores, s.size, halves, s.stride,
+                                                              &made.state);
+        test->kernels->softmax_attention.accumulate(&s.block, other_scores, s.size, values, s.stride, &other);
+        expect_row(&made, &s, 0, &before[0], values, 0.0);
+        for (size_t c = 0; c < s.size; c++) {
+            kernel_expect_same("out", c, made.state.out[c], other_out[c]);
+        }
+        kernel_expect_same("maximum", 0, made.state.maximum[0], maximum);
+        kernel_expect_same("sum", 0, (float)total(made.state.sums), (float)total(other_sums));
+        free(before);
+        kernel_verify(test);
+    }
+}
+
 static void check_probabilities(kernel_test *test) {
     for (int i = 0; i < TRIES; i++) {
         const sizes s = random_sizes(test, false);
@@ -477,6 +550,8 @@ static const kernel_case cases[] = {
     {"pack_panels", LILAC_CPU_SCALAR, check_pack_panels, NULL},
     {"scores", LILAC_CPU_SCALAR, check_scores, NULL},
     {"accumulate", LILAC_CPU_SCALAR, check_accumulate, NULL},
+    {"kept_scores_bf16", LILAC_CPU_SCALAR, check_kept_scores_bf16, NULL},
+    {"kept_accumulate_bf16", LILAC_CPU_SCALAR, check_kept_accumulate_bf16, NULL},
     {"probabilities", LILAC_CPU_SCALAR, check_probabilities, NULL},
     {"score_gradients", LILAC_CPU_SCALAR, check_score_gradients, NULL},
     {"multiply", LILAC_CPU_SCALAR, check_multiply, NULL},

@@ -41,14 +41,14 @@ static lilac_context *contexts[2]; /* with 1 and 2 threads */
 static lilac_context *silent;      /* without progress callback */
 static lilac_transformer *models[LILAC_COMPLETION_MODEL_COUNT];
 static lilac_dataset *training, *test;
-static char stages[16][64]; /* those reported, in order */
+static char stages[24][64]; /* those reported, in order */
 static size_t stage_count;
 static const char *stop_at; /* stop when this stage is reported; NULL: never */
 
 static int note_stage(void *user, const lilac_progress *progress) {
     (void)user;
     if (stage_count == 0 || strcmp(stages[stage_count - 1], progress->stage) != 0) {
-        assert_in_range(stage_count, 0, 15);
+        assert_in_range(stage_count, 0, 23);
         snprintf(stages[stage_count++], sizeof stages[0], "%s", progress->stage);
     }
     return stop_at != NULL && strcmp(progress->stage, stop_at) == 0;
@@ -163,7 +163,8 @@ static double accuracy_trained_on(size_t count, const uint8_t *pixels) {
 }
 
 /* The first images completed in one go; the caller frees them. */
-static uint8_t *complete(const lilac_transformer *model, const lilac_dataset *images, size_t count, uint64_t first) {
+static uint8_t *complete(const lilac_transformer *model, const lilac_dataset *images, size_t count, uint64_t first,
+                         lilac_precision cache) {
     lilac_generation_config config;
     lilac_generation_config_default(&config);
     config.count = count;
@@ -171,6 +172,7 @@ static uint8_t *complete(const lilac_transformer *model, const lilac_dataset *im
     config.length = PIXELS;
     config.seed = tiny.seed;
     config.first_index = first;
+    config.cache = cache;
     uint8_t *pixels = malloc(count * PIXELS);
     assert_non_null(pixels);
     memcpy(pixels, lilac_dataset_image(images, 0), count * PIXELS);
@@ -180,8 +182,9 @@ static uint8_t *complete(const lilac_transformer *model, const lilac_dataset *im
 
 static void expect_figures_of_model(const lilac_completion_figures *figures, const lilac_transformer *model,
                                     const lilac_mlp *classifier) {
-    uint8_t *completed = complete(model, test, IMAGES, 0);
-    uint8_t *learnt = complete(model, training, tiny.training_images, (uint64_t)1 << 32);
+    uint8_t *completed = complete(model, test, IMAGES, 0, LILAC_PRECISION_F32);
+    const lilac_precision cache = model == models[1] ? LILAC_PRECISION_BF16 : LILAC_PRECISION_F32;
+    uint8_t *learnt = complete(model, training, tiny.training_images, (uint64_t)1 << 32, cache);
     const lilac_data_view view = {.dataset = test, .count = tiny.bits_images};
     const lilac_token_source source = {.images = &view};
     lilac_token_evaluation evaluation;
@@ -193,6 +196,9 @@ static void expect_figures_of_model(const lilac_completion_figures *figures, con
     assert_true(figures->training_accuracy == accuracy_trained_on(tiny.training_images, learnt));
     assert_true(figures->bits == evaluation.bits);
     for (size_t t = 0; t < tiny.time_count; t++) {
+        const bool taken = model == models[1] && tiny.times[t] <= tiny.training_images;
+        assert_true(taken ? figures->bf16_spent[t].attention > 0 && figures->bf16_seconds[t] > 0
+                          : isnan(figures->bf16_seconds[t]));
         const lilac_generation_times *spent = &figures->spent[t];
         assert_true(spent->prompt > 0 && spent->projections > 0 && spent->attention > 0);
         assert_true(spent->projections + spent->attention <= spent->steps);
@@ -233,17 +239,31 @@ static void test_figures(void **state) {
 
 static void test_stages(void **state) {
     (void)state;
-    /* 4 images, then the first 10 again for there are only 8 left, then the first 5 and the last 2. */
-    static const char *const expected[] = {
-        "training the classifier",       "linear: completing 4 images", "linear: completing 10 images",
-        "linear: completing 5 images",   "linear: completing 2 images", "linear: completing 7 images",
-        "linear: training a classifier", "linear: bits a dimension",    "softmax: completing 4 images"};
+    /* 5 images, then the first 10 again for there are only 7 left, then the first 4 and the last 2. Of the 7 training
+     * images the first 5, the first 4 again, and the last 2. */
+    static const char *const expected[] = {"training the classifier",
+                                           "linear: completing 5 images",
+                                           "linear: completing 10 images",
+                                           "linear: completing 4 images",
+                                           "linear: completing 2 images",
+                                           "linear: completing 7 images",
+                                           "linear: training a classifier",
+                                           "linear: bits a dimension",
+                                           "softmax: completing 5 images",
+                                           "softmax: completing 10 images",
+                                           "softmax: completing 4 images",
+                                           "softmax: completing 2 images",
+                                           "softmax without cache: completing 2 images",
+                                           "softmax, cache in bf16: completing 5 images",
+                                           "softmax, cache in bf16: completing 4 images",
+                                           "softmax, cache in bf16: completing 2 images",
+                                           "softmax: training a classifier",
+                                           "softmax: bits a dimension"};
     lilac_completion completion = run(contexts[0], &tiny);
     for (size_t s = 0; s < sizeof expected / sizeof expected[0]; s++) {
         assert_string_equal(stages[s], expected[s]);
     }
-    assert_int_equal(stage_count, 16);
-    assert_string_equal(stages[12], "softmax without cache: completing 2 images");
+    assert_int_equal(stage_count, sizeof expected / sizeof expected[0]);
     lilac_completion_destroy(&completion);
 }
 
@@ -428,7 +448,9 @@ static lilac_completion invent(void) {
                                                                .bits = 0.75 + d,
                                                                .seconds = {1.5 + d, 3.5 + d},
                                                                .spent = {{0}, {0.5 + d, 2.75, 2.25 - d, 0.25 + d}},
-                                                               .no_cache_seconds = model == 0 ? NAN : 20};
+                                                               .no_cache_seconds = model == 0 ? NAN : 20,
+                                                               .bf16_seconds = {NAN, 2.25},
+                                                               .bf16_spent = {{0}, {0.75, 1.25, 0.5, 0.125}}};
     }
     return completion;
 }
@@ -470,6 +492,14 @@ static void test_results_file(void **state) {
     expect_number(linear_time, "seconds", 3.5);
     expect_number(linear_time, "seconds_of_prompts", 0.5);
     expect_number(linear_time, "seconds_of_projections_in_steps", 2.25);
+    assert_null(cJSON_GetObjectItemCaseSensitive(linear_time, "cache_in_bf16"));
+    const cJSON *first = cJSON_GetArrayItem(member(times, "softmax"), 0);
+    const cJSON *second = cJSON_GetArrayItem(member(times, "softmax"), 1);
+    assert_null(cJSON_GetObjectItemCaseSensitive(first, "cache_in_bf16"));
+    expect_number(member(second, "cache_in_bf16"), "seconds", 2.25);
+    expect_number(member(second, "cache_in_bf16"), "seconds_of_prompts", 0.75);
+    expect_number(member(second, "cache_in_bf16"), "seconds_of_attention_in_steps", 0.125);
+    assert_string_equal(member(member(root, "settings"), "softmax_cache_for_training_images")->valuestring, "bf16");
     expect_number(linear_time, "seconds_of_attention_in_steps", 0.25);
     expect_number(linear_time, "published_seconds_on_a_gpu", 33.45);
     const cJSON *softmax_times = member(times, "softmax");

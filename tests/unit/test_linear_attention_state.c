@@ -171,10 +171,12 @@ static void first_number(const lilac_feature_map *map, size_t rows, size_t D, co
 static void test_refuses_sizes_that_wrap(void **unused) {
     (void)unused;
     static const lilac_feature_map map = {.output_size = 1, .forward = first_number};
-    /* A head of size 1 takes less than a hundred floats with its scratch. With some number of them the product still
-     * fits in a size, but nothing does that comes beside it. */
-    for (size_t floats = 2; floats <= 100; floats++) {
-        const lilac_attention_shape shape = {.batch = SIZE_MAX / floats, .heads = 1, .key_size = 1, .value_size = 1};
+    /* A head of size 1 takes 8 bytes, one with large keys more than 8000 with its scratch. With some number of them the
+     * product still fits in a size, but nothing does that comes beside it. */
+    for (size_t bytes = 2; bytes <= 8008; bytes++) {
+        const size_t key_size = bytes <= 8 ? 1 : 2000;
+        const lilac_attention_shape shape = {
+            .batch = SIZE_MAX / bytes, .heads = 1, .key_size = key_size, .value_size = 1};
         lilac_linear_attention_config config;
         lilac_linear_attention_state *state = NULL;
         lilac_linear_attention_config_default(&shape, &config);

@@ -101,6 +101,30 @@ static void accumulate(const lilac_softmax_block *block, float *s, size_t value_
     }
 }
 
+static void kept_scores_bf16(const lilac_softmax_block *block, size_t size, const float *q, const uint16_t *panels,
+                             float *s) {
+    for (size_t k = 0; k < lilac_softmax_visible(block, 0); k++) {
+        float sum = 0.0f;
+        for (size_t i = 0; i < size; i++) {
+            sum += q[i] * lilac_float_from_bf16(panels[(k / PANEL * size + i) * PANEL + k % PANEL]);
+        }
+        s[k] = sum;
+    }
+}
+
+static void kept_accumulate_bf16(const lilac_softmax_block *block, float *s, size_t value_size, const uint16_t *v,
+                                 size_t ldv, const lilac_softmax_state *state) {
+    const size_t visible = lilac_softmax_visible(block, 0);
+    exponentiate(visible, subtracted_maximum(s, visible, state, 0, value_size), s, state->sums);
+    for (size_t i = 0; i < value_size; i++) {
+        float block_out = 0.0f;
+        for (size_t k = 0; k < visible; k++) {
+            block_out += s[k] * lilac_float_from_bf16(v[k * ldv + i]);
+        }
+        state->out[i] += block_out;
+    }
+}
+
 static void pack_panels_bf16(size_t count, size_t size, const uint16_t *x, size_t ldx, uint16_t *panels) {
     for (size_t first = 0; first < count; first += PANEL) {
         for (size_t i = 0; i < size; i += 2) {
@@ -204,6 +228,8 @@ void lilac_softmax_attention_kernels_reference(lilac_softmax_attention_kernels *
     kernels->pack_panels = pack_panels;
     kernels->scores = scores;
     kernels->accumulate = accumulate;
+    kernels->kept_scores_bf16 = kept_scores_bf16;
+    kernels->kept_accumulate_bf16 = kept_accumulate_bf16;
     kernels->pack_panels_bf16 = pack_panels_bf16;
     kernels->pack_pairs_bf16 = pack_pairs_bf16;
     kernels->scores_bf16 = scores_bf16;

@@ -414,18 +414,28 @@ static void forward(const lilac_linear_attention_head *head, const lilac_linear_
     }
 }
 
-/* S += k v^T, out = q^T S * inverse for `lanes` columns. */
+enum { STEP_VECTORS = 2 /* whose sums go on side by side; a row of S at 32 values and 16 lanes */ };
+
+/* S += k v^T, out = q^T S * inverse for the columns of `vectors` vectors of `lanes` lanes. */
 ALWAYS_INLINE void step_columns(const lilac_linear_attention_head *head, const float *q, const float *k, const float *v,
-                                float inverse, float *state_data, float *out, const size_t lanes) {
-    vector sum = vector_zero();
-    const vector value = vector_load(v, VECTOR_LANES);
+                                float inverse, float *state_data, float *out, const int vectors, const size_t lanes) {
+    vector sum[STEP_VECTORS], value[STEP_VECTORS];
+    for (int i = 0; i < vectors; i++) {
+        sum[i] = vector_zero();
+        value[i] = vector_load(v + i * VECTOR_LANES, VECTOR_LANES);
+    }
     for (size_t c = 0; c < head->features; c++) {
         float *row = state_data + c * head->values;
-        const vector after = vector_multiply_add(vector_set(k[c]), value, vector_load(row, lanes));
-        vector_store(row, lanes, after);
-        sum = vector_multiply_add(vector_set(q[c]), after, sum);
+        const vector key = vector_set(k[c]), query = vector_set(q[c]);
+        for (int i = 0; i < vectors; i++) {
+            const vector after = vector_multiply_add(key, value[i], vector_load(row + i * VECTOR_LANES, lanes));
+            vector_store(row + i * VECTOR_LANES, lanes, after);
+            sum[i] = vector_multiply_add(query, after, sum[i]);
+        }
     }
-    vector_store(out, lanes, vector_multiply(sum, vector_set(inverse)));
+    for (int i = 0; i < vectors; i++) {
+        vector_store(out + i * VECTOR_LANES, lanes, vector_multiply(sum[i], vector_set(inverse)));
+    }
 }
 
 static void step(const lilac_linear_attention_head *head, const lilac_linear_attention_chunk *token, float *state_data,
@@ -445,11 +455,14 @@ static void step(const lilac_linear_attention_head *head, const lilac_linear_att
     }
     const float inverse = 1.0f / (vector_reduce_add(sum) + head->epsilon);
     size_t m = 0;
+    for (; m + STEP_VECTORS * VECTOR_LANES <= values; m += STEP_VECTORS * VECTOR_LANES) {
+        step_columns(head, q, k, v + m, inverse, state_data + m, out + m, STEP_VECTORS, VECTOR_LANES);
+    }
     for (; m + VECTOR_LANES <= values; m += VECTOR_LANES) {
-        step_columns(head, q, k, v + m, inverse, state_data + m, out + m, VECTOR_LANES);
+        step_columns(head, q, k, v + m, inverse, state_data + m, out + m, 1, VECTOR_LANES);
     }
     if (m < values) {
-        step_columns(head, q, k, v + m, inverse, state_data + m, out + m, values - m);
+        step_columns(head, q, k, v + m, inverse, state_data + m, out + m, 1, values - m);
     }
 }
 

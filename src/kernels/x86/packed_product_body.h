@@ -6,6 +6,7 @@
 #ifndef LILAC_KERNELS_X86_PACKED_PRODUCT_BODY_H
 #define LILAC_KERNELS_X86_PACKED_PRODUCT_BODY_H
 
+#include "core/memory.h"
 #include "kernels/packed_product.h"
 
 #define ALWAYS_INLINE static inline __attribute__((always_inline))
@@ -33,9 +34,51 @@ ALWAYS_INLINE void store_tile(const lilac_packed_product *p, const size_t rows, 
     }
 }
 
+/* Bytes that will be read soon: fetched a few lines at a time, so that 24 rows are enough to fetch a panel. */
+typedef struct fetcher {
+    const char *next, *end;
+} fetcher;
+
+static inline fetcher fetcher_of(const lilac_packed_product_ahead *ahead) {
+    return (fetcher){.next = ahead->data, .end = (const char *)ahead->data + ahead->bytes};
+}
+
+ALWAYS_INLINE void fetch_lines(fetcher *ahead) {
+    if (ahead->next < ahead->end) {
+        __builtin_prefetch(ahead->next, 0, 2);
+        __builtin_prefetch(ahead->next + LILAC_ALIGNMENT, 0, 2);
+        ahead->next += 2 * LILAC_ALIGNMENT;
+    }
+}
+
+/*
+ * sums += the products of each row's input with its weights, and moves on to the next input. Three rows share a
+ * pointer, from which the processor reaches them without a computation of its own: p, p + ldx, p + 2 ldx.
+ */
+ALWAYS_INLINE void add_input(const size_t rows, const float *row[], size_t ldx, const void *panel, const bool bf16,
+                             vector sums[][PANEL_VECTORS]) {
+    vector weights[PANEL_VECTORS];
+#pragma GCC unroll 4
+    for (size_t v = 0; v < PANEL_VECTORS; v++) {
+        weights[v] = panel_vector(panel, v * VECTOR_LANES, bf16);
+    }
+#pragma GCC unroll 12
+    for (size_t i = 0; i < rows; i++) {
+        const vector input = vector_set(row[i / 3][i % 3 * ldx]);
+#pragma GCC unroll 4
+        for (size_t v = 0; v < PANEL_VECTORS; v++) {
+            sums[i][v] = vector_multiply_add(input, weights[v], sums[i][v]);
+        }
+    }
+#pragma GCC unroll 4
+    for (size_t i = 0; i < (rows + 2) / 3; i++) {
+        row[i]++;
+    }
+}
+
 /* rows and bf16 are constants once this is inlined: the sums stay in registers. */
 ALWAYS_INLINE void multiply_tile(const lilac_packed_product *p, const size_t rows, const float *x, const void *panel,
-                                 float *y, const bool bf16) {
+                                 float *y, const bool bf16, fetcher ahead[2]) {
     vector sums[TILE_ROWS][PANEL_VECTORS];
 #pragma GCC unroll 12
     for (size_t i = 0; i < rows; i++) {
@@ -44,32 +87,34 @@ ALWAYS_INLINE void multiply_tile(const lilac_packed_product *p, const size_t row
             sums[i][v] = vector_zero();
         }
     }
-    for (size_t k = 0; k < p->depth; k++) {
-        vector weights[PANEL_VECTORS];
+    const size_t depth = p->depth, ldx = p->ldx, step = LILAC_PANEL * (bf16 ? sizeof(uint16_t) : sizeof(float));
+    const char *weights = panel;
+    const float *row[(TILE_ROWS + 2) / 3];
 #pragma GCC unroll 4
-        for (size_t v = 0; v < PANEL_VECTORS; v++) {
-            weights[v] = panel_vector(panel, k * LILAC_PANEL + v * VECTOR_LANES, bf16);
-        }
-#pragma GCC unroll 12
-        for (size_t i = 0; i < rows; i++) {
-            const vector input = vector_set(x[i * p->ldx + k]);
-#pragma GCC unroll 4
-            for (size_t v = 0; v < PANEL_VECTORS; v++) {
-                sums[i][v] = vector_multiply_add(input, weights[v], sums[i][v]);
-            }
-        }
+    for (size_t i = 0; i < (rows + 2) / 3; i++) {
+        row[i] = x + 3 * i * ldx;
+    }
+    for (size_t k = 0; k + 2 <= depth; k += 2) {
+        fetch_lines(&ahead[0]);
+        fetch_lines(&ahead[1]);
+        add_input(rows, row, ldx, weights, bf16, sums);
+        add_input(rows, row, ldx, weights + step, bf16, sums);
+        weights += 2 * step;
+    }
+    if (depth % 2 != 0) {
+        add_input(rows, row, ldx, weights, bf16, sums);
     }
     store_tile(p, rows, sums, y);
 }
 
 #define TILE_CASE(rows)                                                                                                \
     case rows:                                                                                                         \
-        multiply_tile(p, rows, x, panel, y, bf16);                                                                     \
+        multiply_tile(p, rows, x, panel, y, bf16, ahead);                                                              \
         break
 
 /* Fewer rows than a tile has: each number of them has code of its own, so that one pass over the panel does. */
 ALWAYS_INLINE void multiply_last(const lilac_packed_product *p, size_t rows, const float *x, const void *panel,
-                                 float *y, const bool bf16) {
+                                 float *y, const bool bf16, fetcher ahead[2]) {
     switch (rows) {
         TILE_CASE(1);
 #if TILE_ROWS > 2
@@ -91,11 +136,12 @@ ALWAYS_INLINE void multiply_last(const lilac_packed_product *p, size_t rows, con
 
 ALWAYS_INLINE void multiply_rows(const lilac_packed_product *p, const float *x, const void *panel, float *y,
                                  const bool bf16) {
+    fetcher ahead[2] = {fetcher_of(&p->weights_ahead), fetcher_of(&p->ahead)};
     size_t row = 0;
     for (; row + TILE_ROWS <= p->rows; row += TILE_ROWS) {
-        multiply_tile(p, TILE_ROWS, x + row * p->ldx, panel, y + row * p->ldy, bf16);
+        multiply_tile(p, TILE_ROWS, x + row * p->ldx, panel, y + row * p->ldy, bf16, ahead);
     }
-    multiply_last(p, p->rows - row, x + row * p->ldx, panel, y + row * p->ldy, bf16);
+    multiply_last(p, p->rows - row, x + row * p->ldx, panel, y + row * p->ldy, bf16, ahead);
 }
 
 static void multiply(const lilac_packed_product *p, const float *x, const float *panel, float *y) {

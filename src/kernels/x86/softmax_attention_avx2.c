@@ -35,6 +35,24 @@ ALWAYS_INLINE void zero_tile(__m256 sum[ROWS][VECTORS]) {
     }
 }
 
+ALWAYS_INLINE __m256 load_bf16(const uint16_t *x) {
+    const __m128i halves = _mm_load_si128((const __m128i *)(const void *)x);
+    return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(halves), 16));
+}
+
+/* sum[v] += sum over k < depth of a[k] * b[k * ldb + lanes of v]. */
+ALWAYS_INLINE void multiply_row(size_t depth, const float *a, const uint16_t *b, size_t ldb, __m256 sum[VECTORS]) {
+    for (int v = 0; v < VECTORS; v++) {
+        sum[v] = _mm256_setzero_ps();
+    }
+    for (size_t k = 0; k < depth; k++) {
+        const __m256 factor = _mm256_broadcast_ss(a + k);
+        for (int v = 0; v < VECTORS; v++) {
+            sum[v] = _mm256_fmadd_ps(factor, load_bf16(b + k * ldb + LANES * v), sum[v]);
+        }
+    }
+}
+
 /* sum[r][v] += sum over k < depth of a[r * row_step + k * depth_step] * b[k * ldb + lanes of v]. */
 ALWAYS_INLINE void multiply_tile(size_t depth, const float *a, size_t row_step, size_t depth_step, const float *b,
                                  size_t ldb, const size_t rows, __m256 sum[ROWS][VECTORS]) {
@@ -299,10 +317,40 @@ static void pack_panels(size_t count, size_t size, const float *x, size_t ldx, f
     }
 }
 
+static void kept_scores_bf16(const lilac_softmax_block *block, size_t size, const float *q, const uint16_t *panels,
+                             float *s) {
+    for (size_t first = 0; first < lilac_softmax_visible(block, 0); first += COLUMNS) {
+        __m256 sum[VECTORS];
+        multiply_row(size, q, panels + first / PANEL * PANEL * size + first % PANEL, PANEL, sum);
+        for (int v = 0; v < VECTORS; v++) {
+            _mm256_store_ps(s + first + (size_t)(LANES * v), sum[v]);
+        }
+    }
+}
+
+static void kept_accumulate_bf16(const lilac_softmax_block *block, float *s, size_t value_size, const uint16_t *v,
+                                 size_t ldv, const lilac_softmax_state *state) {
+    const size_t visible = lilac_softmax_visible(block, 0);
+    if (visible == 0) {
+        return;
+    }
+    exponentiate_row(s, visible, visible, state, 0, value_size);
+    for (size_t column = 0; column < value_size; column += COLUMNS) {
+        __m256 sum[VECTORS];
+        multiply_row(visible, s, v + column, ldv, sum);
+        for (int i = 0; i < VECTORS; i++) {
+            float *lanes = state->out + column + LANES * i;
+            _mm256_store_ps(lanes, _mm256_add_ps(_mm256_load_ps(lanes), sum[i]));
+        }
+    }
+}
+
 void lilac_softmax_attention_kernels_avx2(lilac_softmax_attention_kernels *kernels) {
     kernels->pack_panels = pack_panels;
     kernels->scores = scores;
     kernels->accumulate = accumulate;
+    kernels->kept_scores_bf16 = kept_scores_bf16;
+    kernels->kept_accumulate_bf16 = kept_accumulate_bf16;
     kernels->probabilities = probabilities;
     kernels->score_gradients = score_gradients;
     kernels->multiply = multiply;

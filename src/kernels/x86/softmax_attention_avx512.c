@@ -81,13 +81,78 @@ ALWAYS_INLINE void score_tiles(const lilac_softmax_block *block, size_t size, co
     }
 }
 
+/* ---- One row, which waits for the memory: what is read next is fetched line by line beside it ---- */
+
+typedef struct fetcher {
+    const char *next, *end;
+} fetcher;
+
+static inline fetcher fetcher_of(const lilac_softmax_block *block) {
+    return (fetcher){.next = block->ahead, .end = (const char *)block->ahead + block->ahead_bytes};
+}
+
+ALWAYS_INLINE void fetch_lines(fetcher *ahead, const int lines) {
+    if (ahead->next < ahead->end) {
+        for (int i = 0; i < lines; i++) {
+            __builtin_prefetch(ahead->next + 64 * i, 0, 2);
+        }
+        ahead->next += 64 * lines;
+    }
+}
+
+/* Numbers i .. i + 15 of floats or of bf16 numbers. */
+ALWAYS_INLINE __m512 load_lanes(const void *x, size_t i, const bool bf16) {
+    if (!bf16) {
+        return _mm512_load_ps((const float *)x + i);
+    }
+    const __m256i halves = _mm256_load_si256((const __m256i *)(const void *)((const uint16_t *)x + i));
+    return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(halves), 16));
+}
+
+/* As many lines as `vectors` vectors of numbers take up. */
+ALWAYS_INLINE int lines_of(const int vectors, const bool bf16) {
+    return bf16 ? (vectors + 1) / 2 : vectors;
+}
+
+/* sum[v] += sum over k < depth of a[k] * b[k * ldb + lanes of v]. */
+ALWAYS_INLINE void multiply_row(size_t depth, const float *a, const void *b, size_t first, size_t ldb,
+                                const int vectors, const bool bf16, fetcher *ahead, __m512 sum[VECTORS]) {
+    for (int v = 0; v < vectors; v++) {
+        sum[v] = _mm512_setzero_ps();
+    }
+    for (size_t k = 0; k < depth; k++) {
+        fetch_lines(ahead, lines_of(vectors, bf16));
+        const __m512 factor = _mm512_set1_ps(a[k]);
+        for (int v = 0; v < vectors; v++) {
+            sum[v] = _mm512_fmadd_ps(factor, load_lanes(b, first + k * ldb + (size_t)(LANES * v), bf16), sum[v]);
+        }
+    }
+}
+
+ALWAYS_INLINE void score_row(const lilac_softmax_block *block, size_t size, const float *q, const void *panels,
+                             float *s, const bool bf16) {
+    fetcher ahead = fetcher_of(block);
+    for (size_t first = 0; first < lilac_softmax_visible(block, 0); first += PANEL) {
+        __m512 sum[VECTORS];
+        multiply_row(size, q, panels, first * size, PANEL, VECTORS, bf16, &ahead, sum);
+        for (int v = 0; v < VECTORS; v++) {
+            _mm512_store_ps(s + first + (size_t)(LANES * v), sum[v]);
+        }
+    }
+}
+
 static void scores(const lilac_softmax_block *block, size_t size, const float *q, size_t ldq, const float *panels,
                    float *s) {
     if (block->rows == 1) {
-        score_tiles(block, size, q, ldq, panels, s, 1);
+        score_row(block, size, q, panels, s, false);
     } else {
         score_tiles(block, size, q, ldq, panels, s, ROWS);
     }
+}
+
+static void kept_scores_bf16(const lilac_softmax_block *block, size_t size, const float *q, const uint16_t *panels,
+                             float *s) {
+    score_row(block, size, q, panels, s, true);
 }
 
 ALWAYS_INLINE void store_probabilities(float *s, size_t k, __m512 p) {
@@ -110,10 +175,45 @@ ALWAYS_INLINE void accumulate_tiles(const lilac_softmax_block *block, float *s, 
     }
 }
 
+ALWAYS_INLINE void add_row(size_t depth, const float *p, const void *values, size_t column, size_t ldv, float *out,
+                           const int vectors, const bool bf16, fetcher *ahead) {
+    __m512 sum[VECTORS];
+    multiply_row(depth, p, values, column, ldv, vectors, bf16, ahead, sum);
+    for (int v = 0; v < vectors; v++) {
+        float *lanes = out + column + LANES * v;
+        _mm512_store_ps(lanes, _mm512_add_ps(_mm512_load_ps(lanes), sum[v]));
+    }
+}
+
+ALWAYS_INLINE void accumulate_row(const lilac_softmax_block *block, float *s, size_t value_size, const void *v,
+                                  size_t ldv, const lilac_softmax_state *state, const bool bf16) {
+    const size_t visible = lilac_softmax_visible(block, 0);
+    if (visible == 0) {
+        return;
+    }
+    exponentiate_row(s, visible, visible, state, 0, value_size, store_probabilities);
+    fetcher ahead = fetcher_of(block);
+    size_t column = 0;
+    for (; column + (VECTORS - 1) * LANES < value_size; column += VECTORS * LANES) {
+        add_row(visible, s, v, column, ldv, state->out, VECTORS, bf16, &ahead);
+    }
+    for (; column + LANES < value_size; column += 2 * LANES) {
+        add_row(visible, s, v, column, ldv, state->out, 2, bf16, &ahead);
+    }
+    if (column < value_size) {
+        add_row(visible, s, v, column, ldv, state->out, 1, bf16, &ahead);
+    }
+}
+
+static void kept_accumulate_bf16(const lilac_softmax_block *block, float *s, size_t value_size, const uint16_t *v,
+                                 size_t ldv, const lilac_softmax_state *state) {
+    accumulate_row(block, s, value_size, v, ldv, state, true);
+}
+
 static void accumulate(const lilac_softmax_block *block, float *s, size_t value_size, const float *v, size_t ldv,
                        const lilac_softmax_state *state) {
     if (block->rows == 1) {
-        accumulate_tiles(block, s, value_size, v, ldv, state, 1);
+        accumulate_row(block, s, value_size, v, ldv, state, false);
     } else {
         accumulate_tiles(block, s, value_size, v, ldv, state, ROWS);
     }
@@ -222,6 +322,8 @@ void lilac_softmax_attention_kernels_avx512(lilac_softmax_attention_kernels *ker
     kernels->pack_panels = pack_panels;
     kernels->scores = scores;
     kernels->accumulate = accumulate;
+    kernels->kept_scores_bf16 = kept_scores_bf16;
+    kernels->kept_accumulate_bf16 = kept_accumulate_bf16;
     kernels->probabilities = probabilities;
     kernels->score_gradients = score_gradients;
     kernels->multiply = multiply;
