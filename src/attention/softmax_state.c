@@ -12,8 +12,10 @@
 enum {
     PANEL = LILAC_SOFTMAX_PANEL,
     KEY_BLOCK = LILAC_SOFTMAX_KEY_BLOCK,
-    QUERY_BLOCK = 96,  /* queries that go through the keys together; a multiple of LILAC_SOFTMAX_ROWS */
-    STEP_GRAIN = 32768 /* numbers to go through that are worth a thread */
+    QUERY_BLOCK = 96,            /* queries that go through the keys together; a multiple of LILAC_SOFTMAX_ROWS */
+    STEP_GRAIN = 32768,          /* numbers to go through that are worth a thread */
+    STEP_WHOLE = 10 * KEY_BLOCK, /* keys that a step goes through in one go; with more, threads share out a head's */
+    STEP_KEYS = 6 * KEY_BLOCK    /* keys of each part of such a step */
 };
 
 /* Saved bytes: 8 of magic, the version (4), 4 zeros, B, H, D, M (8 each), the length of each sequence (8 each), then
@@ -31,9 +33,11 @@ typedef struct query_pieces {
 
 /* The pieces of one head: what it has seen, and room for a step. */
 typedef struct head_pieces {
-    float *keys;   /* [padded_keys][D], as panels */
-    float *values; /* [capacity][value_stride] */
-    query_pieces step;
+    float *keys;        /* [padded_keys][D], as panels */
+    float *values;      /* [capacity][value_stride] */
+    query_pieces step;  /* of the first part of a step */
+    char *more;         /* those of the further parts in turn */
+    size_t piece_bytes; /* of each */
 } head_pieces;
 
 struct lilac_softmax_attention_state {
@@ -56,13 +60,29 @@ static query_pieces take_queries(const lilac_softmax_attention_state *state, siz
     return pieces;
 }
 
+/* The parts of a step through that many keys: it depends on nothing else, so that results do not either. */
+static size_t parts_of(size_t keys) {
+    return keys <= STEP_WHOLE ? 1 : (keys + STEP_KEYS - 1) / STEP_KEYS;
+}
+
 static head_pieces take_pieces(const lilac_softmax_attention_state *state, lilac_workspace *workspace) {
     const lilac_attention_shape *shape = &state->config.shape;
     head_pieces pieces;
     pieces.keys = lilac_workspace_take(workspace, state->padded_keys * sizeof(float), shape->key_size);
     pieces.values = lilac_workspace_take(workspace, shape->keys * sizeof(float), state->value_stride);
     pieces.step = take_queries(state, 1, workspace);
+    lilac_workspace one = lilac_workspace_over(NULL);
+    take_queries(state, 1, &one);
+    pieces.piece_bytes = one.used;
+    pieces.more = lilac_workspace_take(workspace, parts_of(state->padded_keys) - 1, one.used);
     return pieces;
+}
+
+/* Room for part number `part` of a step. */
+static query_pieces part_pieces(const lilac_softmax_attention_state *state, const head_pieces *pieces, size_t part) {
+    return part == 0
+               ? pieces->step
+               : take_queries(state, 1, &(lilac_workspace){.memory = pieces->more + (part - 1) * pieces->piece_bytes});
 }
 
 static head_pieces pieces_of(const lilac_softmax_attention_state *state, size_t head) {
@@ -287,36 +307,40 @@ typedef struct tokens_call {
     const lilac_attention_input *query, *key, *value;
     const lilac_attention_output *output;
     lilac_softmax_scratch scratch; /* of an extension */
+    size_t parts;                  /* of a step: most of any head */
 } tokens_call;
 
 static size_t tokens_of(const tokens_call *call, size_t b) {
     return call->lengths == NULL ? call->tokens : call->lengths[b];
 }
 
-static void append_tokens(const tokens_call *call, size_t head) {
+/* Keys go through own->rows. */
+static void append_tokens(const tokens_call *call, size_t head, const query_pieces *own) {
     const lilac_softmax_attention_state *state = call->state;
     const lilac_attention_shape *shape = &state->config.shape;
     const head_pieces pieces = pieces_of(state, head);
     const size_t length = state->lengths[head / shape->heads], count = tokens_of(call, head / shape->heads);
     for (size_t n = 0; n < count; n++) {
-        lilac_softmax_load_rows(&state->config, call->key, head, n, 1, 1, shape->key_size, pieces.step.rows,
+        lilac_softmax_load_rows(&state->config, call->key, head, n, 1, 1, shape->key_size, own->rows,
                                 state->key_stride);
-        store_key(&pieces, length + n, shape->key_size, pieces.step.rows);
+        store_key(&pieces, length + n, shape->key_size, own->rows);
     }
     lilac_softmax_load_rows(&state->config, call->value, head, 0, count, count, shape->value_size,
                             pieces.values + length * state->value_stride, state->value_stride);
 }
 
 static void append_heads(void *argument, size_t begin, size_t end) {
+    const tokens_call *call = argument;
     for (size_t head = begin; head < end; head++) {
-        append_tokens(argument, head);
+        const head_pieces pieces = pieces_of(call->state, head);
+        append_tokens(call, head, &pieces.step);
     }
 }
 
 /* Attends with the queries in own->rows: `rows` of them with those of zeros, the first of which sees `seen` keys and
- * each further one a key more, `keys` in all. */
+ * each further one a key more, to keys begin .. end - 1. */
 static void attend(const tokens_call *call, const head_pieces *pieces, const query_pieces *own, size_t rows,
-                   size_t seen, size_t keys) {
+                   size_t seen, size_t begin, size_t end) {
     const lilac_softmax_attention_state *state = call->state;
     const lilac_attention_shape *shape = &state->config.shape;
     for (size_t r = 0; r < rows; r++) {
@@ -324,9 +348,9 @@ static void attend(const tokens_call *call, const head_pieces *pieces, const que
     }
     memset(own->sums.sums, 0, rows * LILAC_SOFTMAX_LANES * sizeof(float));
     memset(own->sums.out, 0, rows * state->value_stride * sizeof(float));
-    for (size_t first = 0; first < keys; first += KEY_BLOCK) {
+    for (size_t first = begin; first < end; first += KEY_BLOCK) {
         const lilac_softmax_block block = {.rows = rows,
-                                           .keys = lilac_size_min(KEY_BLOCK, keys - first),
+                                           .keys = lilac_size_min(KEY_BLOCK, end - first),
                                            .diagonal = (ptrdiff_t)seen - (ptrdiff_t)first};
         call->kernels->scores(&block, shape->key_size, own->rows, state->key_stride,
                               pieces->keys + first * shape->key_size, own->scores);
@@ -335,20 +359,27 @@ static void attend(const tokens_call *call, const head_pieces *pieces, const que
     }
 }
 
+/* own->rows = `count` of the call's queries from number n on, scaled, and zeros up to `rows`. */
+static void load_queries(const tokens_call *call, size_t head, size_t n, size_t count, size_t rows,
+                         const query_pieces *own) {
+    const lilac_softmax_attention_state *state = call->state;
+    const float scale = (float)(state->config.scale * LILAC_SOFTMAX_LOG2_E);
+    lilac_softmax_load_rows(&state->config, call->query, head, n, count, rows, state->config.shape.key_size, own->rows,
+                            state->key_stride);
+    for (size_t i = 0; i < count * state->key_stride; i++) {
+        own->rows[i] *= scale;
+    }
+}
+
 /* The outputs of `count` of the call's tokens from number n on, whose keys and values are there already. */
 static void attend_tokens(const tokens_call *call, size_t head, size_t n, size_t count, const query_pieces *own) {
     const lilac_softmax_attention_state *state = call->state;
     const lilac_attention_shape *shape = &state->config.shape;
     const head_pieces pieces = pieces_of(state, head);
-    const float scale = (float)(state->config.scale * LILAC_SOFTMAX_LOG2_E);
     const size_t rows = count == 1 ? 1 : lilac_round_up(count, LILAC_SOFTMAX_ROWS);
     const size_t before = state->lengths[head / shape->heads] + n;
-    lilac_softmax_load_rows(&state->config, call->query, head, n, count, rows, shape->key_size, own->rows,
-                            state->key_stride);
-    for (size_t i = 0; i < count * state->key_stride; i++) {
-        own->rows[i] *= scale;
-    }
-    attend(call, &pieces, own, rows, before + 1, before + count);
+    load_queries(call, head, n, count, rows, own);
+    attend(call, &pieces, own, rows, before + 1, 0, before + count);
     for (size_t r = 0; r < count; r++) {
         lilac_softmax_store_rows(&state->config, own->sums.out + r * state->value_stride, state->value_stride,
                                  1.0f / lilac_softmax_row_sum(own->sums.sums + r * LILAC_SOFTMAX_LANES), call->output,
@@ -360,8 +391,54 @@ static void step_heads(void *argument, size_t begin, size_t end) {
     const tokens_call *call = argument;
     for (size_t head = begin; head < end; head++) {
         const head_pieces pieces = pieces_of(call->state, head);
-        append_tokens(call, head);
+        append_tokens(call, head, &pieces.step);
         attend_tokens(call, head, 0, 1, &pieces.step);
+    }
+}
+
+/* Parts of steps: part `item % parts` of head `item / parts`, where its sequence is long enough for one. */
+static void step_parts(void *argument, size_t begin, size_t end) {
+    const tokens_call *call = argument;
+    const lilac_softmax_attention_state *state = call->state;
+    for (size_t item = begin; item < end; item++) {
+        const size_t head = item / call->parts, part = item % call->parts;
+        const size_t keys = state->lengths[head / state->config.shape.heads] + 1, parts = parts_of(keys);
+        if (part >= parts) {
+            continue;
+        }
+        const size_t first = part * STEP_KEYS, last = part + 1 == parts ? keys : first + STEP_KEYS;
+        const head_pieces pieces = pieces_of(state, head);
+        const query_pieces own = part_pieces(state, &pieces, part);
+        if (part + 1 == parts) {
+            append_tokens(call, head, &own);
+        }
+        load_queries(call, head, 0, 1, 1, &own);
+        attend(call, &pieces, &own, 1, keys, first, last);
+    }
+}
+
+/* The outputs from the parts, which are taken in their order. */
+static void combine_parts(void *argument, size_t begin, size_t end) {
+    const tokens_call *call = argument;
+    const lilac_softmax_attention_state *state = call->state;
+    for (size_t head = begin; head < end; head++) {
+        const head_pieces pieces = pieces_of(state, head);
+        const size_t parts = parts_of(state->lengths[head / state->config.shape.heads] + 1);
+        const lilac_softmax_state total = pieces.step.sums;
+        float maximum = total.maximum[0], sum = 0.0f;
+        for (size_t part = 1; part < parts; part++) {
+            maximum = fmaxf(maximum, part_pieces(state, &pieces, part).sums.maximum[0]);
+        }
+        for (size_t part = 0; part < parts; part++) {
+            const lilac_softmax_state sums = part_pieces(state, &pieces, part).sums;
+            const float factor = exp2f(sums.maximum[0] - maximum);
+            sum += factor * lilac_softmax_row_sum(sums.sums);
+            for (size_t i = 0; i < state->value_stride; i++) {
+                total.out[i] = (part == 0 ? 0.0f : total.out[i]) + factor * sums.out[i];
+            }
+        }
+        lilac_softmax_store_rows(&state->config, total.out, state->value_stride, 1.0f / sum, call->output, head, 0, 1,
+                                 state->config.shape.value_size);
     }
 }
 
@@ -445,8 +522,15 @@ lilac_status lilac_softmax_attention_step(lilac_context *context, lilac_softmax_
     for (size_t b = 0; b < shape->batch; b++) {
         longest = lilac_size_max(longest, state->lengths[b]);
     }
+    const size_t heads = shape->batch * shape->heads;
     const size_t grain = STEP_GRAIN / longest / (shape->key_size + shape->value_size) + 1;
-    lilac_parallel_for(context, shape->batch * shape->heads, grain, step_heads, &call);
+    call.parts = parts_of(longest + 1);
+    if (call.parts == 1) {
+        lilac_parallel_for(context, heads, grain, step_heads, &call);
+    } else {
+        lilac_parallel_for(context, heads * call.parts, 1, step_parts, &call);
+        lilac_parallel_for(context, heads, heads, combine_parts, &call);
+    }
     lengthen(&call);
     return LILAC_OK;
 }
