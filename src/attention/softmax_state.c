@@ -32,12 +32,29 @@ lilac_softmax_query_pieces lilac_softmax_take_queries(const lilac_softmax_attent
     return pieces;
 }
 
+size_t lilac_softmax_step_parts(size_t keys) {
+    return keys <= LILAC_SOFTMAX_STEP_WHOLE ? 1 : (keys + LILAC_SOFTMAX_STEP_KEYS - 1) / LILAC_SOFTMAX_STEP_KEYS;
+}
+
+lilac_softmax_query_pieces lilac_softmax_part_pieces(const lilac_softmax_attention_state *state,
+                                                     const lilac_softmax_head_pieces *pieces, size_t part) {
+    if (part == 0) {
+        return pieces->step;
+    }
+    lilac_workspace memory = {.memory = pieces->more + (part - 1) * pieces->piece_bytes};
+    return lilac_softmax_take_queries(state, 1, &memory);
+}
+
 static lilac_softmax_head_pieces take_pieces(const lilac_softmax_attention_state *state, lilac_workspace *workspace) {
     const lilac_attention_shape *shape = &state->config.shape;
     lilac_softmax_head_pieces pieces;
     pieces.keys = lilac_workspace_take(workspace, state->padded_keys * state->element, shape->key_size);
     pieces.values = lilac_workspace_take(workspace, shape->keys * state->element, state->value_stride);
     pieces.step = lilac_softmax_take_queries(state, 1, workspace);
+    lilac_workspace one = lilac_workspace_over(NULL);
+    lilac_softmax_take_queries(state, 1, &one);
+    pieces.piece_bytes = one.used;
+    pieces.more = lilac_workspace_take(workspace, lilac_softmax_step_parts(state->padded_keys) - 1, one.used);
     return pieces;
 }
 

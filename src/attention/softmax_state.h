@@ -6,7 +6,10 @@
 #include "attention/softmax.h"
 
 enum {
-    LILAC_SOFTMAX_QUERY_BLOCK = 96 /* queries that go through the keys together; a multiple of LILAC_SOFTMAX_ROWS */
+    LILAC_SOFTMAX_QUERY_BLOCK = 96, /* queries that go through the keys together; a multiple of LILAC_SOFTMAX_ROWS */
+    /* Keys that a step goes through in one go, and where there are more, those of each of its parts. */
+    LILAC_SOFTMAX_STEP_WHOLE = 10 * LILAC_SOFTMAX_KEY_BLOCK,
+    LILAC_SOFTMAX_STEP_KEYS = 6 * LILAC_SOFTMAX_KEY_BLOCK
 };
 
 /* Room for some queries of a head. */
@@ -20,9 +23,11 @@ typedef struct lilac_softmax_query_pieces {
 
 /* The pieces of one head: what it has seen, floats or bf16 numbers, and room for a step. */
 typedef struct lilac_softmax_head_pieces {
-    void *keys;   /* [padded_keys][D], as panels */
-    void *values; /* [capacity][value_stride] */
-    lilac_softmax_query_pieces step;
+    void *keys;                      /* [padded_keys][D], as panels */
+    void *values;                    /* [capacity][value_stride] */
+    lilac_softmax_query_pieces step; /* of the first part of a step */
+    char *more;                      /* those of the further parts in turn */
+    size_t piece_bytes;              /* of each */
 } lilac_softmax_head_pieces;
 
 struct lilac_softmax_attention_state {
@@ -38,6 +43,12 @@ struct lilac_softmax_attention_state {
 lilac_softmax_query_pieces lilac_softmax_take_queries(const lilac_softmax_attention_state *state, size_t queries,
                                                       lilac_workspace *workspace);
 lilac_softmax_head_pieces lilac_softmax_pieces_of(const lilac_softmax_attention_state *state, size_t head);
+
+/* The parts of a step through that many keys: it depends on nothing else, so that results do not either. */
+size_t lilac_softmax_step_parts(size_t keys);
+/* Room for part number `part` of a step. */
+lilac_softmax_query_pieces lilac_softmax_part_pieces(const lilac_softmax_attention_state *state,
+                                                     const lilac_softmax_head_pieces *pieces, size_t part);
 
 /* Keeps a key or a value, given as floats, rounded where the state keeps bf16. */
 void lilac_softmax_store_key(const lilac_softmax_attention_state *state, const lilac_softmax_head_pieces *pieces,

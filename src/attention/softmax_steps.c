@@ -25,6 +25,7 @@ typedef struct tokens_call {
     const lilac_attention_input *query, *key, *value;
     const lilac_attention_output *output;
     lilac_softmax_scratch scratch; /* of an extension */
+    size_t parts;                  /* of a step: most of any head */
 } tokens_call;
 
 static size_t tokens_of(const tokens_call *call, size_t b) {
@@ -40,20 +41,21 @@ static lilac_softmax_head_pieces call_pieces(const tokens_call *call, size_t hea
     return lilac_softmax_pieces_of(call->state, call->first * call->state->config.shape.heads + head);
 }
 
-static void append_tokens(const tokens_call *call, size_t head) {
+/* Keys and values go through *own. */
+static void append_tokens(const tokens_call *call, size_t head, const lilac_softmax_query_pieces *own) {
     const lilac_softmax_attention_state *state = call->state;
     const lilac_attention_shape *shape = &state->config.shape;
     const lilac_softmax_head_pieces pieces = call_pieces(call, head);
     const size_t length = length_of(call, head), count = tokens_of(call, head / shape->heads);
     for (size_t n = 0; n < count; n++) {
-        lilac_softmax_load_rows(&state->config, call->key, head, n, 1, 1, shape->key_size, pieces.step.rows,
+        lilac_softmax_load_rows(&state->config, call->key, head, n, 1, 1, shape->key_size, own->rows,
                                 state->key_stride);
-        lilac_softmax_store_key(state, &pieces, length + n, pieces.step.rows);
+        lilac_softmax_store_key(state, &pieces, length + n, own->rows);
     }
     for (size_t n = 0; state->bf16 && n < count; n++) {
-        lilac_softmax_load_rows(&state->config, call->value, head, n, 1, 1, shape->value_size, pieces.step.sums.out,
+        lilac_softmax_load_rows(&state->config, call->value, head, n, 1, 1, shape->value_size, own->sums.out,
                                 state->value_stride);
-        lilac_softmax_store_value(state, &pieces, length + n, pieces.step.sums.out);
+        lilac_softmax_store_value(state, &pieces, length + n, own->sums.out);
     }
     if (!state->bf16) {
         lilac_softmax_load_rows(&state->config, call->value, head, 0, count, count, shape->value_size,
@@ -62,8 +64,10 @@ static void append_tokens(const tokens_call *call, size_t head) {
 }
 
 static void append_heads(void *argument, size_t begin, size_t end) {
+    const tokens_call *call = argument;
     for (size_t head = begin; head < end; head++) {
-        append_tokens(argument, head);
+        const lilac_softmax_head_pieces pieces = call_pieces(call, head);
+        append_tokens(call, head, &pieces.step);
     }
 }
 
@@ -106,9 +110,9 @@ static void attend_bf16(const tokens_call *call, const lilac_softmax_query_piece
 }
 
 /* Attends with the queries in own->rows: `rows` of them with those of zeros, the first of which sees `seen` keys and
- * each further one a key more, `keys` in all. */
+ * each further one a key more, to keys begin .. end - 1. */
 static void attend(const tokens_call *call, const lilac_softmax_head_pieces *pieces,
-                   const lilac_softmax_query_pieces *own, size_t rows, size_t seen, size_t keys) {
+                   const lilac_softmax_query_pieces *own, size_t rows, size_t seen, size_t begin, size_t end) {
     const lilac_softmax_attention_state *state = call->state;
     const size_t key_size = state->config.shape.key_size;
     for (size_t r = 0; r < rows; r++) {
@@ -116,9 +120,9 @@ static void attend(const tokens_call *call, const lilac_softmax_head_pieces *pie
     }
     memset(own->sums.sums, 0, rows * LILAC_SOFTMAX_LANES * sizeof(float));
     memset(own->sums.out, 0, rows * state->value_stride * sizeof(float));
-    for (size_t first = 0; first < keys; first += KEY_BLOCK) {
+    for (size_t first = begin; first < end; first += KEY_BLOCK) {
         lilac_softmax_block block = {.rows = rows,
-                                     .keys = lilac_size_min(KEY_BLOCK, keys - first),
+                                     .keys = lilac_size_min(KEY_BLOCK, end - first),
                                      .diagonal = (ptrdiff_t)seen - (ptrdiff_t)first};
         const size_t key = first * key_size, value = first * state->value_stride;
         if (state->bf16) {
@@ -130,21 +134,28 @@ static void attend(const tokens_call *call, const lilac_softmax_head_pieces *pie
     }
 }
 
+/* own->rows = `count` of the call's queries from number n on, scaled, and zeros up to `rows`. */
+static void load_queries(const tokens_call *call, size_t head, size_t n, size_t count, size_t rows,
+                         const lilac_softmax_query_pieces *own) {
+    const lilac_softmax_attention_state *state = call->state;
+    const float scale = (float)(state->config.scale * LILAC_SOFTMAX_LOG2_E);
+    lilac_softmax_load_rows(&state->config, call->query, head, n, count, rows, state->config.shape.key_size, own->rows,
+                            state->key_stride);
+    for (size_t i = 0; i < count * state->key_stride; i++) {
+        own->rows[i] *= scale;
+    }
+}
+
 /* The outputs of `count` of the call's tokens from number n on, whose keys and values are there already. */
 static void attend_tokens(const tokens_call *call, size_t head, size_t n, size_t count,
                           const lilac_softmax_query_pieces *own) {
     const lilac_softmax_attention_state *state = call->state;
     const lilac_attention_shape *shape = &state->config.shape;
     const lilac_softmax_head_pieces pieces = call_pieces(call, head);
-    const float scale = (float)(state->config.scale * LILAC_SOFTMAX_LOG2_E);
     const size_t rows = count == 1 ? 1 : lilac_round_up(count, LILAC_SOFTMAX_ROWS);
     const size_t before = length_of(call, head) + n;
-    lilac_softmax_load_rows(&state->config, call->query, head, n, count, rows, shape->key_size, own->rows,
-                            state->key_stride);
-    for (size_t i = 0; i < count * state->key_stride; i++) {
-        own->rows[i] *= scale;
-    }
-    attend(call, &pieces, own, rows, before + 1, before + count);
+    load_queries(call, head, n, count, rows, own);
+    attend(call, &pieces, own, rows, before + 1, 0, before + count);
     for (size_t r = 0; r < count; r++) {
         lilac_softmax_store_rows(&state->config, own->sums.out + r * state->value_stride, state->value_stride,
                                  1.0f / lilac_softmax_row_sum(own->sums.sums + r * LILAC_SOFTMAX_LANES), call->output,
@@ -156,8 +167,54 @@ static void step_heads(void *argument, size_t begin, size_t end) {
     const tokens_call *call = argument;
     for (size_t head = begin; head < end; head++) {
         const lilac_softmax_head_pieces pieces = call_pieces(call, head);
-        append_tokens(call, head);
+        append_tokens(call, head, &pieces.step);
         attend_tokens(call, head, 0, 1, &pieces.step);
+    }
+}
+
+/* Parts of steps: part `item % parts` of head `item / parts`, where its sequence is long enough for one. */
+static void step_parts(void *argument, size_t begin, size_t end) {
+    const tokens_call *call = argument;
+    for (size_t item = begin; item < end; item++) {
+        const size_t head = item / call->parts, part = item % call->parts;
+        const size_t keys = length_of(call, head) + 1, parts = lilac_softmax_step_parts(keys);
+        if (part >= parts) {
+            continue;
+        }
+        const size_t first = part * LILAC_SOFTMAX_STEP_KEYS;
+        const size_t last = part + 1 == parts ? keys : first + LILAC_SOFTMAX_STEP_KEYS;
+        const lilac_softmax_head_pieces pieces = call_pieces(call, head);
+        const lilac_softmax_query_pieces own = lilac_softmax_part_pieces(call->state, &pieces, part);
+        if (part + 1 == parts) {
+            append_tokens(call, head, &own);
+        }
+        load_queries(call, head, 0, 1, 1, &own);
+        attend(call, &pieces, &own, 1, keys, first, last);
+    }
+}
+
+/* The outputs from the parts, which are taken in their order. */
+static void combine_parts(void *argument, size_t begin, size_t end) {
+    const tokens_call *call = argument;
+    const lilac_softmax_attention_state *state = call->state;
+    for (size_t head = begin; head < end; head++) {
+        const lilac_softmax_head_pieces pieces = call_pieces(call, head);
+        const size_t parts = lilac_softmax_step_parts(length_of(call, head) + 1);
+        const lilac_softmax_state total = pieces.step.sums;
+        float maximum = total.maximum[0], sum = 0.0f;
+        for (size_t part = 1; part < parts; part++) {
+            maximum = fmaxf(maximum, lilac_softmax_part_pieces(state, &pieces, part).sums.maximum[0]);
+        }
+        for (size_t part = 0; part < parts; part++) {
+            const lilac_softmax_state sums = lilac_softmax_part_pieces(state, &pieces, part).sums;
+            const float factor = exp2f(sums.maximum[0] - maximum);
+            sum += factor * lilac_softmax_row_sum(sums.sums);
+            for (size_t i = 0; i < state->value_stride; i++) {
+                total.out[i] = (part == 0 ? 0.0f : total.out[i]) + factor * sums.out[i];
+            }
+        }
+        lilac_softmax_store_rows(&state->config, total.out, state->value_stride, 1.0f / sum, call->output, head, 0, 1,
+                                 state->config.shape.value_size);
     }
 }
 
@@ -256,7 +313,14 @@ lilac_status lilac_softmax_attention_step_some(lilac_context *context, lilac_sof
         longest = lilac_size_max(longest, state->lengths[b]);
     }
     const size_t grain = STEP_GRAIN / longest / (shape->key_size + shape->value_size) + 1;
-    lilac_parallel_for(context, count * shape->heads, grain, step_heads, &call);
+    const size_t heads = count * shape->heads;
+    call.parts = lilac_softmax_step_parts(longest + 1);
+    if (call.parts == 1) {
+        lilac_parallel_for(context, heads, grain, step_heads, &call);
+    } else {
+        lilac_parallel_for(context, heads * call.parts, 1, step_parts, &call);
+        lilac_parallel_for(context, heads, heads, combine_parts, &call);
+    }
     lengthen(&call);
     return LILAC_OK;
 }

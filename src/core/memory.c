@@ -6,7 +6,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <unistd.h>
 
 /* A huge page of x86-64. */
 enum { HUGE_PAGE = 2 << 20 };
@@ -17,10 +16,7 @@ enum { HUGE_PAGE = 2 << 20 };
  */
 static void prefer_huge_pages(void *memory, size_t bytes) {
 #ifdef MADV_HUGEPAGE
-    const uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE), before = (uintptr_t)memory % page;
-    if (bytes >= HUGE_PAGE) {
-        (void)madvise((char *)memory - before, bytes + before, MADV_HUGEPAGE);
-    }
+    (void)madvise(memory, bytes, MADV_HUGEPAGE);
 #else
     (void)memory;
     (void)bytes;
@@ -47,16 +43,19 @@ bool lilac_size_add(size_t a, size_t b, size_t *out) {
 
 void *lilac_memory_allocate(size_t count, size_t size) {
     size_t bytes;
-    if (!lilac_size_multiply(count, size, &bytes) || bytes > PTRDIFF_MAX - LILAC_ALIGNMENT) {
+    if (!lilac_size_multiply(count, size, &bytes) || bytes > PTRDIFF_MAX - HUGE_PAGE) {
         return NULL;
     }
-    /* aligned_alloc wants a multiple of the alignment; an empty request still gives a pointer that can be freed. */
-    bytes = lilac_round_up(bytes == 0 ? 1 : bytes, LILAC_ALIGNMENT);
-    void *memory = aligned_alloc(LILAC_ALIGNMENT, bytes);
+    /* aligned_alloc wants a multiple of the alignment; an empty request still gives a pointer that can be freed. What
+     * is added is never touched, and so takes no memory. */
+    const size_t alignment = bytes < HUGE_PAGE ? LILAC_ALIGNMENT : HUGE_PAGE;
+    void *memory = aligned_alloc(alignment, lilac_round_up(bytes == 0 ? 1 : bytes, alignment));
     if (memory == NULL) {
         return NULL;
     }
-    prefer_huge_pages(memory, bytes);
+    if (alignment == HUGE_PAGE) {
+        prefer_huge_pages(memory, bytes);
+    }
     memset(memory, 0, bytes);
     return memory;
 }

@@ -50,8 +50,8 @@ typedef struct case_tensor {
 #define CASE_GRADIENT_ERROR 5e-6
 /* ...and bf16 with its 8 bits: inputs are compared as rounded, but products and features are rounded again. */
 #define CASE_BF16_ERROR 1e-2
-/* Where features differ by orders of magnitude, gradients are small differences from outputs that were rounded so. */
-#define CASE_BF16_LARGE_GRADIENT_ERROR 5e-2
+/* Where a few features differ by orders of magnitude: see attention_case_expect_errors. */
+#define CASE_BF16_LARGE_GRADIENT_ERROR 3e-2
 
 enum {
     CASE_QUERY,

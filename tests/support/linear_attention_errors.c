@@ -240,13 +240,20 @@ static void expect_error(const attention_case *problem, const char *name, double
 
 void attention_case_expect_errors(const attention_case *problem, const case_errors *errors) {
     const double forward = problem->rounded ? CASE_BF16_ERROR : CASE_FORWARD_ERROR;
-    const double bf16_gradient = problem->options.range > 1.0f ? CASE_BF16_LARGE_GRADIENT_ERROR : CASE_BF16_ERROR;
-    const double gradient = problem->rounded ? bf16_gradient : CASE_GRADIENT_ERROR;
+    const double gradient = problem->rounded ? CASE_BF16_ERROR : CASE_GRADIENT_ERROR;
+    /*
+     * The gradient of a query is the difference of G S and -delta z, delta being made from an output that is off by up
+     * to 2e-3 where its products were those of bf16 numbers. With few features of different magnitudes it is a small
+     * difference: 2.3e-2 was seen of 8 features, 3e-3 of 32. From outputs in f32, all else being equal, it is up to
+     * 6e-3 off. So it is the forward pass' rounding, not one of the backward pass, and none of bf16 inputs as such.
+     */
+    const bool few = problem->options.range > 1.0f && problem->C < 32;
+    const double query_gradient = problem->rounded && few ? CASE_BF16_LARGE_GRADIENT_ERROR : gradient;
     expect_error(problem, "output", errors->out, forward);
     expect_error(problem, "final state", errors->final_state, forward);
     /* A single feature cancels from numerator and denominator: its gradient is nothing but rounding. */
     if (problem->C > 1) {
-        expect_error(problem, "query gradient", errors->query_gradient, gradient);
+        expect_error(problem, "query gradient", errors->query_gradient, query_gradient);
     }
     expect_error(problem, "key gradient", errors->key_gradient, gradient);
     expect_error(problem, "value gradient", errors->value_gradient, gradient);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* Tests of core: context, cpu levels, size arithmetic, parallel loops, random permutations. */
+#include "core/cpu_features.h"
 #include "core/memory.h"
 #include "core/random.h"
 #include "kernels/kernel_table.h"
@@ -167,7 +168,23 @@ static void test_kernel_families(void **state) {
         assert_int_equal(level, machine);
     }
     /* No family is left out. */
-    assert_int_equal(bytes, sizeof(lilac_kernel_table));
+    assert_int_equal(bytes, offsetof(lilac_kernel_table, bf16_dot_products));
+}
+
+/* bf16 inputs are multiplied by dot products where those are fast, and both ways can be had where there are any. */
+static void test_ways_of_multiplying_bf16(void **state) {
+    (void)state;
+    const bool has = lilac_cpu_has_bf16_dot_product(), fast = lilac_cpu_has_fast_bf16_dot_product();
+    assert_true(has || !fast);
+    for (int level = 0; level <= (int)lilac_cpu_level_detect(); level++) {
+        const bool highest = level == LILAC_CPU_AVX512;
+        const lilac_kernel_table *widening = lilac_kernel_table_with((lilac_cpu_level)level, false);
+        const lilac_kernel_table *multiplying = lilac_kernel_table_with((lilac_cpu_level)level, true);
+        assert_false(widening->bf16_dot_products);
+        assert_true((multiplying != NULL) == (highest && has));
+        assert_true(multiplying == NULL || multiplying->bf16_dot_products);
+        assert_ptr_equal(lilac_kernel_table_for((lilac_cpu_level)level), highest && fast ? multiplying : widening);
+    }
 }
 
 static void test_size_arithmetic(void **state) {
@@ -417,6 +434,7 @@ int main(void) {
         cmocka_unit_test(test_cpu_level_is_only_lowered),
         cmocka_unit_test(test_cpu_level_from_environment),
         cmocka_unit_test(test_kernel_families),
+        cmocka_unit_test(test_ways_of_multiplying_bf16),
         cmocka_unit_test(test_size_arithmetic),
         cmocka_unit_test(test_memory_is_aligned_and_zeroed),
         cmocka_unit_test(test_parallel_for_covers_every_item_once),

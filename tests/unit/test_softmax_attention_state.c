@@ -241,6 +241,86 @@ static void test_prompts_of_different_lengths_are_continued(void **unused) {
     lilac_context_destroy(context);
 }
 
+/* Long sequences, whose keys threads share out, beside one that is not long and one that becomes so. */
+enum { LONG = 3500, LONG_STEPS = 10 };
+static const size_t LONG_PROMPTS[BATCH] = {1500, 1915, 3480};
+
+static const float *row_of(const lilac_attention_input *input, size_t b, size_t token, size_t h) {
+    return (const float *)input->data + b * input->batch_stride + token * input->token_stride + h * input->head_stride;
+}
+
+/* In double: out = attention of the query of step n to the prompt of sequence b and the tokens of steps 0 .. n. */
+static void attend_in_double(const softmax_problem *problem, size_t b, size_t h, size_t n, double out[VALUE_SIZE]) {
+    const lilac_softmax_attention_forward_tensors *tensors = &problem->forward;
+    const float *query = row_of(&tensors->query, b, LONG - LONG_STEPS + n, h);
+    double sum = 0.0;
+    memset(out, 0, VALUE_SIZE * sizeof *out);
+    for (size_t k = 0; k < LONG_PROMPTS[b] + n + 1; k++) {
+        const size_t token = k < LONG_PROMPTS[b] ? k : LONG - LONG_STEPS + k - LONG_PROMPTS[b];
+        const float *key = row_of(&tensors->key, b, token, h), *value = row_of(&tensors->value, b, token, h);
+        double score = 0.0;
+        for (size_t d = 0; d < KEY_SIZE; d++) {
+            score += (double)query[d] * (double)key[d];
+        }
+        const double p = exp(problem->config.scale * score);
+        sum += p;
+        for (size_t m = 0; m < VALUE_SIZE; m++) {
+            out[m] += p * (double)value[m];
+        }
+    }
+    for (size_t m = 0; m < VALUE_SIZE; m++) {
+        out[m] /= sum;
+    }
+}
+
+/* The error of all steps' outputs. */
+static double long_error(const softmax_problem *problem) {
+    const lilac_attention_output *output = &problem->forward.output;
+    double error = 0.0, size = 0.0, exact[VALUE_SIZE];
+    for (size_t i = 0; i < BATCH * HEADS * LONG_STEPS; i++) {
+        const size_t b = i / (HEADS * LONG_STEPS), h = i / LONG_STEPS % HEADS, n = i % LONG_STEPS;
+        attend_in_double(problem, b, h, n, exact);
+        const float *row = output->data + b * output->batch_stride + (LONG - LONG_STEPS + n) * output->token_stride +
+                           h * output->head_stride;
+        for (size_t m = 0; m < VALUE_SIZE; m++) {
+            error += ((double)row[m] - exact[m]) * ((double)row[m] - exact[m]);
+            size += exact[m] * exact[m];
+        }
+    }
+    return sqrt(error / size);
+}
+
+static void step_long(softmax_problem *problem, int level, int threads) {
+    lilac_context *context = make_context(level, threads);
+    lilac_softmax_attention_state *state = make_state(context, LONG);
+    assert_int_equal(lilac_softmax_attention_state_append(context, state, LONG, LONG_PROMPTS, &problem->forward.key,
+                                                          &problem->forward.value),
+                     LILAC_OK);
+    for (size_t n = LONG - LONG_STEPS; n < LONG; n++) {
+        step(context, state, problem, n);
+    }
+    lilac_softmax_attention_state_destroy(state);
+    lilac_context_destroy(context);
+}
+
+static void test_long_sequences_step_the_same_with_any_threads(void **unused) {
+    (void)unused;
+    const lilac_attention_shape shape = {BATCH, HEADS, LONG, LONG, KEY_SIZE, VALUE_SIZE};
+    for (int level = 0; level < lilac_test_levels(); level++) {
+        softmax_problem *one = softmax_problem_create(&shape, true, NULL, LILAC_ATTENTION_F32, SOFTMAX_UNIFORM, 9);
+        softmax_problem *many = softmax_problem_create(&shape, true, NULL, LILAC_ATTENTION_F32, SOFTMAX_UNIFORM, 9);
+        step_long(one, level, 1);
+        assert_true(long_error(one) <= BOUND);
+        for (int threads = 2; threads <= 5; threads++) {
+            step_long(many, level, threads);
+            assert_memory_equal(one->output_data, many->output_data,
+                                BATCH * one->forward.output.batch_stride * sizeof(float));
+        }
+        softmax_problem_destroy(many);
+        softmax_problem_destroy(one);
+    }
+}
+
 /* A copy and what was saved and loaded go on to the same bytes. */
 static void test_copies_and_saved_states_go_on(void **unused) {
     (void)unused;
@@ -444,6 +524,7 @@ int main(void) {
         cmocka_unit_test(test_extensions_are_the_whole),
         cmocka_unit_test(test_a_prompt_is_continued),
         cmocka_unit_test(test_prompts_of_different_lengths_are_continued),
+        cmocka_unit_test(test_long_sequences_step_the_same_with_any_threads),
         cmocka_unit_test(test_copies_and_saved_states_go_on),
         cmocka_unit_test(test_threads_give_the_same_bytes),
         cmocka_unit_test(test_a_full_state_is_refused),
