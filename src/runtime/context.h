@@ -20,8 +20,8 @@ struct lilac_context {
 };
 
 /*
- * A copy for one thread of a parallel loop: what it is handed to runs on that thread alone and leaves its message there.
- * It is not to be destroyed, and not for products of matmul.h, which would keep something on it.
+ * A copy for one thread of a parallel loop: what it is handed to runs on that thread alone and leaves its message
+ * there. It is not to be destroyed, and not for products of matmul.h, which would keep something on it.
  */
 lilac_context lilac_context_for_one_thread(const lilac_context *context);
 

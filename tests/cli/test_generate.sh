@@ -90,6 +90,14 @@ expect 2 'err=--count: there are only 2 images from number 498 on' -- complete -
 expect 2 'err=--count: there are only 0 images from number 900 on' -- complete --model linear.st --first 900
 expect 1 'err=the model is for 41 pixels, the images have 28 x 28' -- complete --model text.st
 
+expect 0 -- complete --model softmax.st --count 6 --png half.png --zoom 2 --cache bf16
+expect 0 -- complete --model softmax.st --count 6 --png again.png --zoom 2 --cache bf16 --batch 4 --threads 1
+same 'completions with a cache in bf16 do not depend on threads and batches' half.png again.png
+expect 0 -- complete --model linear.st --count 6 --png again.png --zoom 2 --cache bf16
+same 'linear attention has no keys and values to round' linear.png again.png
+expect 0 -- generate --model softmax.st --count 2 --png again.png --cache bf16
+expect 2 "err=--cache: expected one of f32|bf16, got 'f16'" -- complete --model softmax.st --cache f16
+
 # Adapters
 sample_part data train 20
 for model in linear text; do

@@ -23,8 +23,8 @@ results() {
 }
 
 small='--images 12 --times 5,4 --no-cache-images 1 --training-images 10 --bits-images 3 --epochs 2'
-expect 0 'out=n = 5' 'out=  steps: projections' 'out=softmax without cache ' 'out=~ measured on 1 image,' 'out=completed, linear' \
-    'out=on their completions, softmax' 'out=The first 3 test images here, all 10000 in the report' 'out=Saved one/deep/linear.png' \
+expect 0 'out=n = 5' 'out=  steps: projections' 'out=softmax, cache in bf16 ' 'out=softmax without cache ' 'out=~ measured on 1 image,' 'out=completed, linear' \
+    'out=on their completions, softmax, cache in bf16' 'out=The first 3 test images here, all 10000 in the report' 'out=Saved one/deep/linear.png' \
     'out=Saved one/deep/softmax.png' 'out=Saved one/deep/results.json' -- \
     reproduce completion --linear linear.st --softmax softmax.st $small --threads 1 --output one/deep
 expect 0 -- reproduce completion --linear linear.st --softmax softmax.st $small --threads 2 --output two

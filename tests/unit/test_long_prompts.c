@@ -17,7 +17,7 @@
 
 #include <cmocka.h>
 
-/* Of a part there are 1024 rows or, in softmax attention, 1024 tokens of each of 4 sequences. */
+/* A part is 1024 tokens of each sequence. */
 enum { B = 5, N = 2075, PART = 1024, O = 12 };
 
 static uint8_t tokens[B][N + 1];
@@ -103,7 +103,8 @@ static void test_parts_are_the_whole(void **unused) {
     }
 }
 
-/* The parallel form allocates activations, once for each part; steps do not. */
+/* The parallel form allocates three blocks for each part: positions, activations, and where these are. Steps allocate
+ * nothing. */
 static void test_every_part_is_parallel(void **unused) {
     (void)unused;
     lilac_context *context = lilac_test_context(lilac_test_levels() - 1, 1);
@@ -111,7 +112,7 @@ static void test_every_part_is_parallel(void **unused) {
         lilac_transformer *model = create_model(context, (lilac_transformer_attention)attention);
         lilac_transformer_state *state = create_state(context, model, 1);
         assert_int_equal(lilac_transformer_state_prompt(context, state, 3, tokens[0], N, NULL), LILAC_OK);
-        lilac_test_fail_allocation(2);
+        lilac_test_fail_allocation(2 * 3);
         const lilac_status status = lilac_transformer_state_prompt(context, state, N - 3, tokens[0], N, NULL);
         assert_true(lilac_test_allocation_failed());
         assert_int_equal(status, LILAC_ERROR_MEMORY);
