@@ -172,7 +172,7 @@ const kernel_family kernel_family_linear_attention_calls = {"linear_attention", 
 
 enum { QUERIES = 16 * LILAC_SOFTMAX_ROWS, KEYS = LILAC_SOFTMAX_KEYS, SIZE = 64, STRIDE = LILAC_SOFTMAX_SCORE_STRIDE };
 
-static const lilac_softmax_block block = {QUERIES, KEYS, KEYS};
+static const lilac_softmax_block block = {.rows = QUERIES, .keys = KEYS, .diagonal = KEYS};
 static const double product = 2.0 * QUERIES * KEYS * SIZE; /* operations */
 
 typedef struct softmax_bench {
