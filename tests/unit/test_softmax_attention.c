@@ -28,8 +28,8 @@ static const bounds BOUNDS[SOFTMAX_INPUTS] = {
     [SOFTMAX_STEEP] = {5e-4, 5e-4, 1e-4},
     /* Adding the same number again and again rounds the same way each time. */
     [SOFTMAX_EQUAL] = {1e-5, 1e-5, 1e-5},
-    /* A value has as few bits as it has. */
-    [SOFTMAX_DENORMAL] = {1e-3, 1e-6, 1e-6},
+    /* Values that count as zero: outputs do too. */
+    [SOFTMAX_DENORMAL] = {1e-6, 1e-6, 1e-6},
 };
 
 /* Where a probability is rounded to 8 bits. */
