@@ -27,7 +27,7 @@ static const struct {
     [LILAC_PART_PEAK] = {"peak", "The machine's peak", run_peak, {3, 3}},
     [LILAC_PART_LAYER] = {"layer", "Attention: one layer, forward and backward", run_layer, {45, 10}},
     [LILAC_PART_INFERENCE] = {"inference", "Attention: inference through eight layers", run_inference, {120, 20}},
-    [LILAC_PART_COMPLETION] = {"completion", "Completion of occluded digits", run_completion, {335, 45}},
+    [LILAC_PART_COMPLETION] = {"completion", "Completion of occluded digits", run_completion, {295, 45}},
     [LILAC_PART_LORA_64] = {"lora-64", "LoRA on MNIST, width 64", run_lora_64, {95, 32}},
     [LILAC_PART_LORA_512] = {"lora-512", "LoRA on MNIST, width 512", run_lora_512, {260, 260}},
 };
