@@ -47,11 +47,18 @@ static void scale_mixture(size_t rows, size_t K, float temperature, float *param
     }
 }
 
-/* Draws token number `position` of each sequence from the outputs. */
-static void draw(const sampling *s, size_t position) {
+/* Draws token number `position` of each sequence from the outputs, which must be numbers to draw from. */
+static lilac_status draw(lilac_context *context, const sampling *s, size_t position) {
     const lilac_transformer_config *model = &s->model->config;
     const lilac_generation_config *config = s->config;
     const float temperature = (float)config->temperature;
+    for (size_t i = 0; i < s->count * s->model->O; i++) {
+        if (!isfinite(s->outputs[i])) {
+            return lilac_fail(context, LILAC_ERROR_NOT_FINITE,
+                              "generation: the model's output for token %zu of sequence %zu is not a finite number",
+                              position, s->first + i / s->model->O);
+        }
+    }
     for (size_t i = 0; i < s->count; i++) {
         s->randoms[i] = lilac_random_stream(config->seed, LILAC_RANDOM_GENERATE, config->first_index + s->first + i);
         s->randoms[i].group = position;
@@ -67,6 +74,7 @@ static void draw(const sampling *s, size_t position) {
     for (size_t i = 0; i < s->count; i++) {
         s->rows[i * config->length + position] = s->drawn[i];
     }
+    return LILAC_OK;
 }
 
 static lilac_status report(lilac_context *context, const sampling *s, size_t position) {
@@ -93,11 +101,11 @@ static lilac_status sample_batch(lilac_context *context, const sampling *s) {
     const double projections = s->state->projections, attention = s->state->attention_time;
     s->times->prompt += lilac_clock_seconds() - start;
     start = lilac_clock_seconds();
-    draw(s, config->prompt);
+    LILAC_TRY(draw(context, s, config->prompt));
     for (size_t position = config->prompt + 1; position < config->length; position++) {
         LILAC_TRY(report(context, s, position));
         LILAC_TRY(advance(context, s, position));
-        draw(s, position);
+        LILAC_TRY(draw(context, s, position));
     }
     s->times->steps += lilac_clock_seconds() - start;
     s->times->projections += s->state->projections - projections;

@@ -133,6 +133,7 @@ done <<'END'
 1|expected a results.json that 'lilac reproduce all' has written|reproduce all --compare nothing --output out --data data
 1|empty: is a directory, expected a regular file|info --json empty
 1|nan.st: its predictions are not finite numbers|eval bits --model nan.st --bytes numbers
+1|output for token 1 of sequence 0 is not a finite number|generate --model nan.st --prompt a
 END
 
 report 'no file was written, changed or left behind' "$(diff <(echo "$files") \

@@ -511,6 +511,19 @@ static void test_refuses_impossible_generation(void **state) {
     lilac_transformer_destroy(model);
 }
 
+static void test_refuses_outputs_that_are_no_numbers(void **state) {
+    (void)state;
+    for (int number = 0; number < 2; number++) { /* a mixture, and a categorical output */
+        lilac_transformer *model = create_model(number);
+        lilac_generation_config config = generation(2, 0);
+        config.prompt = 3;
+        lilac_transformer_parameters(model)[lilac_transformer_parameter_count(model) - 1] = NAN;
+        expect_generation_refused(model, &config, LILAC_ERROR_NOT_FINITE,
+                                  "generation: the model's output for token 3 of sequence 0 is not a finite number");
+        lilac_transformer_destroy(model);
+    }
+}
+
 static void test_refuses_adapters_of_other_models(void **state) {
     (void)state;
     lilac_transformer *model = create_model(0), *other = NULL;
@@ -578,6 +591,7 @@ int main(void) {
         cmocka_unit_test(test_memory_is_constant_for_linear_attention),
         cmocka_unit_test(test_refuses_impossible_arguments),
         cmocka_unit_test(test_refuses_impossible_generation),
+        cmocka_unit_test(test_refuses_outputs_that_are_no_numbers),
         cmocka_unit_test(test_refuses_adapters_of_other_models),
         cmocka_unit_test(test_progress_and_cancelling),
     };
