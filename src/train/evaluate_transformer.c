@@ -24,24 +24,25 @@ void lilac_token_buffers_destroy(lilac_token_buffers *buffers) {
     lilac_memory_free(buffers->losses);
 }
 
+/* Whether to try again in f32, which the config asks for then: where bf16 products were refused. */
+static bool falls_back(lilac_status status, lilac_transformer_pass_config *config) {
+    if (status != LILAC_ERROR_UNSUPPORTED || config->precision != LILAC_PRECISION_BF16) {
+        return false;
+    }
+    config->precision = LILAC_PRECISION_F32;
+    return true;
+}
+
 lilac_status lilac_token_pass_create(lilac_context *context, const lilac_transformer *model,
                                      lilac_transformer_pass_config *config, lilac_transformer_pass **out) {
-    lilac_status status = lilac_transformer_pass_create(context, model, config, out);
-    if (status == LILAC_ERROR_UNSUPPORTED && config->precision == LILAC_PRECISION_BF16) {
-        config->precision = LILAC_PRECISION_F32;
-        status = lilac_transformer_pass_create(context, model, config, out);
-    }
-    return status;
+    const lilac_status status = lilac_transformer_pass_create(context, model, config, out);
+    return falls_back(status, config) ? lilac_transformer_pass_create(context, model, config, out) : status;
 }
 
 lilac_status lilac_token_pass_count(lilac_context *context, const lilac_transformer *model,
                                     lilac_transformer_pass_config *config, size_t *bytes) {
-    lilac_status status = lilac_transformer_pass_count(context, model, config, bytes);
-    if (status == LILAC_ERROR_UNSUPPORTED && config->precision == LILAC_PRECISION_BF16) {
-        config->precision = LILAC_PRECISION_F32;
-        status = lilac_transformer_pass_count(context, model, config, bytes);
-    }
-    return status;
+    const lilac_status status = lilac_transformer_pass_count(context, model, config, bytes);
+    return falls_back(status, config) ? lilac_transformer_pass_count(context, model, config, bytes) : status;
 }
 
 lilac_status lilac_token_losses(lilac_context *context, lilac_transformer_pass *pass, const lilac_tokens *tokens,

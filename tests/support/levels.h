@@ -22,7 +22,8 @@ lilac_context *lilac_test_context(int level, int threads);
 int lilac_test_attention_levels(void);
 const char *lilac_test_attention_level_name(int level);
 
-/* A context of such a level, also of one above the machine's, for that many threads; NULL: failed. */
+/* A context of such a level, also of one above the machine's, for that many threads; one that cannot be made fails the
+ * test. */
 lilac_context *lilac_test_context_create(int level, int threads);
 
 #endif

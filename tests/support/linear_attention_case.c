@@ -170,15 +170,9 @@ static void lay_out_all(attention_case *problem) {
     problem->backward.value_gradient = output_of(problem, CASE_VALUE_GRADIENT);
 }
 
-lilac_context *case_create_context(int level, int threads) {
-    lilac_context *context = lilac_test_context_create(level, threads);
-    assert_non_null(context);
-    return context;
-}
-
 void case_at_every_level(void (*test)(lilac_context *context)) {
     for (int level = 0; level < lilac_test_attention_levels(); level++) {
-        lilac_context *context = case_create_context(level, 2);
+        lilac_context *context = lilac_test_context_create(level, 2);
         test(context);
         lilac_context_destroy(context);
     }

@@ -79,9 +79,6 @@ typedef struct attention_case {
     lilac_linear_attention_backward_tensors backward;
 } attention_case;
 
-/* A context of one of the lilac_test_attention_levels. */
-lilac_context *case_create_context(int level, int threads);
-
 /* Calls test with a context of two threads for each of the lilac_test_attention_levels. */
 void case_at_every_level(void (*test)(lilac_context *context));
 

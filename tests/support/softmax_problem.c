@@ -193,7 +193,6 @@ void softmax_problem_run(softmax_problem *problem, int level, int threads, bool 
     size_t bytes;
     char *base;
     lilac_context *context = lilac_test_context_create(level, threads);
-    assert_non_null(context);
     problem->level = level;
     problem->rounded = problem->forward.query.dtype == LILAC_ATTENTION_BF16 && context->kernels->bf16_dot_products;
     assert_int_equal(lilac_softmax_attention_forward_workspace_size(context, &problem->config, &bytes), LILAC_OK);
@@ -327,6 +326,13 @@ void softmax_problem_solve(softmax_problem *problem, bool backward) {
         }
     }
     free(p);
+}
+
+lilac_attention_input softmax_problem_input_from(const lilac_attention_input *input, size_t token) {
+    lilac_attention_input from = *input;
+    const size_t item = input->dtype == LILAC_ATTENTION_F32 ? sizeof(float) : sizeof(uint16_t);
+    from.data = (const char *)input->data + token * input->token_stride * item;
+    return from;
 }
 
 double softmax_problem_error(const softmax_problem *problem, const float *result, size_t batch_stride,

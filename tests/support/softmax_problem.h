@@ -58,6 +58,9 @@ void softmax_problem_run(softmax_problem *problem, int level, int threads, bool 
 /* Computes problem->exact from the inputs, row by row as the definition says. */
 void softmax_problem_solve(softmax_problem *problem, bool backward);
 
+/* The same input from that token on. */
+lilac_attention_input softmax_problem_input_from(const lilac_attention_input *input, size_t token);
+
 /*
  * The 2-norm of the error of a result (B, tokens, H, size) over that of its exact value, which counts as at least
  * `least` for each number.

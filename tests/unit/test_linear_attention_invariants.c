@@ -18,7 +18,7 @@
 
 /* A forward and backward pass at some number of threads; the same problem each time. */
 static attention_case *run_with_threads(const case_options *options, int level, int threads) {
-    lilac_context *context = case_create_context(level, threads);
+    lilac_context *context = lilac_test_context_create(level, threads);
     attention_case *problem = attention_case_create(context, options);
     attention_case_forward(context, problem);
     attention_case_backward(context, problem);

@@ -22,7 +22,7 @@ static void check_levels(const case_options *options, lilac_cpu_level lowest, bo
     lilac_context_destroy(context);
     case_expected expected = attention_case_solve(problem);
     for (int level = (int)lowest; level < lilac_test_attention_levels(); level++) {
-        context = case_create_context(level, 2);
+        context = lilac_test_context_create(level, 2);
         attention_case_forward(context, problem);
         attention_case_backward(context, problem);
         const case_errors errors = attention_case_compare(problem, &expected);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* States of softmax attention that keep keys and values in bf16: what is rounded, and that nothing else is. */
+#include "support/contexts.h"
 #include "support/softmax_problem.h"
 
 #include <setjmp.h>
@@ -18,16 +19,6 @@ static const lilac_attention_shape SHAPE = {BATCH, HEADS, TOKENS, TOKENS, KEY_SI
 /* bf16 has 8 significant bits: a key's or value's rounding is at most this much of it. */
 static const double BF16_ROUNDOFF = 0x1p-8;
 
-static lilac_context *make_context(lilac_cpu_level level, int threads) {
-    lilac_context_config config;
-    lilac_context *context;
-    lilac_context_config_default(&config);
-    config.max_cpu_level = level;
-    config.threads = threads;
-    assert_int_equal(lilac_context_create(&config, &context), LILAC_OK);
-    return context;
-}
-
 static lilac_softmax_attention_state *make_state(lilac_context *context, lilac_attention_dtype cache) {
     lilac_softmax_attention_config config;
     lilac_softmax_attention_state *state;
@@ -38,13 +29,6 @@ static lilac_softmax_attention_state *make_state(lilac_context *context, lilac_a
     return state;
 }
 
-static lilac_attention_input input_from(const lilac_attention_input *input, size_t token) {
-    lilac_attention_input from = *input;
-    const size_t item = input->dtype == LILAC_ATTENTION_F32 ? sizeof(float) : sizeof(uint16_t);
-    from.data = (const char *)input->data + token * input->token_stride * item;
-    return from;
-}
-
 /* Takes in the tokens from `first` to before `end`, `most` at a time; of one by a step. */
 static void take_in(lilac_context *context, lilac_softmax_attention_state *state, softmax_problem *problem,
                     size_t first, size_t end, size_t most) {
@@ -53,9 +37,9 @@ static void take_in(lilac_context *context, lilac_softmax_attention_state *state
     void *workspace = malloc(bytes);
     assert_non_null(workspace);
     for (size_t token = first; token < end; token += most) {
-        const lilac_attention_input query = input_from(&problem->forward.query, token);
-        const lilac_attention_input key = input_from(&problem->forward.key, token);
-        const lilac_attention_input value = input_from(&problem->forward.value, token);
+        const lilac_attention_input query = softmax_problem_input_from(&problem->forward.query, token);
+        const lilac_attention_input key = softmax_problem_input_from(&problem->forward.key, token);
+        const lilac_attention_input value = softmax_problem_input_from(&problem->forward.value, token);
         lilac_attention_output output = problem->forward.output;
         output.data += token * output.token_stride;
         const size_t count = end - token < most ? end - token : most;
@@ -93,7 +77,7 @@ static void test_only_keys_and_values_are_rounded(void **unused) {
     (void)unused;
     for (lilac_cpu_level level = LILAC_CPU_SCALAR; level <= LILAC_CPU_AVX512; level++) {
         softmax_problem *floats = make_problem(LILAC_ATTENTION_BF16), *halves = make_problem(LILAC_ATTENTION_BF16);
-        lilac_context *context = make_context(level, 2);
+        lilac_context *context = context_create_at(level, 2);
         run(context, floats, LILAC_ATTENTION_F32);
         run(context, halves, LILAC_ATTENTION_BF16);
         assert_memory_equal(floats->output_data, halves->output_data, output_bytes(floats));
@@ -109,7 +93,7 @@ static void test_rounding_is_bounded(void **unused) {
     (void)unused;
     for (lilac_cpu_level level = LILAC_CPU_SCALAR; level <= LILAC_CPU_AVX512; level++) {
         softmax_problem *problem = make_problem(LILAC_ATTENTION_F32);
-        lilac_context *context = make_context(level, 1);
+        lilac_context *context = context_create_at(level, 1);
         run(context, problem, LILAC_ATTENTION_BF16);
         const double error = softmax_problem_output_error(problem);
         assert_true(error > 0.01 * BF16_ROUNDOFF && error < 2.0 * BF16_ROUNDOFF);
@@ -122,7 +106,7 @@ static void test_threads_give_the_same_bytes(void **unused) {
     (void)unused;
     softmax_problem *one = make_problem(LILAC_ATTENTION_F32), *other = make_problem(LILAC_ATTENTION_F32);
     for (int threads = 1; threads <= 3; threads++) {
-        lilac_context *context = make_context(LILAC_CPU_AVX512, threads);
+        lilac_context *context = context_create_at(LILAC_CPU_AVX512, threads);
         run(context, threads == 1 ? one : other, LILAC_ATTENTION_BF16);
         lilac_context_destroy(context);
         if (threads > 1) {
@@ -143,7 +127,7 @@ static void *save(lilac_context *context, const lilac_softmax_attention_state *s
 
 static void test_copies_and_saved_states_go_on(void **unused) {
     (void)unused;
-    lilac_context *context = make_context(LILAC_CPU_AVX512, 2);
+    lilac_context *context = context_create_at(LILAC_CPU_AVX512, 2);
     softmax_problem *whole = make_problem(LILAC_ATTENTION_F32), *problem = make_problem(LILAC_ATTENTION_F32);
     run(context, whole, LILAC_ATTENTION_BF16);
     lilac_softmax_attention_state *state = make_state(context, LILAC_ATTENTION_BF16);
@@ -186,7 +170,7 @@ static void test_copies_and_saved_states_go_on(void **unused) {
 
 static void test_an_unknown_cache_is_refused(void **unused) {
     (void)unused;
-    lilac_context *context = make_context(LILAC_CPU_AVX512, 1);
+    lilac_context *context = context_create_at(LILAC_CPU_AVX512, 1);
     lilac_softmax_attention_config config;
     lilac_softmax_attention_state *state = NULL;
     lilac_softmax_attention_config_default(&SHAPE, &config);

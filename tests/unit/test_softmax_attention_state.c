@@ -21,12 +21,6 @@ enum { BATCH = 3, HEADS = 2, TOKENS = 205, KEY_SIZE = 20, VALUE_SIZE = 27 };
 
 static const lilac_attention_shape SHAPE = {BATCH, HEADS, TOKENS, TOKENS, KEY_SIZE, VALUE_SIZE};
 
-static lilac_context *make_context(int level, int threads) {
-    lilac_context *context = lilac_test_context_create(level, threads);
-    assert_non_null(context);
-    return context;
-}
-
 static lilac_softmax_attention_state *make_state(lilac_context *context, size_t capacity) {
     lilac_softmax_attention_config config;
     lilac_softmax_attention_state *state;
@@ -37,17 +31,10 @@ static lilac_softmax_attention_state *make_state(lilac_context *context, size_t 
     return state;
 }
 
-static lilac_attention_input input_from(const lilac_attention_input *input, size_t token) {
-    lilac_attention_input from = *input;
-    const size_t item = input->dtype == LILAC_ATTENTION_F32 ? sizeof(float) : sizeof(uint16_t);
-    from.data = (const char *)input->data + token * input->token_stride * item;
-    return from;
-}
-
 static void step(lilac_context *context, lilac_softmax_attention_state *state, softmax_problem *problem, size_t token) {
-    const lilac_attention_input query = input_from(&problem->forward.query, token);
-    const lilac_attention_input key = input_from(&problem->forward.key, token);
-    const lilac_attention_input value = input_from(&problem->forward.value, token);
+    const lilac_attention_input query = softmax_problem_input_from(&problem->forward.query, token);
+    const lilac_attention_input key = softmax_problem_input_from(&problem->forward.key, token);
+    const lilac_attention_input value = softmax_problem_input_from(&problem->forward.value, token);
     lilac_attention_output output = problem->forward.output;
     output.data += token * output.token_stride;
     assert_int_equal(lilac_softmax_attention_step(context, state, &query, &key, &value, &output), LILAC_OK);
@@ -55,16 +42,16 @@ static void step(lilac_context *context, lilac_softmax_attention_state *state, s
 
 static void append(lilac_context *context, lilac_softmax_attention_state *state, const softmax_problem *problem,
                    size_t token, size_t count) {
-    const lilac_attention_input key = input_from(&problem->forward.key, token);
-    const lilac_attention_input value = input_from(&problem->forward.value, token);
+    const lilac_attention_input key = softmax_problem_input_from(&problem->forward.key, token);
+    const lilac_attention_input value = softmax_problem_input_from(&problem->forward.value, token);
     assert_int_equal(lilac_softmax_attention_state_append(context, state, count, NULL, &key, &value), LILAC_OK);
 }
 
 static void extend(lilac_context *context, lilac_softmax_attention_state *state, softmax_problem *problem, size_t token,
                    size_t count) {
-    const lilac_attention_input query = input_from(&problem->forward.query, token);
-    const lilac_attention_input key = input_from(&problem->forward.key, token);
-    const lilac_attention_input value = input_from(&problem->forward.value, token);
+    const lilac_attention_input query = softmax_problem_input_from(&problem->forward.query, token);
+    const lilac_attention_input key = softmax_problem_input_from(&problem->forward.key, token);
+    const lilac_attention_input value = softmax_problem_input_from(&problem->forward.value, token);
     lilac_attention_output output = problem->forward.output;
     output.data += token * output.token_stride;
     size_t bytes;
@@ -90,7 +77,7 @@ static void test_steps_are_the_whole(void **unused) {
     (void)unused;
     for (int level = 0; level < lilac_test_attention_levels(); level++) {
         for (int dtype = LILAC_ATTENTION_F32; dtype <= LILAC_ATTENTION_BF16; dtype++) {
-            lilac_context *context = make_context(level, 2);
+            lilac_context *context = lilac_test_context_create(level, 2);
             lilac_softmax_attention_state *state = make_state(context, TOKENS);
             softmax_problem *problem = make_problem((lilac_attention_dtype)dtype, SOFTMAX_UNIFORM);
             for (int round = 0; round < 2; round++) {
@@ -113,7 +100,7 @@ static void test_extensions_are_the_whole(void **unused) {
     static const size_t splits[][2] = {{0, TOKENS}, {1, TOKENS}, {63, 64}, {64, 170}, {100, 197}, {7, TOKENS - 1}};
     for (int level = 0; level < lilac_test_attention_levels(); level++) {
         for (int dtype = LILAC_ATTENTION_F32; dtype <= LILAC_ATTENTION_BF16; dtype++) {
-            lilac_context *context = make_context(level, 1 + dtype);
+            lilac_context *context = lilac_test_context_create(level, 1 + dtype);
             lilac_softmax_attention_state *state = make_state(context, TOKENS);
             for (size_t i = 0; i < sizeof splits / sizeof *splits; i++) {
                 softmax_problem *problem = make_problem((lilac_attention_dtype)dtype, SOFTMAX_UNIFORM);
@@ -144,7 +131,7 @@ static void test_head_sizes_step_as_the_whole(void **unused) {
         for (size_t i = 0; i < 2 * sizeof sizes / sizeof *sizes; i++) {
             const size_t size = sizes[i / 2];
             const lilac_attention_shape shape = {2, 2, 97, 97, size, size};
-            lilac_context *context = make_context(level, 2);
+            lilac_context *context = lilac_test_context_create(level, 2);
             lilac_softmax_attention_config config;
             lilac_softmax_attention_state *state = NULL;
             lilac_softmax_attention_config_default(&shape, &config);
@@ -166,7 +153,7 @@ static void test_head_sizes_step_as_the_whole(void **unused) {
 /* A prompt is taken in by the parallel form, in one or two parts, and continued by steps. */
 static void check_prompts(int level, lilac_attention_dtype dtype, softmax_inputs inputs, double bound) {
     static const size_t prompts[] = {0, 1, 63, 64, 65, 130, 192, 204};
-    lilac_context *context = make_context(level, 2);
+    lilac_context *context = lilac_test_context_create(level, 2);
     lilac_softmax_attention_state *state = make_state(context, TOKENS);
     softmax_problem *problem = make_problem(dtype, inputs);
     for (size_t i = 0; i < sizeof prompts / sizeof *prompts; i++) {
@@ -197,7 +184,7 @@ static void test_a_prompt_is_continued(void **unused) {
 static void test_prompts_of_different_lengths_are_continued(void **unused) {
     (void)unused;
     static const size_t lengths[BATCH] = {0, 70, 199};
-    lilac_context *context = make_context(LILAC_CPU_AVX2, 2);
+    lilac_context *context = lilac_test_context_create(LILAC_CPU_AVX2, 2);
     lilac_softmax_attention_state *state = make_state(context, TOKENS);
     softmax_problem *problem = make_problem(LILAC_ATTENTION_F32, SOFTMAX_UNIFORM);
     softmax_problem_run(problem, LILAC_CPU_AVX2, 2, false);
@@ -291,7 +278,7 @@ static double long_error(const softmax_problem *problem) {
 }
 
 static void step_long(softmax_problem *problem, int level, int threads) {
-    lilac_context *context = make_context(level, threads);
+    lilac_context *context = lilac_test_context_create(level, threads);
     lilac_softmax_attention_state *state = make_state(context, LONG);
     assert_int_equal(lilac_softmax_attention_state_append(context, state, LONG, LONG_PROMPTS, &problem->forward.key,
                                                           &problem->forward.value),
@@ -325,7 +312,7 @@ static void test_long_sequences_step_the_same_with_any_threads(void **unused) {
 static void test_copies_and_saved_states_go_on(void **unused) {
     (void)unused;
     enum { SPLIT = 100 };
-    lilac_context *context = make_context(LILAC_CPU_AVX512, 2);
+    lilac_context *context = lilac_test_context_create(LILAC_CPU_AVX512, 2);
     lilac_softmax_attention_state *state = make_state(context, TOKENS), *copy = make_state(context, TOKENS + 64),
                                   *loaded = make_state(context, TOKENS);
     softmax_problem *problems[3];
@@ -371,7 +358,7 @@ static void test_threads_give_the_same_bytes(void **unused) {
     (void)unused;
     softmax_problem *problems[2];
     for (int i = 0; i < 2; i++) {
-        lilac_context *context = make_context(LILAC_CPU_AVX512, 1 + 4 * i);
+        lilac_context *context = lilac_test_context_create(LILAC_CPU_AVX512, 1 + 4 * i);
         lilac_softmax_attention_state *state = make_state(context, TOKENS);
         problems[i] = make_problem(LILAC_ATTENTION_F32, SOFTMAX_UNIFORM);
         for (size_t token = 0; token < TOKENS / 2; token++) {
@@ -394,7 +381,7 @@ static void test_threads_give_the_same_bytes(void **unused) {
 
 static void test_a_full_state_is_refused(void **unused) {
     (void)unused;
-    lilac_context *context = make_context(LILAC_CPU_AVX512, 1);
+    lilac_context *context = lilac_test_context_create(LILAC_CPU_AVX512, 1);
     lilac_softmax_attention_state *state = make_state(context, 10), *larger = make_state(context, 11);
     softmax_problem *problem = make_problem(LILAC_ATTENTION_F32, SOFTMAX_UNIFORM);
     const lilac_softmax_attention_forward_tensors *t = &problem->forward;
@@ -419,7 +406,7 @@ static void test_a_full_state_is_refused(void **unused) {
 
 static void test_spoiled_bytes_are_refused(void **unused) {
     (void)unused;
-    lilac_context *context = make_context(LILAC_CPU_AVX512, 1);
+    lilac_context *context = lilac_test_context_create(LILAC_CPU_AVX512, 1);
     lilac_softmax_attention_state *state = make_state(context, 10);
     softmax_problem *problem = make_problem(LILAC_ATTENTION_F32, SOFTMAX_UNIFORM);
     append(context, state, problem, 0, 4);
@@ -454,7 +441,7 @@ static void test_spoiled_bytes_are_refused(void **unused) {
 
 static void test_impossible_arguments_are_refused(void **unused) {
     (void)unused;
-    lilac_context *context = make_context(LILAC_CPU_AVX512, 1);
+    lilac_context *context = lilac_test_context_create(LILAC_CPU_AVX512, 1);
     lilac_softmax_attention_config config;
     lilac_softmax_attention_state *state = NULL;
     lilac_attention_shape shape = SHAPE;
