@@ -64,7 +64,7 @@ static lilac_status run_layer(lilac_session *session, lilac_reproduction *r) {
 static lilac_status run_inference(lilac_session *session, lilac_reproduction *r) {
     const lilac_encoder_sweep_config quick = {
         .experiment = LILAC_ENCODER_INFERENCE, .length_count = 3, .lengths = {1000, 1500, 2000}, .batch = 2, .runs = 2};
-    const lilac_encoder_sweep_config whole = {.experiment = LILAC_ENCODER_INFERENCE, .runs = 3};
+    const lilac_encoder_sweep_config whole = {.experiment = LILAC_ENCODER_INFERENCE, .runs = 2};
     return run_sweep(session, r->quick ? &quick : &whole, r);
 }
 

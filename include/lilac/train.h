@@ -45,7 +45,8 @@ LILAC_API void lilac_training_config_default(lilac_training_config *config);
  * metrics (config->epochs entries) and epochs_run may be NULL. validation may be NULL.
  *
  * The same seed gives the same weights, byte for byte, at any number of threads on one cpu level. Memory: a few batches
- * as floats and, beside the trained weights, three times their size.
+ * as floats and, beside the trained weights, three times their size. With an adapter also the first layer's products
+ * for all training images, up to 256 MiB, which then need not be computed again in each epoch.
  *
  * Reports progress in steps. Errors: ARGUMENT (also: an adapter is merged into the model, a view of images that do not
  * exist), OVERFLOW, SHAPE (the data set does not fit the model), BASE_MISMATCH (the adapter's layers do not fit the

@@ -25,6 +25,7 @@ typedef struct lilac_mlp_activations {
     float *block;
     float *inputs;                        /* B x sizes[0]: the caller fills it */
     uint8_t *labels;                      /* B: the caller fills it */
+    bool first_product_given;             /* outputs[0] already holds x W^T of the first layer, from the caller */
     float *outputs[LILAC_MLP_MAX_LAYERS]; /* B x sizes[l + 1], after activation and dropout; the last are the logits */
     float *down[LILAC_MLP_MAX_LAYERS];    /* B x r: the adapter's x A^T; NULL without adapter */
     float *gradients[2];                  /* B x widest: gradients of a layer's output and input, taking turns */

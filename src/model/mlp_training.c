@@ -85,8 +85,10 @@ lilac_status lilac_mlp_training_forward(lilac_context *context, const lilac_mlp 
     for (size_t l = 0; l < layer_count; l++) {
         const lilac_linear_layer *layer = &mlp->layers[l];
         float *y = activations->outputs[l];
-        LILAC_TRY(lilac_linear_forward(context, B, layer->in, layer->out, lilac_operand_of(x),
-                                       lilac_operand_of(layer->weight), y));
+        if (l > 0 || !activations->first_product_given) {
+            LILAC_TRY(lilac_linear_forward(context, B, layer->in, layer->out, lilac_operand_of(x),
+                                           lilac_operand_of(layer->weight), y));
+        }
         if (adapter != NULL) {
             const lilac_low_rank term = lilac_adapter_term(adapter, l);
             LILAC_TRY(lilac_low_rank_forward(context, &term, B, x, activations->down[l], y, layer->out));

@@ -7,12 +7,21 @@
 #include "data/batches.h"
 #include "model/mlp.h"
 #include "nn/cross_entropy.h"
+#include "nn/linear.h"
 #include "nn/optimiser.h"
+#include "runtime/parallel.h"
 
 #include <math.h>
+#include <string.h>
 
 /* Rows evaluated at a time. */
 enum { EVALUATION_BATCH = 1000 };
+
+/* The first layer's products are kept where they take no more than this many bytes. */
+static const size_t most_kept_products = (size_t)256 << 20;
+
+/* Rows of kept products in a block of the parallel loop that gathers them. */
+enum { GATHER_GRAIN = 32 };
 
 void lilac_training_config_default(lilac_training_config *config) {
     *config = (lilac_training_config){.batch = 1024,
@@ -72,6 +81,10 @@ typedef struct {
     uint32_t *order; /* the epoch's order of the training set */
     float *parameters;
     size_t steps_an_epoch;
+    /* With an adapter, x W^T of the first layer for each training image: neither changes, so that the product, most of
+     * the forward pass, need not be made again in each epoch. NULL where it is not worth keeping. */
+    float *first_products;
+    uint32_t *row_of_image; /* of first_products, for the images that are trained on */
 } training_run;
 
 static void end_run(training_run *run) {
@@ -79,6 +92,55 @@ static void end_run(training_run *run) {
     lilac_optimiser_destroy(&run->optimiser);
     lilac_memory_free(run->gradient);
     lilac_memory_free(run->order);
+    lilac_memory_free(run->row_of_image);
+    lilac_memory_free(run->first_products);
+}
+
+static bool first_products_are_worth_keeping(const training_run *run) {
+    size_t bytes;
+    return run->adapter != NULL && run->config->epochs > 1 &&
+           lilac_size_multiply(run->training->count, run->mlp->layers[0].out * sizeof(float), &bytes) &&
+           bytes <= most_kept_products;
+}
+
+static lilac_status make_first_products(training_run *run, size_t batch) {
+    const lilac_data_view *view = run->training;
+    const lilac_linear_layer *layer = &run->mlp->layers[0];
+    const size_t images = lilac_dataset_get_shape(view->dataset).count;
+    run->first_products = lilac_memory_allocate(view->count * layer->out, sizeof(float));
+    run->row_of_image = lilac_memory_allocate(images, sizeof(uint32_t));
+    if (run->first_products == NULL || run->row_of_image == NULL) {
+        return lilac_fail_memory(run->context, "the first layer's products",
+                                 view->count * layer->out * sizeof(float) + images * sizeof(uint32_t));
+    }
+    for (size_t first = 0; first < view->count; first += batch) {
+        const size_t rows = lilac_size_min(batch, view->count - first);
+        float *inputs = run->activations.inputs;
+        LILAC_TRY(lilac_batch_fill(run->context, view, first, rows, inputs, NULL));
+        LILAC_TRY(lilac_linear_forward(run->context, rows, layer->in, layer->out, lilac_operand_of(inputs),
+                                       lilac_operand_of(layer->weight), run->first_products + first * layer->out));
+    }
+    for (size_t item = 0; item < view->count; item++) {
+        run->row_of_image[lilac_data_view_image(view, item)] = (uint32_t)item;
+    }
+    run->activations.first_product_given = true;
+    return LILAC_OK;
+}
+
+typedef struct gathered_rows {
+    const training_run *run;
+    const lilac_data_view *view;
+    size_t first;
+} gathered_rows;
+
+static void gather_first_products(void *argument, size_t begin, size_t end) {
+    const gathered_rows *rows = argument;
+    const training_run *run = rows->run;
+    const size_t width = run->mlp->layers[0].out;
+    for (size_t i = begin; i < end; i++) {
+        const size_t row = run->row_of_image[lilac_data_view_image(rows->view, rows->first + i)];
+        memcpy(run->activations.outputs[0] + i * width, run->first_products + row * width, width * sizeof(float));
+    }
 }
 
 static lilac_status begin_run(training_run *run) {
@@ -100,7 +162,7 @@ static lilac_status begin_run(training_run *run) {
         return lilac_fail_memory(run->context, "the gradient and the order of the training set",
                                  trained * sizeof(float) + run->training->count * sizeof(uint32_t));
     }
-    return LILAC_OK;
+    return first_products_are_worth_keeping(run) ? make_first_products(run, batch) : LILAC_OK;
 }
 
 /* One step over rows items of the view from item first on; adds their losses to *loss_sum. */
@@ -109,6 +171,10 @@ static lilac_status train_step(training_run *run, const lilac_data_view *view, s
     lilac_mlp_activations *activations = &run->activations;
     const lilac_random dropout = lilac_random_stream(run->config->seed, LILAC_RANDOM_DROPOUT, run->optimiser.step);
     LILAC_TRY(lilac_batch_fill(run->context, view, first, rows, activations->inputs, activations->labels));
+    if (activations->first_product_given) {
+        gathered_rows gathered = {.run = run, .view = view, .first = first};
+        lilac_parallel_for(run->context, rows, GATHER_GRAIN, gather_first_products, &gathered);
+    }
     LILAC_TRY(lilac_mlp_training_forward(run->context, run->mlp, run->adapter, rows, &dropout, activations));
     LILAC_TRY(
         lilac_mlp_training_backward(run->context, run->mlp, run->adapter, rows, true, activations, run->gradient));

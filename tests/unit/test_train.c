@@ -203,9 +203,9 @@ static void test_training_loss(void **state) {
     lilac_mlp_destroy(mlp);
 }
 
-/* Two epochs of two steps each, put together from their parts. */
-static void test_steps(void **state) {
-    (void)state;
+/* Two epochs of two steps each, put together from their parts, of a model and of an adapter. The latter's first layer
+ * is multiplied in each step here, and once for all epochs there. */
+static void expect_steps(bool adapt) {
     lilac_training_config config = quick_config();
     config.batch = 800;
     config.epochs = 2;
@@ -217,30 +217,42 @@ static void test_steps(void **state) {
                                           .epsilon = config.epsilon};
     const lilac_data_view training = training_view();
     lilac_mlp *mlp = create_mlp(0.2);
+    lilac_adapter *adapter = adapt ? create_adapter(mlp) : NULL;
+    float *weights = adapt ? lilac_adapter_parameters(adapter) : lilac_mlp_parameters(mlp);
+    const size_t count = trained_bytes(adapt) / sizeof *weights;
     lilac_mlp_activations a;
     lilac_optimiser optimiser;
     uint32_t order[TRAINING];
-    float *gradient = copy_weights(mlp);
-    assert_int_equal(lilac_mlp_activations_create(context, mlp, NULL, config.batch, &a), LILAC_OK);
-    assert_int_equal(lilac_optimiser_create(context, &adamw, lilac_mlp_parameter_count(mlp), &optimiser), LILAC_OK);
+    float *gradient = copy_floats(count, weights);
+    assert_int_equal(lilac_mlp_activations_create(context, mlp, adapter, config.batch, &a), LILAC_OK);
+    assert_int_equal(lilac_optimiser_create(context, &adamw, count, &optimiser), LILAC_OK);
     for (size_t step = 0; step < 4; step++) {
         const lilac_data_view shuffled = lilac_data_view_shuffle(&training, config.seed, step / 2, order);
         const size_t rows = step % 2 == 0 ? 800 : TRAINING - 800;
         const lilac_random dropout = lilac_random_stream(config.seed, LILAC_RANDOM_DROPOUT, step);
         assert_int_equal(lilac_batch_fill(context, &shuffled, step % 2 * 800, rows, a.inputs, a.labels), LILAC_OK);
-        assert_int_equal(lilac_mlp_training_forward(context, mlp, NULL, rows, &dropout, &a), LILAC_OK);
-        assert_int_equal(lilac_mlp_training_backward(context, mlp, NULL, rows, true, &a, gradient), LILAC_OK);
-        assert_int_equal(
-            lilac_optimiser_update(context, &optimiser, config.learning_rate, 1.0, gradient, lilac_mlp_parameters(mlp)),
-            LILAC_OK);
+        assert_int_equal(lilac_mlp_training_forward(context, mlp, adapter, rows, &dropout, &a), LILAC_OK);
+        assert_int_equal(lilac_mlp_training_backward(context, mlp, adapter, rows, true, &a, gradient), LILAC_OK);
+        assert_int_equal(lilac_optimiser_update(context, &optimiser, config.learning_rate, 1.0, gradient, weights),
+                         LILAC_OK);
     }
-    float *trained = train_weights(context, &config, false, &training);
-    expect_weights(mlp, trained);
+    float *trained = train_weights(context, &config, adapt, &training);
+    for (size_t i = 0; i < count; i++) {
+        /* Rows of a product may round otherwise among others. */
+        assert_true(adapt ? fabsf(trained[i] - weights[i]) <= 1e-5f : trained[i] == weights[i]);
+    }
     free(trained);
     free(gradient);
     lilac_optimiser_destroy(&optimiser);
     lilac_mlp_activations_destroy(&a);
+    lilac_adapter_destroy(adapter);
     lilac_mlp_destroy(mlp);
+}
+
+static void test_steps(void **state) {
+    (void)state;
+    expect_steps(false);
+    expect_steps(true);
 }
 
 static void test_same_bytes_at_any_thread_count(void **state) {
@@ -287,11 +299,13 @@ static void test_views(void **state) {
                                       .first = middle ? FIRST : 0,
                                       .count = PART,
                                       .variant = LILAC_VARIANT_INVERTED};
-        float *expected = train_weights(context, &config, false, &whole);
-        float *found = train_weights(context, &config, false, &part);
-        assert_memory_equal(found, expected, trained_bytes(false));
-        free(found);
-        free(expected);
+        for (int adapt = 0; adapt < 2; adapt++) {
+            float *expected = train_weights(context, &config, adapt, &whole);
+            float *found = train_weights(context, &config, adapt, &part);
+            assert_memory_equal(found, expected, trained_bytes(adapt));
+            free(found);
+            free(expected);
+        }
         lilac_dataset_destroy(copy);
     }
 }
