@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* lilac eval bits: how well a transformer predicts. */
+#include "evaluation.h"
 #include "files.h"
 #include "training.h"
 
@@ -7,7 +8,6 @@
 #include "runtime/context.h"
 #include "runtime/file.h"
 
-#include <math.h>
 #include <stdio.h>
 
 typedef struct eval_settings {
@@ -52,12 +52,12 @@ static const lilac_option options[] = {
 static lilac_status evaluate(lilac_session *session, const eval_settings *settings, const lilac_transformer *model,
                              const lilac_adapter *adapter, const lilac_token_source *source) {
     lilac_token_evaluation evaluation;
-    LILAC_TRY(lilac_evaluate_transformer(session->context, model, adapter, source, (lilac_precision)settings->precision,
-                                         &evaluation));
-    if (!isfinite(evaluation.loss)) {
-        return lilac_fail(session->context, LILAC_ERROR_NOT_FINITE, "%s: its predictions are not finite numbers",
-                          settings->adapter != NULL ? settings->adapter : settings->model);
+    const lilac_status status = lilac_evaluate_transformer(session->context, model, adapter, source,
+                                                           (lilac_precision)settings->precision, &evaluation);
+    if (status == LILAC_ERROR_NOT_FINITE) {
+        lilac_evaluation_not_finite(session, settings->adapter != NULL ? settings->adapter : settings->model);
     }
+    LILAC_TRY(status);
     lilac_progress_bar_clear(&session->bar);
     printf("%.4f bits a token (%.4f nats) over %llu tokens in %s\n", evaluation.bits, evaluation.loss,
            (unsigned long long)evaluation.tokens, lilac_precision_name(evaluation.precision));

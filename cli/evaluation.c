@@ -48,6 +48,10 @@ static lilac_status add_cell(lilac_session *session, lilac_table *table, const l
     return LILAC_OK;
 }
 
+void lilac_evaluation_not_finite(lilac_session *session, const char *name) {
+    lilac_fail(session->context, LILAC_ERROR_NOT_FINITE, "%s: its predictions are not finite numbers", name);
+}
+
 lilac_status lilac_evaluation_row(lilac_session *session, lilac_table *table, int choice, const char *name,
                                   const lilac_dataset *test_images, size_t count, const lilac_model *model,
                                   const lilac_adapter *adapter) {
@@ -57,7 +61,11 @@ lilac_status lilac_evaluation_row(lilac_session *session, lilac_table *table, in
         if (count > 0) {
             view.count = lilac_size_min(view.count, count);
         }
-        LILAC_TRY(add_cell(session, table, &view, model, adapter));
+        const lilac_status status = add_cell(session, table, &view, model, adapter);
+        if (status == LILAC_ERROR_NOT_FINITE) {
+            lilac_evaluation_not_finite(session, name);
+        }
+        LILAC_TRY(status);
     }
     return LILAC_OK;
 }

@@ -17,4 +17,7 @@ LILAC_MUST_USE lilac_status lilac_evaluation_row(lilac_session *session, lilac_t
                                                  const char *name, const lilac_dataset *test_images, size_t count,
                                                  const lilac_model *model, const lilac_adapter *adapter);
 
+/* After an evaluation that failed with NOT_FINITE: says of which model or adapter. */
+void lilac_evaluation_not_finite(lilac_session *session, const char *name);
+
 #endif

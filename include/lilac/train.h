@@ -61,7 +61,7 @@ LILAC_API LILAC_MUST_USE lilac_status lilac_train_mlp(lilac_context *context, co
 
 /*
  * Evaluates the model, with the adapter if it is not NULL, without dropout. Errors: ARGUMENT, OVERFLOW, SHAPE,
- * BASE_MISMATCH, MEMORY.
+ * BASE_MISMATCH, MEMORY, NOT_FINITE (the loss: a weight is not a finite number, or too large).
  */
 LILAC_API LILAC_MUST_USE lilac_status lilac_evaluate_mlp(lilac_context *context, const lilac_mlp *mlp,
                                                          const lilac_adapter *adapter, const lilac_data_view *view,

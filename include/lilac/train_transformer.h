@@ -164,7 +164,8 @@ typedef struct lilac_token_evaluation {
 
 /*
  * Evaluates the model, with the adapter if it is not NULL, without dropout. BF16 falls back to F32 as in training.
- * Reports progress in sequences. Errors: ARGUMENT, SHAPE, BASE_MISMATCH, OVERFLOW, MEMORY, CANCELLED.
+ * Reports progress in sequences. Errors: ARGUMENT, SHAPE, BASE_MISMATCH, OVERFLOW, MEMORY, NOT_FINITE (the loss: a
+ * weight is not a finite number, or too large), CANCELLED.
  */
 LILAC_API LILAC_MUST_USE lilac_status lilac_evaluate_transformer(lilac_context *context, const lilac_transformer *model,
                                                                  const lilac_adapter *adapter,

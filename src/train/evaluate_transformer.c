@@ -84,6 +84,9 @@ static lilac_status evaluate(lilac_context *context, const lilac_transformer *mo
     if (status == LILAC_OK) {
         status = lilac_token_losses(context, pass, tokens, &buffers, &sum, &count);
     }
+    if (status == LILAC_OK && !isfinite(sum)) {
+        status = lilac_fail(context, LILAC_ERROR_NOT_FINITE, "evaluation: the predictions are not finite numbers");
+    }
     if (status == LILAC_OK) {
         const double loss = sum / (double)count;
         *out = (lilac_token_evaluation){

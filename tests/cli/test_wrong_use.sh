@@ -29,7 +29,9 @@ seq 1 1000 >numbers
 } >/dev/null || echo 'Bail out! no models'
 head -c 3000 linear.st >cut.st
 # The last weight is no number.
-head -c -4 text.st >nan.st && printf '\377\377\377\177' >>nan.st
+for name in text.st mlp.st mlp.ad; do
+    head -c -4 $name >nan-$name && printf '\377\377\377\177' >>nan-$name
+done
 head -c 1000 mlp.st | tr '{' 'x' >junk
 touch output errors
 files=$(find . -type f ! -name output ! -name errors -exec cksum {} + | sort)
@@ -132,8 +134,10 @@ done <<'END'
 1|the model is for 41 pixels, the images have 28 x 28|complete --model text.st --data data
 1|expected a results.json that 'lilac reproduce all' has written|reproduce all --compare nothing --output out --data data
 1|empty: is a directory, expected a regular file|info --json empty
-1|nan.st: its predictions are not finite numbers|eval bits --model nan.st --bytes numbers
-1|output for token 1 of sequence 0 is not a finite number|generate --model nan.st --prompt a
+1|nan-text.st: its predictions are not finite numbers|eval bits --model nan-text.st --bytes numbers
+1|nan-mlp.st: its predictions are not finite numbers|mlp eval --model nan-mlp.st --data data
+1|wild: its predictions are not finite numbers|lora eval --model mlp.st --adapter wild=nan-mlp.ad --data data
+1|output for token 1 of sequence 0 is not a finite number|generate --model nan-text.st --prompt a
 END
 
 report 'no file was written, changed or left behind' "$(diff <(echo "$files") \

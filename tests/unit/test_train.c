@@ -443,6 +443,11 @@ static void test_evaluation(void **state) {
         assert_memory_equal(&one, &found, sizeof one);
         mlp_reference_destroy(&reference);
     }
+    /* A weight that is no number, of the adapter's last layer: ReLU does not hide it. */
+    lilac_adapter_parameters(adapters[1])[lilac_adapter_parameter_count(adapters[1]) - 1] = NAN;
+    lilac_evaluation untouched = {.loss = -1};
+    assert_int_equal(lilac_evaluate_mlp(context, mlp, adapters[1], &test, &untouched), LILAC_ERROR_NOT_FINITE);
+    assert_true(untouched.loss == -1);
     free(inputs);
     lilac_adapter_destroy(adapters[1]);
     lilac_mlp_destroy(mlp);

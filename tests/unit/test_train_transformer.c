@@ -476,6 +476,11 @@ static void test_refuses_impossible_data(void **state) {
                      LILAC_ERROR_ARGUMENT);
     assert_int_equal(lilac_evaluate_transformer(context, NULL, NULL, &source, LILAC_PRECISION_F32, &evaluation),
                      LILAC_ERROR_ARGUMENT);
+    evaluation.loss = -1;
+    lilac_transformer_parameters(model)[lilac_transformer_parameter_count(model) - 1] = NAN;
+    assert_int_equal(lilac_evaluate_transformer(context, model, NULL, &source, LILAC_PRECISION_F32, &evaluation),
+                     LILAC_ERROR_NOT_FINITE);
+    assert_true(evaluation.loss == -1);
     lilac_adapter_destroy(adapter);
     lilac_transformer_destroy(other);
     lilac_transformer_destroy(model);
