@@ -26,9 +26,11 @@ extern "C" {
 typedef struct lilac_transformer_state lilac_transformer_state;
 
 typedef struct lilac_transformer_state_config {
-    size_t batch;              /* B, at least 1 */
-    size_t length;             /* the most tokens of a sequence, which softmax attention has room for; 0: the model's */
-    lilac_precision precision; /* of the linear layers' weights; all else is computed in f32 */
+    size_t batch;  /* B, at least 1 */
+    size_t length; /* the most tokens of a sequence, which softmax attention has room for; 0: the model's */
+    /* Of the linear layers' weights but the output layer's, of which a mixture's means hang on every bit; all else is
+     * computed in f32. */
+    lilac_precision precision;
     /* What softmax attention keeps keys and values in: bf16 rounds them, and takes half of the memory and of the time
      * to read it. Linear attention keeps none. */
     lilac_precision cache;

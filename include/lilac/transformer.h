@@ -130,8 +130,8 @@ LILAC_API LILAC_MUST_USE lilac_status lilac_transformer_load(lilac_context *cont
                                                              lilac_transformer **out);
 
 /*
- * Writes a model file (safetensors; docs/format.md). An older file at path is replaced whole or not at all. Errors:
- * ARGUMENT, IO, MEMORY.
+ * Writes a model file (safetensors; docs/format.md). With BF16 all weights but the output layer's are rounded to bf16.
+ * An older file at path is replaced whole or not at all. Errors: ARGUMENT, IO, MEMORY.
  */
 LILAC_API LILAC_MUST_USE lilac_status lilac_transformer_save(lilac_context *context, const lilac_transformer *model,
                                                              lilac_precision precision, const char *path);

@@ -78,11 +78,12 @@ static lilac_status add_settings(lilac_context *context, const lilac_transformer
 static lilac_status add_all(lilac_context *context, const lilac_transformer *model, lilac_precision precision,
                             lilac_safetensors_writer *writer) {
     LILAC_TRY(add_settings(context, &model->config, writer));
-    const lilac_safetensors_dtype dtype =
-        precision == LILAC_PRECISION_BF16 ? LILAC_SAFETENSORS_BF16 : LILAC_SAFETENSORS_F32;
     for (size_t i = 0; i < model->tensor_count; i++) {
         const lilac_transformer_tensor *tensor = &model->tensors[i];
         const size_t shape[] = {tensor->rows, tensor->cols};
+        /* The output layer stays as it is: rounding it would move a mixture's means by more than narrow scales. */
+        const bool rounded = precision == LILAC_PRECISION_BF16 && tensor->offset < model->output_weight;
+        const lilac_safetensors_dtype dtype = rounded ? LILAC_SAFETENSORS_BF16 : LILAC_SAFETENSORS_F32;
         LILAC_TRY(lilac_safetensors_writer_add(context, writer, tensor->name, dtype, tensor->cols > 0 ? 2 : 1, shape,
                                                model->parameters + tensor->offset));
     }

@@ -203,7 +203,8 @@ static lilac_status create_layers(lilac_context *context, lilac_precision precis
         LILAC_TRY(model->config.attention == LILAC_TRANSFORMER_LINEAR ? create_linear(context, state, layer)
                                                                       : create_softmax(context, state, layer));
     }
-    LILAC_TRY(pack(context, model, model->output_weight, model->O, model->F, bf16, &state->output));
+    /* Rounded, it would move a mixture's means by more than narrow scales. */
+    LILAC_TRY(pack(context, model, model->output_weight, model->O, model->F, false, &state->output));
     link_weights(state);
     return pack_adapters(context, bf16, state);
 }
