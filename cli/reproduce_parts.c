@@ -26,10 +26,10 @@ static const struct {
 } parts[LILAC_PART_COUNT] = {
     [LILAC_PART_PEAK] = {"peak", "The machine's peak", run_peak, {3, 3}},
     [LILAC_PART_LAYER] = {"layer", "Attention: one layer, forward and backward", run_layer, {45, 10}},
-    [LILAC_PART_INFERENCE] = {"inference", "Attention: inference through eight layers", run_inference, {120, 20}},
-    [LILAC_PART_COMPLETION] = {"completion", "Completion of occluded digits", run_completion, {295, 45}},
-    [LILAC_PART_LORA_64] = {"lora-64", "LoRA on MNIST, width 64", run_lora_64, {95, 32}},
-    [LILAC_PART_LORA_512] = {"lora-512", "LoRA on MNIST, width 512", run_lora_512, {260, 260}},
+    [LILAC_PART_INFERENCE] = {"inference", "Attention: inference through eight layers", run_inference, {95, 20}},
+    [LILAC_PART_COMPLETION] = {"completion", "Completion of occluded digits", run_completion, {275, 45}},
+    [LILAC_PART_LORA_64] = {"lora-64", "LoRA on MNIST, width 64", run_lora_64, {80, 27}},
+    [LILAC_PART_LORA_512] = {"lora-512", "LoRA on MNIST, width 512", run_lora_512, {200, 200}},
 };
 
 static const double usual_peak = 450.0;
