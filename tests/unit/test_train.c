@@ -237,9 +237,12 @@ static void expect_steps(bool adapt) {
                          LILAC_OK);
     }
     float *trained = train_weights(context, &config, adapt, &training);
+    if (!adapt) {
+        expect_weights(mlp, trained);
+    }
     for (size_t i = 0; i < count; i++) {
-        /* Rows of a product may round otherwise among others. */
-        assert_true(adapt ? fabsf(trained[i] - weights[i]) <= 1e-5f : trained[i] == weights[i]);
+        /* An adapter's: some libraries round a row of a product otherwise among others. */
+        assert_true(fabsf(trained[i] - weights[i]) <= 1e-5f);
     }
     free(trained);
     free(gradient);
