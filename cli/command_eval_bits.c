@@ -44,7 +44,7 @@ static const lilac_option options[] = {
     {.name = "precision",
      .type = LILAC_OPTION_CHOICE,
      .offset = offsetof(eval_settings, precision),
-     .help = "precision of matrix products; bf16 is f32 where the processor lacks it",
+     .help = "precision of matrix products; bf16 and f16 are f32 where the processor lacks them",
      .initial = "f32",
      .choices = lilac_precision_choices},
 };

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 #include "common_options.h"
 
-const char *const lilac_precision_choices[] = {"f32", "bf16", NULL};
+const char *const lilac_precision_choices[] = {"f32", "bf16", "f16", NULL};
+const char *const lilac_storage_choices[] = {"f32", "bf16", NULL};
 const char *const lilac_optimiser_choices[] = {"adamw", "radam", "muon", NULL};
 
 static const char *const cpu_levels[] = {"scalar", "avx2", "avx512", NULL};
@@ -201,13 +202,13 @@ static const lilac_option sampling_options[] = {
      .offset = offsetof(lilac_common_settings, sampling.precision),
      .help = "of the weights while they are used",
      .initial = "f32",
-     .choices = lilac_precision_choices},
+     .choices = lilac_storage_choices},
     {.name = "cache",
      .type = LILAC_OPTION_CHOICE,
      .offset = offsetof(lilac_common_settings, sampling.cache),
      .help = "what softmax attention keeps keys and values in: bf16 rounds them and is faster",
      .initial = "f32",
-     .choices = lilac_precision_choices},
+     .choices = lilac_storage_choices},
     {.name = "no-cache",
      .type = LILAC_OPTION_FLAG,
      .offset = offsetof(lilac_common_settings, sampling.no_cache),

@@ -44,8 +44,9 @@ typedef struct lilac_common_settings {
     bool help;
 } lilac_common_settings;
 
-/* Choices for --precision and --cache, in the order of lilac_precision. */
+/* Choices, in the order of lilac_precision: for --precision of products; for what is stored, or held in memory. */
 extern const char *const lilac_precision_choices[];
+extern const char *const lilac_storage_choices[];
 
 /* Choices for --optimiser, in the order of lilac_training_optimiser. */
 extern const char *const lilac_optimiser_choices[];

@@ -109,7 +109,8 @@ static lilac_status on_report(void *user, const lilac_transformer_metrics *metri
     train_reports *reports = user;
     lilac_session *session = reports->session;
     if (metrics->precision != (lilac_precision)reports->settings->precision && !reports->fallback_told) {
-        lilac_session_note(session, "This processor cannot multiply bf16 matrices: f32 is used.");
+        lilac_session_note(session, "This processor cannot multiply %s matrices: f32 is used.",
+                           lilac_precision_name((lilac_precision)reports->settings->precision));
         reports->fallback_told = true;
     }
     char speed[48];

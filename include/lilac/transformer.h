@@ -118,10 +118,18 @@ LILAC_API LILAC_MUST_USE lilac_status lilac_transformer_clone(lilac_context *con
 /* Frees a model; NULL is allowed. */
 LILAC_API void lilac_transformer_destroy(lilac_transformer *model);
 
-/* How numbers are stored in a model file: 4 bytes, or 2 rounded to nearest. */
-typedef enum lilac_precision { LILAC_PRECISION_F32 = 0, LILAC_PRECISION_BF16 = 1 } lilac_precision;
+/*
+ * How numbers are stored in a model file: 4 bytes, or 2 rounded to nearest (bf16). Training and evaluation multiply
+ * matrices with operands rounded so, or to half precision (f16: 3 more digits of 2 than bf16, far smaller a range, for
+ * which operands are scaled). Nothing is stored in f16.
+ */
+typedef enum lilac_precision {
+    LILAC_PRECISION_F32 = 0,
+    LILAC_PRECISION_BF16 = 1,
+    LILAC_PRECISION_F16 = 2
+} lilac_precision;
 
-/* "f32" or "bf16", NULL for a value that is none; and back. Errors of the parser: ARGUMENT. Thread safe. */
+/* "f32", "bf16" or "f16", NULL for a value that is none; and back. Errors of the parser: ARGUMENT. Thread safe. */
 LILAC_API const char *lilac_precision_name(lilac_precision precision);
 LILAC_API LILAC_MUST_USE lilac_status lilac_precision_parse(const char *name, lilac_precision *precision);
 

@@ -59,6 +59,12 @@ bool lilac_cpu_has_bf16_dot_product(void) {
            (eax & (1u << 5)) != 0;
 }
 
+bool lilac_cpu_has_avx512_fp16(void) {
+    unsigned eax, ebx, ecx, edx;
+    return lilac_cpu_level_detect() == LILAC_CPU_AVX512 && __get_cpuid_count(7, 0, &eax, &ebx, &ecx, &edx) &&
+           (edx & (1u << 23)) != 0;
+}
+
 bool lilac_cpu_has_fast_bf16_dot_product(void) {
     unsigned eax, ebx, ecx, edx;
     return lilac_cpu_has_bf16_dot_product() && __get_cpuid(0, &eax, &ebx, &ecx, &edx) && ebx == signature_AMD_ebx &&
@@ -70,6 +76,10 @@ lilac_cpu_level lilac_cpu_level_detect(void) {
 }
 
 bool lilac_cpu_has_bf16_dot_product(void) {
+    return false;
+}
+
+bool lilac_cpu_has_avx512_fp16(void) {
     return false;
 }
 

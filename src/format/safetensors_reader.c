@@ -2,6 +2,7 @@
 #include "format/safetensors.h"
 
 #include "core/bf16.h"
+#include "core/f16.h"
 #include "core/memory.h"
 #include "format/json_check.h"
 #include "format/number_text.h"
@@ -422,22 +423,6 @@ lilac_status lilac_safetensors_read_number(lilac_context *context, const lilac_s
     return LILAC_OK;
 }
 
-static float half_to_float(uint16_t bits) {
-    const uint32_t sign = (uint32_t)(bits & 0x8000u) << 16;
-    const uint32_t exponent = bits >> 10 & 0x1fu;
-    const uint32_t fraction = bits & 0x3ffu;
-    if (exponent == 0) {
-        /* Zero or subnormal: fraction * 2^-24, which a float holds exactly. */
-        const float magnitude = (float)fraction * 0x1p-24f;
-        return sign != 0 ? -magnitude : magnitude;
-    }
-    /* Infinity and NaN keep all exponent bits set; others move from bias 15 to 127. */
-    const uint32_t wide = sign | (exponent == 31 ? 0xffu : exponent + 112u) << 23 | fraction << 13;
-    float value;
-    memcpy(&value, &wide, sizeof value);
-    return value;
-}
-
 static void convert(const lilac_safetensors_tensor *tensor, float *out) {
     for (size_t i = 0; i < tensor->count; i++) {
         if (tensor->dtype == LILAC_SAFETENSORS_F64) {
@@ -447,7 +432,7 @@ static void convert(const lilac_safetensors_tensor *tensor, float *out) {
         } else {
             uint16_t bits;
             memcpy(&bits, tensor->data + i * sizeof bits, sizeof bits);
-            out[i] = tensor->dtype == LILAC_SAFETENSORS_BF16 ? lilac_float_from_bf16(bits) : half_to_float(bits);
+            out[i] = tensor->dtype == LILAC_SAFETENSORS_BF16 ? lilac_float_from_bf16(bits) : lilac_float_from_f16(bits);
         }
     }
 }

@@ -14,6 +14,7 @@ static pthread_once_t tables_filled = PTHREAD_ONCE_INIT;
 
 const lilac_kernel_family lilac_kernel_families[LILAC_KERNEL_FAMILIES] = {
     {"elementwise", offsetof(lilac_kernel_table, elementwise), sizeof(lilac_elementwise_kernels)},
+    {"half_product", offsetof(lilac_kernel_table, half_product), sizeof(lilac_half_product_kernels)},
     {"layer_norm", offsetof(lilac_kernel_table, layer_norm), sizeof(lilac_layer_norm_kernels)},
     {"linear_attention", offsetof(lilac_kernel_table, linear_attention), sizeof(lilac_linear_attention_kernels)},
     {"packed_product", offsetof(lilac_kernel_table, packed_product), sizeof(lilac_packed_product_kernels)},
@@ -22,6 +23,7 @@ const lilac_kernel_family lilac_kernel_families[LILAC_KERNEL_FAMILIES] = {
 
 static void fill_table(lilac_kernel_table *table, lilac_cpu_level level) {
     lilac_elementwise_kernels_reference(&table->elementwise);
+    lilac_half_product_kernels_reference(&table->half_product);
     lilac_layer_norm_kernels_reference(&table->layer_norm);
     lilac_linear_attention_kernels_reference(&table->linear_attention);
     lilac_packed_product_kernels_reference(&table->packed_product);
@@ -43,6 +45,12 @@ static void fill_table(lilac_kernel_table *table, lilac_cpu_level level) {
     lilac_linear_attention_kernels_avx512(&table->linear_attention);
     lilac_packed_product_kernels_avx512(&table->packed_product);
     lilac_softmax_attention_kernels_avx512(&table->softmax_attention);
+#if defined(LILAC_AVX512_FP16)
+    if (lilac_cpu_has_avx512_fp16()) {
+        lilac_half_product_kernels_avx512_fp16(&table->half_product);
+        table->fast_half_products = true;
+    }
+#endif
 #else
     (void)level;
 #endif

@@ -9,6 +9,7 @@
 #include <lilac/context.h>
 
 #include "kernels/elementwise.h"
+#include "kernels/half_product.h"
 #include "kernels/layer_norm.h"
 #include "kernels/linear_attention.h"
 #include "kernels/packed_product.h"
@@ -19,6 +20,7 @@
 
 typedef struct lilac_kernel_table {
     lilac_elementwise_kernels elementwise;
+    lilac_half_product_kernels half_product;
     lilac_layer_norm_kernels layer_norm;
     lilac_linear_attention_kernels linear_attention;
     lilac_packed_product_kernels packed_product;
@@ -26,6 +28,8 @@ typedef struct lilac_kernel_table {
 
     /* Attention multiplies queries, keys and values that are all bf16 by bf16 dot products; else it widens them. */
     bool bf16_dot_products;
+    /* The kernels of half_product are faster than products of f32. */
+    bool fast_half_products;
 } lilac_kernel_table;
 
 /* A family of kernels: its name and where its part of the table lies. */
@@ -34,7 +38,7 @@ typedef struct lilac_kernel_family {
     size_t offset, size;
 } lilac_kernel_family;
 
-enum { LILAC_KERNEL_FAMILIES = 5 };
+enum { LILAC_KERNEL_FAMILIES = 6 };
 
 extern const lilac_kernel_family lilac_kernel_families[LILAC_KERNEL_FAMILIES];
 

@@ -63,7 +63,7 @@ static void work(void *argument, size_t begin, size_t end) {
     }
 }
 
-static lilac_status check_shape(lilac_context *context, const lilac_matmul_shape *s) {
+lilac_status lilac_matmul_check_shape(lilac_context *context, const lilac_matmul_shape *s) {
     const size_t a_columns = s->transpose_a ? s->m : s->k;
     const size_t b_columns = s->transpose_b ? s->k : s->n;
     if (s->lda < a_columns || s->ldb < b_columns || s->ldc < s->n) {
@@ -80,7 +80,7 @@ static lilac_status check_shape(lilac_context *context, const lilac_matmul_shape
     return LILAC_OK;
 }
 
-static void scale_by_beta(const lilac_matmul_shape *s, float *c) {
+void lilac_matmul_scale_by_beta(const lilac_matmul_shape *s, float *c) {
     for (size_t i = 0; s->beta == 0.0f && s->n > 0 && i < s->m; i++) {
         memset(c + i * s->ldc, 0, s->n * sizeof *c);
     }
@@ -117,9 +117,9 @@ static lilac_status plan_blocks(lilac_context *context, product *p, bool bf16) {
 
 static lilac_status multiply(lilac_context *context, const lilac_matmul_shape *shape, bool bf16, const void *a,
                              const void *b, float *c) {
-    LILAC_TRY(check_shape(context, shape));
+    LILAC_TRY(lilac_matmul_check_shape(context, shape));
     if (shape->m == 0 || shape->n == 0 || shape->k == 0) {
-        scale_by_beta(shape, c);
+        lilac_matmul_scale_by_beta(shape, c);
         return LILAC_OK;
     }
     product p = {.shape = *shape, .a = a, .b = b, .element = bf16 ? sizeof(uint16_t) : sizeof(float), .c = c};

@@ -23,6 +23,9 @@ typedef struct lilac_matmul_shape {
     float beta; /* 0 (C is not read) or 1 */
 } lilac_matmul_shape;
 
+/* The numbers that a product multiplies: what A and B are rounded to. */
+typedef enum lilac_matmul_type { LILAC_MATMUL_F32, LILAC_MATMUL_BF16, LILAC_MATMUL_F16 } lilac_matmul_type;
+
 /*
  * The product of f32 matrices. C overlaps neither A nor B. k = 0 leaves beta C; where C is empty no pointer is looked
  * at. Errors: SHAPE (a stride below the columns), OVERFLOW (beyond what the library can index), MEMORY.
@@ -37,6 +40,19 @@ lilac_status lilac_matmul_bf16(lilac_context *context, const lilac_matmul_shape 
 
 /* Multiplies two numbers, to know whether bf16 products can be had. Errors: UNSUPPORTED, MEMORY. */
 lilac_status lilac_matmul_check_bf16(lilac_context *context);
+
+/*
+ * The product of f32 matrices in half precision: blocks of the operands are scaled by powers of two, rounded to f16,
+ * multiplied and summed in f16, up to 128 products in a sum; these sums are added up in f32. An element's error is some
+ * 1e-3 of what its terms with random signs come to, about that of products of bf16 operands. Numbers below 2^-18 of the
+ * largest of their block lose digits, and results below 1e-35 are 0. Errors: those of lilac_matmul_f32. It is slow
+ * unless lilac_matmul_has_f16.
+ */
+lilac_status lilac_matmul_f16(lilac_context *context, const lilac_matmul_shape *shape, const float *a, const float *b,
+                              float *c);
+
+/* True where that is faster than f32: at the level of AVX-512, on cpus with AVX512-FP16. */
+bool lilac_matmul_has_f16(const lilac_context *context);
 
 /* "oneDNN 2.6.3", for `lilac info`. */
 const char *lilac_matmul_library(void);

@@ -74,7 +74,10 @@ lilac_status lilac_matmul_cached_plan(lilac_context *context, const lilac_matmul
 }
 
 void *lilac_matmul_cached_scratch(lilac_context *context, size_t bytes) {
-    matmul_cache *cache = context->matmul_cache;
+    matmul_cache *cache = cache_of(context);
+    if (cache == NULL) {
+        return NULL;
+    }
     if (cache->scratch_size < bytes || cache->scratch == NULL) {
         void *scratch = lilac_memory_allocate(lilac_size_max(bytes, 1), 1);
         if (scratch == NULL) {

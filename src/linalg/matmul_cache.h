@@ -12,8 +12,7 @@ enum { LILAC_MATMUL_CACHED_PLANS = 128 };
 lilac_status lilac_matmul_cached_plan(lilac_context *context, const lilac_matmul_shape *shape, bool bf16,
                                       const lilac_matmul_plan **out);
 
-/* At least that many bytes, aligned to 64, valid until the next call; NULL if memory is short. A plan must have been
- * asked for before. */
+/* At least that many bytes, aligned to 64, valid until the next call; NULL if memory is short. */
 void *lilac_matmul_cached_scratch(lilac_context *context, size_t bytes);
 
 #endif

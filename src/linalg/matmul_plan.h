@@ -8,6 +8,10 @@
 
 #include "linalg/matmul.h"
 
+/* What all products begin with: the checks of matmul.h, and beta C for a product of k = 0. */
+lilac_status lilac_matmul_check_shape(lilac_context *context, const lilac_matmul_shape *shape);
+void lilac_matmul_scale_by_beta(const lilac_matmul_shape *shape, float *c);
+
 typedef struct lilac_matmul_plan lilac_matmul_plan;
 
 /*

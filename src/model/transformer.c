@@ -210,14 +210,18 @@ void lilac_transformer_hash(const lilac_transformer *model, uint8_t *hash) {
     lilac_hash_floats(parameters, model->parameter_count, hash);
 }
 
-static const char *const precision_names[] = {"f32", "bf16"};
+static const char *const precision_names[] = {"f32", "bf16", "f16"};
 
 const char *lilac_precision_name(lilac_precision precision) {
-    return precision == LILAC_PRECISION_F32 || precision == LILAC_PRECISION_BF16 ? precision_names[precision] : NULL;
+    return (unsigned)precision <= LILAC_PRECISION_F16 ? precision_names[precision] : NULL;
+}
+
+bool lilac_precision_stores(lilac_precision precision) {
+    return precision == LILAC_PRECISION_F32 || precision == LILAC_PRECISION_BF16;
 }
 
 lilac_status lilac_precision_parse(const char *name, lilac_precision *precision) {
-    for (int i = 0; name != NULL && precision != NULL && i <= LILAC_PRECISION_BF16; i++) {
+    for (int i = 0; name != NULL && precision != NULL && i <= LILAC_PRECISION_F16; i++) {
         if (strcmp(name, precision_names[i]) == 0) {
             *precision = (lilac_precision)i;
             return LILAC_OK;

@@ -8,10 +8,11 @@
 #include "model/transformer_pass.h"
 #include "nn/linear.h"
 
-/* A matrix that products read: floats and, where the pass rounds, their bf16. */
+/* A matrix that products read: floats and, with precision BF16, their bf16. */
 typedef struct lilac_pass_matrix {
     float *values;
-    uint16_t *rounded; /* NULL with precision F32 */
+    uint16_t *rounded; /* NULL with other precisions */
+    bool half;         /* products round it to f16 */
     bool shared;       /* others use the memory of the values, so that a backward pass finds only `rounded` */
 } lilac_pass_matrix;
 
@@ -36,7 +37,7 @@ typedef struct lilac_pass_layer {
 /* The gradients and scratch of a backward pass. */
 typedef struct lilac_pass_gradients {
     float *stream;            /* T x F: of the residual stream */
-    lilac_pass_matrix branch; /* T x F: of a branch's output, and rounded too of the model's outputs */
+    lilac_pass_matrix branch; /* T x F: of a branch's output */
     float *input;             /* T x F: of a branch's input, pre-norm only */
     lilac_pass_matrix wide;   /* T x max(feed_forward, 3HD): of `hidden` and of qkv */
     float *context;           /* T x HD: of the attention's output */
@@ -58,7 +59,7 @@ struct lilac_transformer_pass {
     lilac_pass_layer *layers;
     lilac_pass_sublayer first; /* pre-norm: the norm before the first branch; its sum is the embedded tokens */
     lilac_pass_sublayer last;  /* the input of the output layer and, post-norm, the norm that gives it */
-    uint16_t *weights;         /* all parameters, rounded; NULL with precision F32 */
+    uint16_t *weights;         /* all parameters, in bf16; NULL with other precisions */
     float *positions;          /* N x position_width */
     uint8_t *tokens, *targets; /* T */
     float *outputs;            /* T x O, then their gradient */

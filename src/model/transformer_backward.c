@@ -241,8 +241,7 @@ lilac_status lilac_transformer_pass_backward(lilac_context *context, lilac_trans
     if (b.T == 0) {
         return LILAC_OK;
     }
-    const lilac_pass_matrix doutputs = {.values = pass->outputs, .rounded = pass->gradients.branch.rounded};
-    lilac_pass_round(context, doutputs, b.T, model->O);
+    const lilac_pass_matrix doutputs = {.values = pass->outputs};
     LILAC_TRY(linear_layers(&b, model->linear_count - 1, 1, model->output_weight, model->output_bias, pass->last.input,
                             doutputs, false, last_gradient(&b)));
     LILAC_TRY(through_norm_and_layers(&b));

@@ -81,8 +81,7 @@ static lilac_status add_all(lilac_context *context, const lilac_transformer *mod
     for (size_t i = 0; i < model->tensor_count; i++) {
         const lilac_transformer_tensor *tensor = &model->tensors[i];
         const size_t shape[] = {tensor->rows, tensor->cols};
-        /* The output layer stays as it is: rounding it would move a mixture's means by more than narrow scales. */
-        const bool rounded = precision == LILAC_PRECISION_BF16 && tensor->offset < model->output_weight;
+        const bool rounded = precision == LILAC_PRECISION_BF16 && !lilac_transformer_is_exact(model, tensor->offset);
         const lilac_safetensors_dtype dtype = rounded ? LILAC_SAFETENSORS_BF16 : LILAC_SAFETENSORS_F32;
         LILAC_TRY(lilac_safetensors_writer_add(context, writer, tensor->name, dtype, tensor->cols > 0 ? 2 : 1, shape,
                                                model->parameters + tensor->offset));
@@ -95,7 +94,7 @@ lilac_status lilac_transformer_save(lilac_context *context, const lilac_transfor
     if (context == NULL || model == NULL || path == NULL) {
         return lilac_fail(context, LILAC_ERROR_ARGUMENT, "transformer: a null pointer");
     }
-    if (lilac_precision_name(precision) == NULL) {
+    if (!lilac_precision_stores(precision)) {
         return lilac_fail(context, LILAC_ERROR_ARGUMENT, "transformer: no precision number %d", (int)precision);
     }
     lilac_safetensors_writer *writer = NULL;

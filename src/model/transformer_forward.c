@@ -151,7 +151,6 @@ static lilac_status through_layers(lilac_context *context, lilac_transformer_pas
     }
     if (!pre_norm) {
         residual_norm(context, pass, NULL, NULL, NULL, &pass->last, 2 * layers, pass->last.input.values);
-        lilac_pass_round(context, pass->last.input, T, model->F);
     }
     return LILAC_OK;
 }

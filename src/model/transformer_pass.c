@@ -20,31 +20,43 @@ static const uint64_t dropout_groups_per_place = UINT64_C(1) << 40;
 
 /* ---- Cutting a block of memory into the parts of a pass ---- */
 
+/* Whether products take operands in bf16, which are kept; or in f16, to which they are rounded for each product. */
+static bool rounds(const lilac_transformer_pass *pass) {
+    return pass->config.precision == LILAC_PRECISION_BF16;
+}
+
+static bool is_half(const lilac_transformer_pass *pass) {
+    return pass->config.precision == LILAC_PRECISION_F16;
+}
+
 static lilac_pass_matrix cut_matrix(lilac_workspace *w, const lilac_transformer_pass *pass, size_t cols) {
     lilac_pass_matrix matrix = {0};
     matrix.values = lilac_workspace_take(w, pass->rows, cols * sizeof(float));
-    matrix.rounded = pass->config.precision == LILAC_PRECISION_F32
-                         ? NULL
-                         : lilac_workspace_take(w, pass->rows, cols * sizeof(uint16_t));
+    matrix.rounded = rounds(pass) ? lilac_workspace_take(w, pass->rows, cols * sizeof(uint16_t)) : NULL;
+    matrix.half = is_half(pass);
     return matrix;
 }
 
-/* What the sublayers share: an input's floats with precision BF16, all of it without backward pass. Two of each by
+/* What the sublayers share: an input's floats with precision BF16 (those of the output layer, which takes them exact,
+ * are still there when the backward pass begins with it), all of it without backward pass. Two of each by
  * turns, since a sublayer's input and sum are read while the next one's are written. */
 typedef struct {
     lilac_pass_sublayer sublayers[2];
 } shared_parts;
 
 static lilac_pass_sublayer cut_sublayer(lilac_workspace *w, const lilac_transformer_pass *pass,
-                                        const shared_parts *shared, size_t turn) {
+                                        const shared_parts *shared, size_t turn, bool exact) {
     const size_t F = pass->model->F;
     lilac_pass_sublayer sublayer = shared->sublayers[turn];
+    if (exact) {
+        sublayer.input = (lilac_pass_matrix){.values = sublayer.input.values};
+    }
     if (!pass->config.backward) {
         return sublayer;
     }
-    if (pass->config.precision == LILAC_PRECISION_F32) {
+    if (!rounds(pass)) {
         sublayer.input.values = lilac_workspace_take(w, pass->rows, F * sizeof(float));
-    } else {
+    } else if (!exact) {
         sublayer.input.rounded = lilac_workspace_take(w, pass->rows, F * sizeof(uint16_t));
         sublayer.input.shared = true;
     }
@@ -56,15 +68,16 @@ static lilac_pass_sublayer cut_sublayer(lilac_workspace *w, const lilac_transfor
 
 static void cut_shared(lilac_workspace *w, const lilac_transformer_pass *pass, shared_parts *shared) {
     const size_t F = pass->model->F;
-    const bool rounds = pass->config.precision != LILAC_PRECISION_F32, backward = pass->config.backward;
+    const bool bf16 = rounds(pass), backward = pass->config.backward;
     *shared = (shared_parts){0};
     for (int i = 0; i < 2; i++) {
         lilac_pass_sublayer *sublayer = &shared->sublayers[i];
-        if (rounds || !backward) {
+        sublayer->input.half = is_half(pass);
+        if (bf16 || !backward) {
             sublayer->input.values = lilac_workspace_take(w, pass->rows, F * sizeof(float));
         }
         if (!backward) {
-            sublayer->input.rounded = rounds ? lilac_workspace_take(w, pass->rows, F * sizeof(uint16_t)) : NULL;
+            sublayer->input.rounded = bf16 ? lilac_workspace_take(w, pass->rows, F * sizeof(uint16_t)) : NULL;
             sublayer->sum = lilac_workspace_take(w, pass->rows, F * sizeof(float));
             sublayer->mean = lilac_workspace_take(w, pass->rows, sizeof(float));
             sublayer->rstd = lilac_workspace_take(w, pass->rows, sizeof(float));
@@ -86,37 +99,37 @@ static lilac_pass_layer cut_layer(lilac_workspace *w, const lilac_transformer_pa
 
 static void cut_layers(lilac_workspace *w, lilac_transformer_pass *pass, size_t saved) {
     const size_t feed_forward = pass->model->config.feed_forward;
-    const bool rounds = pass->config.precision != LILAC_PRECISION_F32, backward = pass->config.backward;
+    const bool bf16 = rounds(pass), backward = pass->config.backward;
     shared_parts shared;
     cut_shared(w, pass, &shared);
     lilac_pass_matrix hidden = cut_matrix(w, pass, feed_forward);
-    hidden.shared = rounds;
+    hidden.shared = bf16;
     const lilac_pass_layer common = cut_layer(w, pass, saved);
     pass->layers = lilac_workspace_take(w, pass->model->config.layers, sizeof *pass->layers);
     if (pass->model->config.norm == LILAC_TRANSFORMER_PRE_NORM) {
-        pass->first = cut_sublayer(w, pass, &shared, 1);
+        pass->first = cut_sublayer(w, pass, &shared, 1, false);
     }
     for (size_t l = 0; l < pass->model->config.layers; l++) {
         lilac_pass_layer layer = l == 0 || !backward ? common : cut_layer(w, pass, saved);
         layer.hidden = hidden;
         if (backward && l > 0) {
-            layer.hidden.rounded = rounds ? lilac_workspace_take(w, pass->rows, feed_forward * sizeof(uint16_t)) : NULL;
+            layer.hidden.rounded = bf16 ? lilac_workspace_take(w, pass->rows, feed_forward * sizeof(uint16_t)) : NULL;
             layer.hidden.values =
-                rounds ? hidden.values : lilac_workspace_take(w, pass->rows, feed_forward * sizeof(float));
+                bf16 ? hidden.values : lilac_workspace_take(w, pass->rows, feed_forward * sizeof(float));
         }
-        layer.attention = cut_sublayer(w, pass, &shared, 0);
-        layer.feed_forward = cut_sublayer(w, pass, &shared, 1);
+        layer.attention = cut_sublayer(w, pass, &shared, 0, false);
+        layer.feed_forward = cut_sublayer(w, pass, &shared, 1, false);
         if (pass->layers != NULL) {
             pass->layers[l] = layer;
         }
     }
-    pass->last = cut_sublayer(w, pass, &shared, 0);
+    pass->last = cut_sublayer(w, pass, &shared, 0, true);
 }
 
 static void cut_gradients(lilac_workspace *w, lilac_transformer_pass *pass) {
     const lilac_transformer *model = pass->model;
     pass->gradients.stream = lilac_workspace_take(w, pass->rows, model->F * sizeof(float));
-    pass->gradients.branch = cut_matrix(w, pass, lilac_size_max(model->F, model->O));
+    pass->gradients.branch = cut_matrix(w, pass, model->F);
     pass->gradients.wide = cut_matrix(w, pass, lilac_size_max(model->config.feed_forward, 3 * model->HD));
     pass->gradients.context = lilac_workspace_take(w, pass->rows, model->HD * sizeof(float));
     if (model->config.norm == LILAC_TRANSFORMER_PRE_NORM) {
@@ -147,9 +160,7 @@ static void cut_adapter(lilac_workspace *w, lilac_transformer_pass *pass) {
 static void cut_all(lilac_workspace *w, lilac_transformer_pass *pass, size_t saved) {
     const lilac_transformer *model = pass->model;
     cut_layers(w, pass, saved);
-    pass->weights = pass->config.precision == LILAC_PRECISION_F32
-                        ? NULL
-                        : lilac_workspace_take(w, model->parameter_count, sizeof *pass->weights);
+    pass->weights = rounds(pass) ? lilac_workspace_take(w, model->parameter_count, sizeof *pass->weights) : NULL;
     pass->positions = lilac_workspace_take(w, pass->config.N, model->config.position_width * sizeof(float));
     pass->tokens = lilac_workspace_take(w, pass->rows, 1);
     pass->targets = lilac_workspace_take(w, pass->rows, 1);
@@ -201,6 +212,10 @@ static lilac_status check(lilac_context *context, const lilac_transformer *model
     }
     if (config->precision == LILAC_PRECISION_BF16) {
         LILAC_TRY(lilac_matmul_check_bf16(context));
+    }
+    if (config->precision == LILAC_PRECISION_F16 && !lilac_matmul_has_f16(context)) {
+        return lilac_fail(context, LILAC_ERROR_UNSUPPORTED,
+                          "this processor, or the chosen level of it, has no fast products in f16");
     }
     size_t rows, widest = lilac_size_max(model->config.feed_forward, 3 * model->HD);
     if (!lilac_size_multiply(config->B, config->N, &rows) || !lilac_size_multiply(rows, widest, &widest)) {
@@ -291,12 +306,14 @@ void lilac_transformer_pass_update(lilac_context *context, lilac_transformer_pas
 /* ---- What forward and backward share ---- */
 
 lilac_operand lilac_pass_weight(const lilac_transformer_pass *pass, size_t offset) {
+    const bool exact = lilac_transformer_is_exact(pass->model, offset);
     return (lilac_operand){.values = pass->model->parameters + offset,
-                           .rounded = pass->weights == NULL ? NULL : pass->weights + offset};
+                           .rounded = pass->weights == NULL || exact ? NULL : pass->weights + offset,
+                           .half = is_half(pass) && !exact};
 }
 
 lilac_operand lilac_pass_operand(lilac_pass_matrix matrix) {
-    return (lilac_operand){.values = matrix.values, .rounded = matrix.rounded};
+    return (lilac_operand){.values = matrix.values, .rounded = matrix.rounded, .half = matrix.half};
 }
 
 void lilac_pass_round(lilac_context *context, lilac_pass_matrix matrix, size_t rows, size_t cols) {

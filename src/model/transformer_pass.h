@@ -3,7 +3,8 @@
  * Forward and backward passes of a transformer over B sequences of N tokens, T = B N.
  *
  * A pass object holds the activations of one such pass. With precision BF16 the products of matrices take operands that
- * are rounded to bf16 and sum in f32; all else (residuals, norms, attention, losses, gradients) stays f32.
+ * are rounded to bf16 and sum in f32, with F16 they are those of lilac_matmul_f16; all else (the output layer,
+ * residuals, norms, attention, losses, gradients) stays f32.
  */
 #ifndef LILAC_MODEL_TRANSFORMER_PASS_H
 #define LILAC_MODEL_TRANSFORMER_PASS_H
@@ -23,7 +24,8 @@ typedef struct lilac_transformer_pass_config {
 
 /*
  * Creates the activations for a model, which must outlive the pass (like the adapter). Errors: ARGUMENT, SHAPE (N above
- * the model's length), BASE_MISMATCH, UNSUPPORTED (BF16 on a cpu or with a library without it), OVERFLOW, MEMORY.
+ * the model's length), BASE_MISMATCH, UNSUPPORTED (BF16 on a cpu or with a library without
+ * it, F16 where it is not fast), OVERFLOW, MEMORY.
  */
 lilac_status lilac_transformer_pass_create(lilac_context *context, const lilac_transformer *model,
                                            const lilac_transformer_pass_config *config, lilac_transformer_pass **out);

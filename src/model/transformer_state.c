@@ -203,8 +203,8 @@ static lilac_status create_layers(lilac_context *context, lilac_precision precis
         LILAC_TRY(model->config.attention == LILAC_TRANSFORMER_LINEAR ? create_linear(context, state, layer)
                                                                       : create_softmax(context, state, layer));
     }
-    /* Rounded, it would move a mixture's means by more than narrow scales. */
-    LILAC_TRY(pack(context, model, model->output_weight, model->O, model->F, false, &state->output));
+    LILAC_TRY(pack(context, model, model->output_weight, model->O, model->F,
+                   bf16 && !lilac_transformer_is_exact(model, model->output_weight), &state->output));
     link_weights(state);
     return pack_adapters(context, bf16, state);
 }
@@ -228,9 +228,9 @@ static lilac_status check(lilac_context *context, const lilac_transformer *model
         return lilac_fail(context, LILAC_ERROR_ARGUMENT, "transformer state: for %zu tokens, expected at most %zu",
                           config->length, model->config.length);
     }
-    if (lilac_precision_name(config->precision) == NULL || lilac_precision_name(config->cache) == NULL) {
+    if (!lilac_precision_stores(config->precision) || !lilac_precision_stores(config->cache)) {
         return lilac_fail(context, LILAC_ERROR_ARGUMENT, "transformer state: no precision number %d",
-                          (int)(lilac_precision_name(config->precision) == NULL ? config->precision : config->cache));
+                          (int)(lilac_precision_stores(config->precision) ? config->cache : config->precision));
     }
     return LILAC_OK;
 }

@@ -11,6 +11,9 @@ enum { ROW_BLOCK = 64, COLUMN_BLOCK = 128, STRIP_COLUMNS = 512, STRIP_PARTS = 16
 
 static lilac_status multiply(lilac_context *context, const lilac_matmul_shape *shape, lilac_operand a, lilac_operand b,
                              float *c) {
+    if (a.half && b.half) {
+        return lilac_matmul_f16(context, shape, a.values, b.values, c);
+    }
     return a.rounded != NULL && b.rounded != NULL ? lilac_matmul_bf16(context, shape, a.rounded, b.rounded, c)
                                                   : lilac_matmul_f32(context, shape, a.values, b.values, c);
 }

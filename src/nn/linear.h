@@ -12,11 +12,14 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* A matrix as floats or, where `rounded` is not NULL, as bf16. A product of two operands is computed in bf16, with sums
- * in f32, where both are given so. */
+/*
+ * A matrix as floats or, where `rounded` is not NULL, as bf16. A product of two operands is computed in bf16, with sums
+ * in f32, where both are given so, and in half precision (lilac_matmul_f16) where both are `half`.
+ */
 typedef struct lilac_operand {
     const float *values;
     const uint16_t *rounded;
+    bool half;
 } lilac_operand;
 
 static inline lilac_operand lilac_operand_of(const float *values) {

@@ -38,7 +38,7 @@ static workspace cut_memory(const lilac_muon *muon, const lilac_muon_matrix *mat
     const size_t n = matrix->rows * matrix->cols, square = shorter_side(matrix) * shorter_side(matrix);
     float *memory = muon->memory;
     uint16_t *rounded = muon->rounded;
-    const bool rounds = muon->rounds;
+    const bool rounds = muon->products == LILAC_MATMUL_BF16;
     return (workspace){.x = {memory, rounds ? rounded : NULL},
                        .next = {memory + n, rounds ? rounded + n : NULL},
                        .gram = {memory + 2 * n, rounds ? rounded + 2 * n : NULL},
@@ -51,8 +51,11 @@ static void round_values(lilac_context *context, size_t n, const iterate *x) {
     }
 }
 
-static lilac_status multiply(lilac_context *context, const lilac_matmul_shape *shape, const iterate *a,
-                             const iterate *b, const iterate *c) {
+static lilac_status multiply(lilac_context *context, lilac_matmul_type products, const lilac_matmul_shape *shape,
+                             const iterate *a, const iterate *b, const iterate *c) {
+    if (products == LILAC_MATMUL_F16) {
+        return lilac_matmul_f16(context, shape, a->values, b->values, c->values);
+    }
     return a->rounded != NULL ? lilac_matmul_bf16(context, shape, a->rounded, b->rounded, c->values)
                               : lilac_matmul_f32(context, shape, a->values, b->values, c->values);
 }
@@ -71,7 +74,8 @@ static void combine(size_t side, const float *gram, float *polynomial) {
  * s->x.values, rows x cols, becomes an approximation of its orthogonal factor. The polynomial needs singular values of
  * at most 1, which the division by the Frobenius norm ensures.
  */
-static lilac_status orthogonalise(lilac_context *context, const lilac_muon_matrix *matrix, workspace *s) {
+static lilac_status orthogonalise(lilac_context *context, lilac_matmul_type products, const lilac_muon_matrix *matrix,
+                                  workspace *s) {
     const size_t rows = matrix->rows, cols = matrix->cols, n = rows * cols, side = shorter_side(matrix);
     const bool wide = rows <= cols;
     const double length = lilac_gradient_norm(context, n, s->x.values);
@@ -94,12 +98,13 @@ static lilac_status orthogonalise(lilac_context *context, const lilac_muon_matri
         .m = rows, .n = cols, .k = side, .lda = wide ? side : cols, .ldb = cols, .ldc = cols, .alpha = 1.0f};
     for (int iteration = 0; iteration < ITERATIONS; iteration++) {
         round_values(context, n, &s->x);
-        LILAC_TRY(multiply(context, &gram, &s->x, &s->x, &s->gram));
+        LILAC_TRY(multiply(context, products, &gram, &s->x, &s->x, &s->gram));
         round_values(context, side * side, &s->gram);
-        LILAC_TRY(multiply(context, &square, &s->gram, &s->gram, &s->polynomial));
+        LILAC_TRY(multiply(context, products, &square, &s->gram, &s->gram, &s->polynomial));
         combine(side, s->gram.values, s->polynomial.values);
         round_values(context, side * side, &s->polynomial);
-        LILAC_TRY(multiply(context, &product, wide ? &s->polynomial : &s->x, wide ? &s->x : &s->polynomial, &s->next));
+        LILAC_TRY(multiply(context, products, &product, wide ? &s->polynomial : &s->x, wide ? &s->x : &s->polynomial,
+                           &s->next));
         const iterate x = s->x;
         s->x = s->next;
         s->next = x;
@@ -117,7 +122,7 @@ static lilac_status prepare_products(lilac_context *context, const lilac_muon *m
         }
         if (!seen) {
             workspace s = cut_memory(muon, matrix);
-            LILAC_TRY(orthogonalise(context, matrix, &s));
+            LILAC_TRY(orthogonalise(context, muon->products, matrix, &s));
         }
     }
     return LILAC_OK;
@@ -133,15 +138,16 @@ static size_t count_scratch(const lilac_muon_matrix *matrices, size_t count) {
     return 2 * (largest + side * side);
 }
 
-size_t lilac_muon_bytes(const lilac_muon_matrix *matrices, size_t count, bool rounds) {
-    return count_scratch(matrices, count) * (sizeof(float) + (rounds ? sizeof(uint16_t) : 0));
+size_t lilac_muon_bytes(const lilac_muon_matrix *matrices, size_t count, lilac_matmul_type products) {
+    return count_scratch(matrices, count) * (sizeof(float) + (products == LILAC_MATMUL_BF16 ? sizeof(uint16_t) : 0));
 }
 
-lilac_status lilac_muon_create(lilac_context *context, const lilac_muon_matrix *matrices, size_t count, bool rounds,
-                               lilac_muon *out) {
+lilac_status lilac_muon_create(lilac_context *context, const lilac_muon_matrix *matrices, size_t count,
+                               lilac_matmul_type products, lilac_muon *out) {
+    const bool rounds = products == LILAC_MATMUL_BF16;
     const size_t scratch = count_scratch(matrices, count);
     lilac_muon muon = {.count = count,
-                       .rounds = rounds,
+                       .products = products,
                        .matrices = lilac_memory_allocate(count, sizeof *matrices),
                        .memory = lilac_memory_allocate(scratch, sizeof(float)),
                        .rounded = lilac_memory_allocate(rounds ? scratch : 0, sizeof(uint16_t))};
@@ -210,7 +216,7 @@ lilac_status lilac_muon_update(lilac_context *context, const lilac_muon *muon, c
             .decay = (float)(1.0 - step->learning_rate * step->weight_decay),
             .change = (float)(step->learning_rate * 0.2 * sqrt((double)lilac_size_max(matrix->rows, matrix->cols)))};
         lilac_parallel_for(context, n, BLOCK, average, &loop);
-        LILAC_TRY(orthogonalise(context, matrix, &s));
+        LILAC_TRY(orthogonalise(context, muon->products, matrix, &s));
         loop.x = s.x.values;
         lilac_parallel_for(context, n, BLOCK, apply, &loop);
     }

@@ -8,6 +8,7 @@
 #ifndef LILAC_NN_MUON_H
 #define LILAC_NN_MUON_H
 
+#include "linalg/matmul.h"
 #include "runtime/context.h"
 
 #include <stdbool.h>
@@ -22,23 +23,22 @@ typedef struct lilac_muon_matrix {
 typedef struct lilac_muon {
     size_t count;
     lilac_muon_matrix *matrices;
-    bool rounds;       /* matrix products take operands in bf16 */
+    lilac_matmul_type products;
     float *memory;     /* the scratch of one matrix */
-    uint16_t *rounded; /* the same in bf16, empty unless `rounds` */
+    uint16_t *rounded; /* the same in bf16, empty without products in bf16 */
 } lilac_muon;
 
 typedef struct lilac_muon_step {
     double learning_rate, gradient_scale, weight_decay;
 } lilac_muon_step;
 
-/* Copies the list of matrices, none of which may be empty; rounds: products in bf16. Errors: MEMORY, UNSUPPORTED (no
- * bf16 products), OVERFLOW. */
-lilac_status lilac_muon_create(lilac_context *context, const lilac_muon_matrix *matrices, size_t count, bool rounds,
-                               lilac_muon *out);
+/* Copies the list of matrices, none of which may be empty. Errors: MEMORY, UNSUPPORTED (no bf16 products), OVERFLOW. */
+lilac_status lilac_muon_create(lilac_context *context, const lilac_muon_matrix *matrices, size_t count,
+                               lilac_matmul_type products, lilac_muon *out);
 void lilac_muon_destroy(lilac_muon *muon);
 
 /* What that allocates, but for the list of matrices. */
-size_t lilac_muon_bytes(const lilac_muon_matrix *matrices, size_t count, bool rounds);
+size_t lilac_muon_bytes(const lilac_muon_matrix *matrices, size_t count, lilac_matmul_type products);
 
 /*
  * One step of all matrices. Their parts of the block `mean`, which begins with 0, become 0.95 mean + 0.05 gradient, and

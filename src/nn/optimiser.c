@@ -19,7 +19,7 @@ lilac_status lilac_optimiser_create(lilac_context *context, const lilac_optimise
         return lilac_fail_memory(context, "the optimiser's moments", 2 * count * sizeof(float));
     }
     const lilac_status status =
-        lilac_muon_create(context, config->matrices, config->matrix_count, config->rounded_products, &optimiser.muon);
+        lilac_muon_create(context, config->matrices, config->matrix_count, config->products, &optimiser.muon);
     if (status != LILAC_OK) {
         lilac_optimiser_destroy(&optimiser);
         return status;
@@ -29,8 +29,7 @@ lilac_status lilac_optimiser_create(lilac_context *context, const lilac_optimise
 }
 
 size_t lilac_optimiser_bytes(const lilac_optimiser_config *config, size_t count) {
-    return 2 * count * sizeof(float) +
-           lilac_muon_bytes(config->matrices, config->matrix_count, config->rounded_products);
+    return 2 * count * sizeof(float) + lilac_muon_bytes(config->matrices, config->matrix_count, config->products);
 }
 
 void lilac_optimiser_destroy(lilac_optimiser *optimiser) {

@@ -28,7 +28,7 @@ typedef struct lilac_optimiser_config {
      * none. */
     const lilac_muon_matrix *matrices;
     size_t matrix_count;
-    bool rounded_products; /* its matrix products take operands rounded to bf16 */
+    lilac_matmul_type products; /* of its matrices */
 } lilac_optimiser_config;
 
 /* config, step and the moments are all there is to save. */

@@ -24,9 +24,9 @@ void lilac_token_buffers_destroy(lilac_token_buffers *buffers) {
     lilac_memory_free(buffers->losses);
 }
 
-/* Whether to try again in f32, which the config asks for then: where bf16 products were refused. */
+/* Whether to try again in f32, which the config asks for then: where products in bf16 or f16 were refused. */
 static bool falls_back(lilac_status status, lilac_transformer_pass_config *config) {
-    if (status != LILAC_ERROR_UNSUPPORTED || config->precision != LILAC_PRECISION_BF16) {
+    if (status != LILAC_ERROR_UNSUPPORTED || config->precision == LILAC_PRECISION_F32) {
         return false;
     }
     config->precision = LILAC_PRECISION_F32;

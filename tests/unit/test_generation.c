@@ -456,7 +456,7 @@ static void test_refuses_impossible_arguments(void **state) {
     config.batch = 0;
     assert_int_equal(lilac_transformer_state_create(best(), model, &config, &made), LILAC_ERROR_ARGUMENT);
     config.batch = 1;
-    config.precision = (lilac_precision)2;
+    config.precision = LILAC_PRECISION_F16;
     assert_int_equal(lilac_transformer_state_create(best(), model, &config, &made), LILAC_ERROR_ARGUMENT);
     assert_ptr_equal(made, untouched);
 

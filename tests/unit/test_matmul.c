@@ -327,6 +327,117 @@ static void test_bf16(void **state) {
     }
 }
 
+/* ---- Half precision ---- */
+
+/* The root of the mean square error as a share of what a sum of such terms, of random signs, comes to. */
+static double relative_error(const product *p, const matrix *found) {
+    const lilac_matmul_shape *s = &p->shape;
+    double error = 0.0, square = 0.0;
+    for (size_t i = 0; i < s->m; i++) {
+        for (size_t j = 0; j < s->n; j++) {
+            double sum = s->beta == 0.0f ? 0.0 : element(&p->c, false, i, j);
+            square += sum * sum;
+            for (size_t l = 0; l < s->k; l++) {
+                const double term =
+                    (double)s->alpha * element(&p->a, s->transpose_a, i, l) * element(&p->b, s->transpose_b, l, j);
+                sum += term;
+                square += term * term;
+            }
+            error += pow((double)found->first[i * s->ldc + j] - sum, 2.0);
+        }
+    }
+    return sqrt(error / square);
+}
+
+/* Multiplies the operands by powers of two, some blocks of A's depth by others than others. */
+static void scale_operands(product *p, int a_exponent, int b_exponent) {
+    for (size_t i = 0; i < p->shape.m; i++) {
+        for (size_t l = 0; l < p->shape.k; l++) {
+            float *x = p->a.first + (p->shape.transpose_a ? l * p->a.stride + i : i * p->a.stride + l);
+            *x = ldexpf(*x, a_exponent + (l / 256 % 2 == 0 ? 0 : -3));
+        }
+    }
+    for (size_t i = 0; i < p->b.rows * p->b.cols; i++) {
+        float *x = p->b.first + i / p->b.cols * p->b.stride + i % p->b.cols;
+        *x = ldexpf(*x, b_exponent);
+    }
+}
+
+/* The same bytes with each number of threads, near the exact product, and nothing changed around it. */
+static void check_f16_product(product *p, float alpha, float beta) {
+    p->shape.alpha = alpha;
+    p->shape.beta = beta;
+    matrix first = copy_matrix(&p->c);
+    for (int i = 0; i < MAX_THREADS; i++) {
+        matrix result = copy_matrix(&p->c);
+        for (size_t j = 0; beta == 0.0f && j < p->c.rows * p->c.cols; j++) {
+            result.first[j / p->c.cols * p->c.stride + j % p->c.cols] = NAN;
+        }
+        assert_int_equal(lilac_matmul_f16(contexts[i], &p->shape, p->a.first, p->b.first, result.first), LILAC_OK);
+        if (i == 0) {
+            assert_true(relative_error(p, &result) < 3e-3);
+            memcpy(first.block, result.block, result.size * sizeof(float));
+        }
+        assert_memory_equal(result.block, first.block, result.size * sizeof(float));
+        for (size_t row = 0; row < p->c.rows; row++) {
+            memcpy(result.first + row * p->c.stride, p->c.first + row * p->c.stride, p->c.cols * sizeof(float));
+        }
+        assert_memory_equal(result.block, p->c.block, result.size * sizeof(float));
+        free(result.block);
+    }
+    free(first.block);
+}
+
+static void test_f16(void **state) {
+    (void)state;
+    static const size_t shapes[][3] = {{1, 1, 1},     {1, 5, 3},     {7, 1, 13},    {17, 19, 23},
+                                       {64, 64, 64},  {5, 7, 1031},  {150, 17, 33}, {17, 163, 33},
+                                       {100, 40, 64}, {83, 300, 35}, {96, 36, 783}};
+    for (size_t i = 0; i < sizeof shapes / sizeof shapes[0]; i++) {
+        for (int variant = 0; variant < 8; variant++) {
+            product p = create_product(shapes[i][0], shapes[i][1], shapes[i][2], (variant & 1) != 0, (variant & 2) != 0,
+                                       (variant & 4) != 0);
+            check_f16_product(&p, 1.0f, 0.0f);
+            check_f16_product(&p, -0.5f, 1.0f);
+            destroy_product(&p);
+        }
+    }
+}
+
+/* Operands far beyond the range of f16, at either end, and of different sizes along the depth. */
+static void test_f16_ranges(void **state) {
+    (void)state;
+    static const int exponents[][2] = {{-100, 90}, {100, -110}, {-50, -50}, {50, 50}, {-110, 120}, {20, -3}};
+    for (size_t i = 0; i < sizeof exponents / sizeof exponents[0]; i++) {
+        product p = create_product(20, 50, 700, i % 2 == 0, i % 3 == 0, true);
+        scale_operands(&p, exponents[i][0], exponents[i][1]);
+        check_f16_product(&p, 1.0f, 0.0f);
+        destroy_product(&p);
+    }
+}
+
+static void test_f16_special_values(void **state) {
+    (void)state;
+    product p = create_product(3, 4, 5, false, false, false);
+    p.shape.alpha = 1.0f;
+    p.a.first[1] = NAN;
+    p.a.first[5] = INFINITY;
+    memset(p.a.first + 10, 0, 5 * sizeof(float));
+    assert_int_equal(lilac_matmul_f16(contexts[1], &p.shape, p.a.first, p.b.first, p.c.first), LILAC_OK);
+    for (size_t j = 0; j < 4; j++) {
+        assert_true(isnan(p.c.first[j]));
+        assert_true(isinf(p.c.first[4 + j]));
+        assert_true(p.c.first[8 + j] == 0.0f);
+    }
+    destroy_product(&p);
+    const lilac_matmul_shape empty = {.m = 2, .n = 2, .lda = 0, .ldb = 2, .ldc = 3, .alpha = 1.0f};
+    float c[6] = {1.0f, 2.0f, 3.0f, 4.0f, 5.0f, 6.0f};
+    assert_int_equal(lilac_matmul_f16(contexts[0], &empty, NULL, NULL, c), LILAC_OK);
+    assert_true(c[0] == 0.0f && c[1] == 0.0f && c[2] == 3.0f && c[3] == 0.0f && c[4] == 0.0f && c[5] == 6.0f);
+    const lilac_matmul_shape bad = {.m = 2, .n = 3, .k = 4, .lda = 3, .ldb = 3, .ldc = 3, .alpha = 1.0f};
+    assert_int_equal(lilac_matmul_f16(contexts[0], &bad, c, c, c), LILAC_ERROR_SHAPE);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_small_shapes),
@@ -335,6 +446,9 @@ int main(void) {
         cmocka_unit_test(test_refuses_strides_below_the_columns),
         cmocka_unit_test(test_refuses_sizes_beyond_an_int),
         cmocka_unit_test(test_bf16),
+        cmocka_unit_test(test_f16),
+        cmocka_unit_test(test_f16_ranges),
+        cmocka_unit_test(test_f16_special_values),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }

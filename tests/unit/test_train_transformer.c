@@ -326,34 +326,41 @@ static void test_learns_bytes(void **state) {
     lilac_transformer_destroy(model);
 }
 
-/* bf16 products give nearly the same loss, in bf16 or, where the machine lacks it, in f32. */
-static void test_bf16(void **state) {
-    (void)state;
+/* Rounded products give nearly the same loss or, where the machine lacks them, the same. */
+static void check_rounded_products(lilac_precision precision) {
     lilac_transformer *model = tiny_transformer_create(context, LILAC_TRANSFORMER_LINEAR, 0);
     lilac_token_evaluation evaluation;
     const double loss = evaluate(model, &source);
-    assert_int_equal(lilac_evaluate_transformer(context, model, NULL, &source, LILAC_PRECISION_BF16, &evaluation),
-                     LILAC_OK);
+    assert_int_equal(lilac_evaluate_transformer(context, model, NULL, &source, precision, &evaluation), LILAC_OK);
     assert_true(fabs(evaluation.loss - loss) < 0.02 * loss);
     assert_true((evaluation.loss == loss) == (evaluation.precision == LILAC_PRECISION_F32));
     lilac_transformer_training config = tiny_training();
-    config.precision = LILAC_PRECISION_BF16;
+    config.precision = precision;
     lilac_transformer_outcome outcome;
     assert_int_equal(lilac_train_transformer(context, &config, model, NULL, &source, &source, &outcome), LILAC_OK);
     assert_true(outcome.metrics.validation < loss);
     assert_int_equal(outcome.metrics.precision, evaluation.precision);
 
-    /* The scalar level has no bf16 products. */
+    /* The scalar level has none. */
     lilac_context_config scalar;
     lilac_context_config_default(&scalar);
     scalar.max_cpu_level = LILAC_CPU_SCALAR;
     lilac_context *plain;
     assert_int_equal(lilac_context_create(&scalar, &plain), LILAC_OK);
-    assert_int_equal(lilac_evaluate_transformer(plain, model, NULL, &source, LILAC_PRECISION_BF16, &evaluation),
-                     LILAC_OK);
+    assert_int_equal(lilac_evaluate_transformer(plain, model, NULL, &source, precision, &evaluation), LILAC_OK);
     assert_true(fabs(evaluation.loss - outcome.metrics.validation) < 0.02 * loss);
     lilac_context_destroy(plain);
     lilac_transformer_destroy(model);
+}
+
+static void test_bf16(void **state) {
+    (void)state;
+    check_rounded_products(LILAC_PRECISION_BF16);
+}
+
+static void test_f16(void **state) {
+    (void)state;
+    check_rounded_products(LILAC_PRECISION_F16);
 }
 
 static void test_stops_when_the_time_is_over(void **state) {
@@ -434,7 +441,7 @@ static void test_refuses_impossible_settings(void **state) {
     bad[13].epsilon = 0;
     bad[14].seconds = -1;
     bad[15].optimiser = (lilac_training_optimiser)3;
-    bad[16].precision = (lilac_precision)2;
+    bad[16].precision = (lilac_precision)3;
     bad[17].resume = true;
     bad[18].beta2 = -0.5;
     bad[19].final_fraction = -0.5;
@@ -536,6 +543,7 @@ int main(void) {
         cmocka_unit_test(test_evaluates_bytes),
         cmocka_unit_test(test_learns_bytes),
         cmocka_unit_test(test_bf16),
+        cmocka_unit_test(test_f16),
         cmocka_unit_test(test_stops_when_the_time_is_over),
         cmocka_unit_test(test_divergence_is_an_error),
         cmocka_unit_test(test_refuses_impossible_settings),

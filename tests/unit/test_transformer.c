@@ -273,10 +273,10 @@ static void test_outputs_do_not_depend_on_later_tokens(void **state) {
     }
 }
 
-static void test_bf16_is_near_f32(void **state) {
-    (void)state;
+/* Loss and gradients with rounded products, whose errors are about that share of them. */
+static void check_rounded_products(lilac_precision precision, double share) {
     lilac_transformer *model = create_model(0);
-    const lilac_transformer_pass_config config = {.B = B, .N = N, .precision = LILAC_PRECISION_BF16, .backward = true};
+    const lilac_transformer_pass_config config = {.B = B, .N = N, .precision = precision, .backward = true};
     lilac_transformer_pass *rounded = NULL;
     const lilac_status status = lilac_transformer_pass_create(context, model, &config, &rounded);
     if (status == LILAC_ERROR_UNSUPPORTED) {
@@ -290,22 +290,32 @@ static void test_bf16_is_near_f32(void **state) {
         model = create_model(number);
         const size_t count = lilac_transformer_parameter_count(model);
         lilac_transformer_pass *exact = create_pass(context, model, NULL, LILAC_PRECISION_F32, true);
-        rounded = create_pass(context, model, NULL, LILAC_PRECISION_BF16, true);
+        rounded = create_pass(context, model, NULL, precision, true);
         const double loss = run_forward(context, exact, 0, B), near = run_forward(context, rounded, 0, B);
-        assert_true(fabs(loss - near) < 0.01 * loss && loss != near);
+        assert_true(fabs(loss - near) < share * loss && loss != near);
         float *gradient = create_gradient(context, exact, count), *other = create_gradient(context, rounded, count);
         double error = 0.0, norm = 0.0;
         for (size_t i = 0; i < count; i++) {
             error += pow((double)gradient[i] - (double)other[i], 2.0);
             norm += pow((double)gradient[i], 2.0);
         }
-        assert_true(sqrt(error) < 0.05 * sqrt(norm));
+        assert_true(sqrt(error) < 5.0 * share * sqrt(norm));
         free(other);
         free(gradient);
         lilac_transformer_pass_destroy(rounded);
         lilac_transformer_pass_destroy(exact);
         lilac_transformer_destroy(model);
     }
+}
+
+static void test_bf16_is_near_f32(void **state) {
+    (void)state;
+    check_rounded_products(LILAC_PRECISION_BF16, 0.01);
+}
+
+static void test_f16_is_near_f32(void **state) {
+    (void)state;
+    check_rounded_products(LILAC_PRECISION_F16, 0.002);
 }
 
 /* ---- Adapters ---- */
@@ -521,6 +531,7 @@ int main(void) {
         cmocka_unit_test(test_outputs_are_the_same_with_and_without_backward_pass),
         cmocka_unit_test(test_outputs_do_not_depend_on_later_tokens),
         cmocka_unit_test(test_bf16_is_near_f32),
+        cmocka_unit_test(test_f16_is_near_f32),
         cmocka_unit_test(test_adapter_gradients),
         cmocka_unit_test(test_adapter_is_what_merging_it_gives),
         cmocka_unit_test(test_default_config_is_the_reports),

@@ -1,0 +1,157 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Products of f32 matrices in half precision. The libraries behind matmul.h have none that is faster than f32 on the
+ * cpus that could have one, so that these are Lilac's own (kernels/half_product.h).
+ */
+#include "core/memory.h"
+#include "kernels/kernel_table.h"
+#include "linalg/matmul.h"
+#include "linalg/matmul_cache.h"
+#include "linalg/matmul_plan.h"
+#include "runtime/parallel.h"
+
+enum {
+    /* Panels that one thread packs at a time, a row of which is read as a whole; and those of A and of B in a block
+     * that it multiplies: the panels of A stay in the second-level cache while those of B pass the first. */
+    PACKED_PANELS = 4,
+    BLOCK_ROW_PANELS = 4,
+    BLOCK_COLUMN_PANELS = 6
+};
+
+/* An operand, whose rows or columns lie in its panels by vectors of LILAC_HALF_LANES. */
+typedef struct {
+    const lilac_half_product_kernels *kernels;
+    lilac_half_block whole; /* as if it were one block */
+    size_t count;           /* rows or columns */
+    size_t vectors, panels, pairs, blocks;
+    uint32_t *words;
+    float *scales; /* of the blocks of each panel: what undoes its own */
+} operand;
+
+typedef struct {
+    const lilac_matmul_shape *shape;
+    const lilac_half_product_kernels *kernels;
+    operand a, b;
+    float *c;
+    size_t column_blocks;
+} product;
+
+static operand operand_of(const lilac_context *context, size_t count, const lilac_half_block *whole, size_t widest) {
+    operand x = {.kernels = &context->kernels->half_product, .whole = *whole, .count = count};
+    x.vectors = (count - 1) / LILAC_HALF_LANES + 1;
+    x.panels = (x.vectors - 1) / (widest / LILAC_HALF_LANES) + 1;
+    x.pairs = (whole->depth - 1) / 2 + 1;
+    x.blocks = (x.pairs - 1) / LILAC_HALF_BLOCK + 1;
+    return x;
+}
+
+/* The vectors are dealt out evenly: panels of 16 columns, as a remainder would leave, take almost as long as of 32. */
+static lilac_half_panel panel_at(const operand *x, size_t index) {
+    const size_t first = x->vectors * index / x->panels, end = x->vectors * (index + 1) / x->panels;
+    lilac_half_panel p = {.first = first * LILAC_HALF_LANES, .width = (end - first) * LILAC_HALF_LANES};
+    p.count = lilac_size_min(p.width, x->count - p.first);
+    p.words = x->words + p.first * x->pairs;
+    return p;
+}
+
+static void pack_block(const operand *x, size_t index, size_t begin, size_t end) {
+    const size_t depth = 2 * LILAC_HALF_BLOCK, k = index * depth;
+    lilac_half_panel panels[PACKED_PANELS];
+    for (size_t p = begin; p < end; p++) {
+        panels[p - begin] = panel_at(x, p);
+        panels[p - begin].words += index * LILAC_HALF_BLOCK * panels[p - begin].width;
+    }
+    lilac_half_block block = x->whole;
+    block.depth = lilac_size_min(depth, block.depth - k);
+    block.x += block.strided ? k * block.ld : k;
+    const float scale = x->kernels->pack(&block, end - begin, panels);
+    for (size_t p = begin; p < end; p++) {
+        x->scales[p * x->blocks + index] = scale;
+    }
+}
+
+static void pack_panels(void *argument, size_t begin, size_t end) {
+    const operand *x = argument;
+    for (size_t p = begin; p < end; p += PACKED_PANELS) {
+        for (size_t block = 0; block < x->blocks; block++) {
+            pack_block(x, block, p, lilac_size_min(p + PACKED_PANELS, end));
+        }
+    }
+}
+
+static void multiply_panels(const product *p, size_t row_panel, size_t column_panel) {
+    const lilac_half_panel a = panel_at(&p->a, row_panel), b = panel_at(&p->b, column_panel);
+    const lilac_half_product tile = {.rows = a.count,
+                                     .cols = b.count,
+                                     .depth = p->shape->k,
+                                     .width = b.width,
+                                     .ldc = p->shape->ldc,
+                                     .alpha = p->shape->alpha,
+                                     .a_scales = p->a.scales + row_panel * p->a.blocks,
+                                     .b_scales = p->b.scales + column_panel * p->b.blocks,
+                                     .add = p->shape->beta != 0.0f};
+    p->kernels->multiply(&tile, a.words, b.words, p->c + a.first * p->shape->ldc + b.first);
+}
+
+static void multiply_blocks(void *argument, size_t begin, size_t end) {
+    const product *p = argument;
+    for (size_t block = begin; block < end; block++) {
+        const size_t row = block / p->column_blocks * BLOCK_ROW_PANELS;
+        const size_t column = block % p->column_blocks * BLOCK_COLUMN_PANELS;
+        const size_t row_end = lilac_size_min(row + BLOCK_ROW_PANELS, p->a.panels);
+        const size_t column_end = lilac_size_min(column + BLOCK_COLUMN_PANELS, p->b.panels);
+        for (size_t j = column; j < column_end; j++) {
+            for (size_t i = row; i < row_end; i++) {
+                multiply_panels(p, i, j);
+            }
+        }
+    }
+}
+
+/* Gives both operands their part of the context's scratch memory. */
+static lilac_status place_panels(lilac_context *context, product *p) {
+    const lilac_matmul_shape *s = p->shape;
+    const size_t rows = (p->a.vectors + p->b.vectors) * LILAC_HALF_LANES, panels = p->a.panels + p->b.panels;
+    size_t words, scales, bytes;
+    /* Sizes are at most INT_MAX: only products of two can be too large. */
+    if (!lilac_size_multiply(rows, p->a.pairs * sizeof(uint32_t), &words) ||
+        !lilac_size_multiply(panels, p->a.blocks * sizeof(float), &scales) || !lilac_size_add(words, scales, &bytes)) {
+        return lilac_fail(context, LILAC_ERROR_OVERFLOW, "matrix product %zu x %zu x %zu: too large to be packed", s->m,
+                          s->n, s->k);
+    }
+    uint32_t *memory = lilac_matmul_cached_scratch(context, bytes);
+    if (memory == NULL) {
+        return lilac_fail_memory(context, "the operands of a matrix product", bytes);
+    }
+    p->a.words = memory;
+    p->b.words = memory + p->a.vectors * LILAC_HALF_LANES * p->a.pairs;
+    p->a.scales = (float *)(void *)(memory + rows * p->a.pairs);
+    p->b.scales = p->a.scales + p->a.panels * p->a.blocks;
+    return LILAC_OK;
+}
+
+bool lilac_matmul_has_f16(const lilac_context *context) {
+    return context->kernels->fast_half_products;
+}
+
+lilac_status lilac_matmul_f16(lilac_context *context, const lilac_matmul_shape *shape, const float *a, const float *b,
+                              float *c) {
+    const lilac_matmul_shape *s = shape;
+    LILAC_TRY(lilac_matmul_check_shape(context, s));
+    if (s->m == 0 || s->n == 0 || s->k == 0) {
+        lilac_matmul_scale_by_beta(s, c);
+        return LILAC_OK;
+    }
+    const lilac_half_block rows = {.depth = s->k, .ld = s->lda, .strided = s->transpose_a, .x = a};
+    const lilac_half_block columns = {.depth = s->k, .ld = s->ldb, .strided = !s->transpose_b, .x = b};
+    product p = {.shape = s, .kernels = &context->kernels->half_product, .c = c};
+    p.a = operand_of(context, s->m, &rows, LILAC_HALF_LANES);
+    p.b = operand_of(context, s->n, &columns, LILAC_HALF_WIDEST);
+    LILAC_TRY(place_panels(context, &p));
+    lilac_parallel_for(context, p.a.panels, PACKED_PANELS, pack_panels, &p.a);
+    lilac_parallel_for(context, p.b.panels, PACKED_PANELS, pack_panels, &p.b);
+    p.column_blocks = (p.b.panels - 1) / BLOCK_COLUMN_PANELS + 1;
+    const size_t row_blocks = (p.a.panels - 1) / BLOCK_ROW_PANELS + 1;
+    lilac_parallel_for(context, row_blocks * p.column_blocks, 1, multiply_blocks, &p);
+    return LILAC_OK;
+}
