@@ -17,7 +17,7 @@ typedef struct lilac_train_settings {
 
     double epochs;
     int steps; /* 0: by the epochs */
-    int batch, micro_batch, optimiser, precision;
+    int batch, micro_batch, border, optimiser, precision;
     int warm_up;
     double learning_rate, final_fraction, output_rate, clip, clip_outputs, weight_decay, beta1, beta2, epsilon;
 

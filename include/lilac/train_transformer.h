@@ -54,7 +54,7 @@ typedef struct lilac_transformer_metrics {
     uint64_t tokens;   /* predicted in these steps */
     double seconds;    /* spent in these steps, all slices together */
     double loss;       /* mean since the last report, with dropout, as the weights were at each step; NaN: no step */
-    double validation; /* loss on the validation set; NaN where it was not evaluated at this step */
+    double validation; /* loss on the validation set, whole images; NaN where it was not evaluated at this step */
     double learning_rate, gradient_norm; /* of the last step, the norm before clipping; NaN: no step yet */
     /* Since the last report, in the time that steps took: evaluation and checkpoints do not count. */
     double tokens_per_second, operations_per_second;
@@ -88,6 +88,13 @@ typedef struct lilac_transformer_training {
      * few tokens drown what all others have to teach.
      */
     double clip_outputs;
+    /*
+     * Rows and columns at each edge of images whose pixels sequences leave out; 0: none. The others stand where they
+     * stand in the whole image, but see nothing of these. Where edges are all but always empty, as MNIST's are, steps
+     * cost in proportion less and teach as much; what it means to see an edge takes a short training without a border
+     * to learn. Only images have one.
+     */
+    size_t border;
     double weight_decay; /* decoupled: multiplied by the learning rate */
     double beta1, beta2; /* 0 <= beta < 1 */
     double epsilon;      /* above 0 */
@@ -112,8 +119,8 @@ typedef struct lilac_transformer_outcome {
 } lilac_transformer_outcome;
 
 /* AdamW, rate 6e-4 falling to a tenth, the output layer's the same, warm-up 200, 1000 steps of 16 sequences, 2 a pass,
- * clipping at 1, outputs' at 2, weight decay 0.01, betas 0.9 and 0.95, epsilon 1e-8, F32, seed 0, reports every 10
- * steps; no checkpoint, no limit of time. */
+ * clipping at 1, outputs' at 2, no border, weight decay 0.01, betas 0.9 and 0.95, epsilon 1e-8, F32, seed 0, reports
+ * every 10 steps; no checkpoint, no limit of time. */
 LILAC_API void lilac_transformer_training_default(lilac_transformer_training *config);
 
 /*
@@ -140,16 +147,18 @@ LILAC_API LILAC_MUST_USE lilac_status lilac_train_transformer(
 
 /* Bytes that a training allocates, beside the model and the adapter. */
 typedef struct lilac_training_memory {
-    size_t activations;        /* of a pass, with their gradients; of BF16 also the rounded weights */
+    /* Of a pass, with their gradients; of BF16 also the rounded weights; with a border also those of the pass that
+     * evaluates whole images. */
+    size_t activations;
     size_t gradient;           /* of the trained weights */
     size_t optimiser;          /* two moments a trained weight; of Muon also what it iterates on */
     lilac_precision precision; /* that is used */
 } lilac_training_memory;
 
 /*
- * What lilac_train_transformer would allocate for these arguments, without training. Not counted are the order of the
- * sequences, 4 bytes an image, and what the matrix library keeps for itself. Whether the adapter is one of this model
- * is not checked. Errors: ARGUMENT, SHAPE, OVERFLOW, MEMORY.
+ * What lilac_train_transformer would allocate for these arguments and a validation set, without training. Not counted
+ * are the order of the sequences, 4 bytes an image, and what the matrix library keeps for itself. Whether the adapter
+ * is one of this model is not checked. Errors: ARGUMENT, SHAPE, OVERFLOW, MEMORY.
  */
 LILAC_API LILAC_MUST_USE lilac_status lilac_transformer_training_memory(
     lilac_context *context, const lilac_transformer_training *config, const lilac_transformer *model,

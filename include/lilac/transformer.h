@@ -120,8 +120,8 @@ LILAC_API void lilac_transformer_destroy(lilac_transformer *model);
 
 /*
  * How numbers are stored in a model file: 4 bytes, or 2 rounded to nearest (bf16). Training and evaluation multiply
- * matrices with operands rounded so, or to half precision (f16: 3 more digits of 2 than bf16, far smaller a range, for
- * which operands are scaled). Nothing is stored in f16.
+ * matrices with operands rounded so, or to half precision (f16: three binary digits more than bf16 and a far smaller
+ * range, for which operands are scaled). Nothing is stored in f16.
  */
 typedef enum lilac_precision {
     LILAC_PRECISION_F32 = 0,

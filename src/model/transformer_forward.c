@@ -175,13 +175,25 @@ static float *layers_input(lilac_transformer_pass *pass) {
                                                                   : pass->layers[0].attention.input.values;
 }
 
+/* The tokens that the pass sees, B x N, from rows of longer sequences. */
+static void gather(const lilac_transformer_pass *pass, const uint8_t *tokens, size_t stride, uint8_t *out) {
+    const size_t N = pass->config.N;
+    const uint32_t *places = pass->config.places;
+    for (size_t b = 0; b < pass->B; b++) {
+        if (places == NULL) {
+            memcpy(out + b * N, tokens + b * stride, N);
+        }
+        for (size_t t = 0; places != NULL && t < N; t++) {
+            out[b * N + t] = tokens[b * stride + places[t]];
+        }
+    }
+}
+
 static void embed(lilac_context *context, lilac_transformer_pass *pass, const uint8_t *tokens, size_t stride) {
     const lilac_transformer *model = pass->model;
-    const size_t N = pass->config.N, T = pass->B * N;
+    const size_t T = pass->B * pass->config.N;
     float *x = layers_input(pass);
-    for (size_t b = 0; b < pass->B; b++) {
-        memcpy(pass->tokens + b * N, tokens + b * stride, N);
-    }
+    gather(pass, tokens, stride, pass->tokens);
     lilac_embedding_forward(context, T, model->config.value_width, pass->tokens, model->parameters, x, model->F);
     position_loop loop = {.pass = pass, .x = x};
     lilac_parallel_for(context, T, ROW_BLOCK, place_positions, &loop);
@@ -225,11 +237,9 @@ lilac_status lilac_transformer_pass_encode(lilac_context *context, lilac_transfo
 void lilac_transformer_pass_loss(lilac_context *context, lilac_transformer_pass *pass, const uint8_t *tokens,
                                  size_t stride, float scale, float *losses) {
     const lilac_transformer *model = pass->model;
-    const size_t N = pass->config.N, T = pass->B * N;
+    const size_t T = pass->B * pass->config.N;
     uint8_t *targets = pass->targets;
-    for (size_t b = 0; b < pass->B; b++) {
-        memcpy(targets + b * N, tokens + b * stride + 1, N);
-    }
+    gather(pass, tokens + 1, stride, targets);
     float *gradient = pass->config.backward ? pass->outputs : NULL;
     if (model->config.output == LILAC_TRANSFORMER_CATEGORICAL) {
         lilac_cross_entropy(context, T, model->O, pass->outputs, targets, scale, losses, gradient);

@@ -206,8 +206,9 @@ static lilac_status size_softmax_attention(lilac_context *context, lilac_transfo
 
 static lilac_status check(lilac_context *context, const lilac_transformer *model,
                           const lilac_transformer_pass_config *config) {
-    if (config->N > model->config.length) {
-        return lilac_fail(context, LILAC_ERROR_SHAPE, "transformer: %zu tokens, expected at most %zu", config->N,
+    const size_t end = config->places != NULL && config->N > 0 ? config->places[config->N - 1] + (size_t)1 : config->N;
+    if (end > model->config.length) {
+        return lilac_fail(context, LILAC_ERROR_SHAPE, "transformer: %zu tokens, expected at most %zu", end,
                           model->config.length);
     }
     if (config->precision == LILAC_PRECISION_BF16) {
@@ -247,8 +248,13 @@ lilac_status lilac_transformer_pass_place(lilac_context *context, const lilac_tr
     if (config->adapter != NULL) {
         LILAC_TRY(lilac_transformer_match_adapter(context, model, config->adapter, pass->entries));
     }
-    lilac_sinusoidal_positions(0, config->N, model->config.position_width, pass->positions,
-                               model->config.position_width);
+    const size_t width = model->config.position_width;
+    if (config->places == NULL) {
+        lilac_sinusoidal_positions(0, config->N, width, pass->positions, width);
+    }
+    for (size_t t = 0; config->places != NULL && t < config->N; t++) {
+        lilac_sinusoidal_positions(config->places[t], 1, width, pass->positions + t * width, width);
+    }
     lilac_transformer_pass_update(context, pass);
     return LILAC_OK;
 }

@@ -19,7 +19,10 @@ typedef struct lilac_transformer_pass_config {
     lilac_precision precision;
     const lilac_adapter *adapter; /* NULL: none. With one the model is frozen, and gradients are the adapter's */
     bool backward;                /* false: no backward pass follows, and the layers share their memory */
-    bool full;                    /* each token attends to its whole sequence; false: to itself and those before it */
+    /* N ascending places in longer rows, which must outlive the pass: where the tokens stand that it sees. NULL: at
+     * 0 .. N - 1. */
+    const uint32_t *places;
+    bool full; /* each token attends to its whole sequence; false: to itself and those before it */
 } lilac_transformer_pass_config;
 
 /*
@@ -41,7 +44,8 @@ void lilac_transformer_pass_update(lilac_context *context, lilac_transformer_pas
 
 /*
  * Computes the outputs (B x N x O, valid until the next pass) for the first B sequences of the pass, B being at most
- * that of its config. Row b of tokens starts at tokens + b * stride and has N tokens. dropout NULL: none; else the
+ * that of its config. Row b of tokens starts at tokens + b * stride and has N tokens or, with places, as many as
+ * these ask for. dropout NULL: none; else the
  * model's, layer l taking its numbers from the stream `dropout` from group 3 l * 2^40 on.
  */
 lilac_status lilac_transformer_pass_forward(lilac_context *context, lilac_transformer_pass *pass, size_t B,
@@ -49,9 +53,9 @@ lilac_status lilac_transformer_pass_forward(lilac_context *context, lilac_transf
                                             const float **outputs);
 
 /*
- * The losses (B x N, in nats) of such a forward pass: the target of output t is token t + 1 of its row, so that rows
- * have N + 1 tokens here. Where a backward pass follows, the outputs are replaced by the gradient of
- * scale * (sum of the losses).
+ * The losses (B x N, in nats) of such a forward pass: the target of a token is the next one of its row, seen or
+ * not, so that rows have one token more here. Where a backward pass follows, the outputs are replaced by the gradient
+ * of scale * (sum of the losses).
  */
 void lilac_transformer_pass_loss(lilac_context *context, lilac_transformer_pass *pass, const uint8_t *tokens,
                                  size_t stride, float scale, float *losses);

@@ -42,6 +42,21 @@ lilac_status lilac_tokens_open(lilac_context *context, const lilac_token_source 
     return LILAC_OK;
 }
 
+size_t lilac_tokens_inside(const lilac_tokens *tokens, size_t border, uint32_t *places) {
+    const lilac_dataset_shape *shape = &tokens->source.images->dataset->shape;
+    size_t count = 0;
+    for (size_t t = 0; t < tokens->N; t++) {
+        const size_t row = t / shape->cols, column = t % shape->cols;
+        if (row >= border && row + border < shape->rows && column >= border && column + border < shape->cols) {
+            if (places != NULL) {
+                places[count] = (uint32_t)t;
+            }
+            count++;
+        }
+    }
+    return count;
+}
+
 static void write_image(const lilac_data_view *view, size_t item, uint8_t *out) {
     const size_t pixels = view->dataset->pixels;
     const uint8_t *image = lilac_dataset_image(view->dataset, lilac_data_view_image(view, item));

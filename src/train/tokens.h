@@ -18,6 +18,12 @@ lilac_status lilac_tokens_open(lilac_context *context, const lilac_token_source 
                                lilac_tokens *out);
 
 /*
+ * The places, of the N that predictions are made at, of pixels inside images without `border` rows and columns at each
+ * edge, in order; how many there are, at most N. places may be NULL.
+ */
+size_t lilac_tokens_inside(const lilac_tokens *tokens, size_t border, uint32_t *places);
+
+/*
  * Writes the N + 1 tokens of sequence index, which must be below the count. Returns how many of its predictions belong
  * to the sequence before it: bytes end where they end, so that their last window overlaps the one before.
  */

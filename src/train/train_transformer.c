@@ -13,6 +13,7 @@
 #include "train/transformer_settings.h"
 
 #include "adapt/adapter.h"
+#include "data/dataset.h"
 #include "model/transformer.h"
 
 #include <inttypes.h>
@@ -29,7 +30,8 @@ typedef struct training_run {
     lilac_schedule schedule;
 
     lilac_transformer_pass_config pass_config;
-    lilac_transformer_pass *pass;
+    uint32_t *places;                               /* NULL without a border */
+    lilac_transformer_pass *pass, *validation_pass; /* the second the same but with a border */
     lilac_token_order order;
     lilac_token_buffers buffers;
     lilac_optimiser optimiser;
@@ -52,7 +54,11 @@ static void end_run(training_run *run) {
     lilac_optimiser_destroy(&run->optimiser);
     lilac_token_buffers_destroy(&run->buffers);
     lilac_token_order_end(&run->order);
+    if (run->validation_pass != run->pass) {
+        lilac_transformer_pass_destroy(run->validation_pass);
+    }
     lilac_transformer_pass_destroy(run->pass);
+    lilac_memory_free(run->places);
 }
 
 /* The matrices that Muon updates: the linear layers but for the output layer, which its authors leave to AdamW as they
@@ -108,15 +114,45 @@ static lilac_status create_optimiser(training_run *run) {
     return status;
 }
 
-/* What is trained, and the pass to create for it. */
+/* What is trained, and the pass to create for it, but for the places. */
 static void choose_pass(training_run *run, const lilac_adapter *adapter) {
     const lilac_transformer_training *config = run->config;
+    const lilac_tokens *tokens = &run->training;
     run->count = adapter != NULL ? adapter->parameter_count : run->model->parameter_count;
-    run->pass_config = (lilac_transformer_pass_config){.B = lilac_size_min(config->batch, config->micro_batch),
-                                                       .N = run->training.N,
-                                                       .precision = config->precision,
-                                                       .adapter = adapter,
-                                                       .backward = true};
+    run->pass_config = (lilac_transformer_pass_config){
+        .B = lilac_size_min(config->batch, config->micro_batch),
+        .N = config->border > 0 ? lilac_tokens_inside(tokens, config->border, NULL) : tokens->N,
+        .precision = config->precision,
+        .adapter = adapter,
+        .backward = true};
+}
+
+/* The pass that evaluates whole images where that of the training sees a part of them. */
+static lilac_transformer_pass_config whole_pass(const training_run *run) {
+    lilac_transformer_pass_config config = run->pass_config;
+    config.N = run->training.N;
+    config.backward = false;
+    config.places = NULL;
+    return config;
+}
+
+static lilac_status create_passes(training_run *run) {
+    const bool border = run->config->border > 0;
+    if (border) {
+        run->places = lilac_memory_allocate(run->pass_config.N, sizeof *run->places);
+        if (run->places == NULL) {
+            return lilac_fail_memory(run->context, "places of tokens", run->pass_config.N * sizeof *run->places);
+        }
+        lilac_tokens_inside(&run->training, run->config->border, run->places);
+        run->pass_config.places = run->places;
+    }
+    LILAC_TRY(lilac_token_pass_create(run->context, run->model, &run->pass_config, &run->pass));
+    if (border && run->validation.count > 0) {
+        const lilac_transformer_pass_config whole = whole_pass(run);
+        return lilac_transformer_pass_create(run->context, run->model, &whole, &run->validation_pass);
+    }
+    run->validation_pass = run->pass;
+    return LILAC_OK;
 }
 
 static lilac_status begin_run(training_run *run, lilac_adapter *adapter) {
@@ -128,7 +164,7 @@ static lilac_status begin_run(training_run *run, lilac_adapter *adapter) {
                                      .final = config->final_fraction * config->learning_rate};
     run->parameters = adapter != NULL ? adapter->parameters : run->model->parameters;
     choose_pass(run, adapter);
-    LILAC_TRY(lilac_token_pass_create(context, run->model, &run->pass_config, &run->pass));
+    LILAC_TRY(create_passes(run));
     LILAC_TRY(lilac_token_order_begin(context, &run->training, config->seed, &run->order));
     LILAC_TRY(lilac_token_buffers_create(context, run->pass_config.B, run->training.N, &run->buffers));
     LILAC_TRY(create_optimiser(run));
@@ -199,7 +235,7 @@ static void add_time(double *since, double *sum) {
 
 /* Adds the gradient of one pass over B sequences from number first of the training on. */
 static lilac_status add_gradient(training_run *run, uint64_t first, size_t B, uint64_t pass_number) {
-    const size_t N = run->training.N, stride = N + 1;
+    const size_t N = run->pass_config.N, stride = run->training.N + 1;
     const lilac_random dropout = lilac_random_stream(run->config->seed, LILAC_RANDOM_DROPOUT, pass_number);
     const float scale = (float)(1.0 / ((double)run->config->batch * (double)N));
     const lilac_token_buffers *buffers = &run->buffers;
@@ -223,7 +259,7 @@ static lilac_status add_gradient(training_run *run, uint64_t first, size_t B, ui
 
 static double sum_losses(const training_run *run, size_t B) {
     double sum = 0.0;
-    for (size_t i = 0; i < B * run->training.N; i++) {
+    for (size_t i = 0; i < B * run->pass_config.N; i++) {
         sum += (double)run->buffers.losses[i];
     }
     return sum;
@@ -262,7 +298,10 @@ static lilac_status train_step(training_run *run) {
 static lilac_status validate(training_run *run, double *loss) {
     double sum;
     uint64_t count;
-    LILAC_TRY(lilac_token_losses(run->context, run->pass, &run->validation, &run->buffers, &sum, &count));
+    if (run->validation_pass != run->pass) {
+        lilac_transformer_pass_update(run->context, run->validation_pass);
+    }
+    LILAC_TRY(lilac_token_losses(run->context, run->validation_pass, &run->validation, &run->buffers, &sum, &count));
     *loss = sum / (double)count;
     return LILAC_OK;
 }
@@ -270,18 +309,18 @@ static lilac_status validate(training_run *run, double *loss) {
 /* Brings the metrics up to date and, if asked to, hands them out. */
 static lilac_status report(training_run *run, double validation, bool hand_out) {
     lilac_transformer_metrics *metrics = &run->metrics;
-    const double tokens = (double)run->sequences * (double)run->training.N;
+    const double tokens = (double)run->sequences * (double)run->pass_config.N;
     const bool any = run->sequences > 0;
     metrics->step = run->optimiser.step;
     metrics->precision = run->pass_config.precision;
-    metrics->tokens = metrics->step * run->config->batch * run->training.N;
+    metrics->tokens = metrics->step * run->config->batch * run->pass_config.N;
     metrics->seconds = run->seconds;
     metrics->validation = validation;
     metrics->times = run->times;
     metrics->loss = any ? run->loss_sum / tokens : NAN;
     metrics->tokens_per_second = any ? tokens / run->times.steps : NAN;
     metrics->operations_per_second =
-        any ? lilac_transformer_operations(run->model, run->pass_config.adapter, run->training.N, true) *
+        any ? lilac_transformer_operations(run->model, run->pass_config.adapter, run->pass_config.N, true) *
                   (double)run->sequences / run->times.steps
             : NAN;
     if (!hand_out || run->config->report == NULL) {
@@ -340,6 +379,23 @@ static lilac_status train_steps(training_run *run) {
     return LILAC_OK;
 }
 
+static lilac_status check_border(lilac_context *context, const lilac_transformer_training *config,
+                                 const lilac_tokens *tokens) {
+    if (config->border == 0) {
+        return LILAC_OK;
+    }
+    if (tokens->source.images == NULL) {
+        return lilac_fail(context, LILAC_ERROR_ARGUMENT, "training: a border of %zu, but bytes have none",
+                          config->border);
+    }
+    if (config->border > tokens->N || lilac_tokens_inside(tokens, config->border, NULL) == 0) {
+        const lilac_dataset_shape *shape = &tokens->source.images->dataset->shape;
+        return lilac_fail(context, LILAC_ERROR_ARGUMENT, "training: a border of %zu leaves nothing of %zu x %zu pixels",
+                          config->border, shape->rows, shape->cols);
+    }
+    return LILAC_OK;
+}
+
 static lilac_status check_arguments(lilac_context *context, const lilac_transformer_training *config,
                                     const lilac_transformer *model, const lilac_adapter *adapter,
                                     const lilac_token_source *training, const lilac_token_source *validation,
@@ -363,6 +419,7 @@ static lilac_status check_arguments(lilac_context *context, const lilac_transfor
                           "training: %zu bytes to learn from, expected more than the model's length of %zu",
                           training->byte_count, length);
     }
+    LILAC_TRY(check_border(context, config, &run->training));
     if (validation != NULL) {
         /* The pass of the training evaluates too, so sequences must be as long. */
         LILAC_TRY(lilac_tokens_open(context, validation, run->training.N, &run->validation));
@@ -419,11 +476,15 @@ lilac_status lilac_train_transformer(lilac_context *context, const lilac_transfo
 static lilac_status count_memory(training_run *run, const lilac_adapter *adapter, lilac_training_memory *out) {
     lilac_optimiser_config optimiser;
     lilac_muon_matrix *matrices;
-    size_t activations;
+    size_t activations, whole_activations = 0;
     choose_pass(run, adapter);
     LILAC_TRY(lilac_token_pass_count(run->context, run->model, &run->pass_config, &activations));
+    if (run->config->border > 0) {
+        const lilac_transformer_pass_config whole = whole_pass(run);
+        LILAC_TRY(lilac_transformer_pass_count(run->context, run->model, &whole, &whole_activations));
+    }
     LILAC_TRY(choose_optimiser(run, &optimiser, &matrices));
-    *out = (lilac_training_memory){.activations = activations,
+    *out = (lilac_training_memory){.activations = activations + whole_activations,
                                    .gradient = run->count * sizeof(float),
                                    .optimiser = lilac_optimiser_bytes(&optimiser, run->count),
                                    .precision = run->pass_config.precision};

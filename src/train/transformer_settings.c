@@ -140,6 +140,7 @@ void lilac_transformer_training_settings(const lilac_transformer_training *confi
     lilac_settings_add_whole(settings, "batch", config->batch);
     lilac_settings_add_whole(settings, "micro-batch", config->micro_batch);
     lilac_settings_add_whole(settings, "seed", config->seed);
+    lilac_settings_add_whole(settings, "border", config->border);
     for (size_t i = 0; i < NUMBERS; i++) {
         lilac_settings_add_number(settings, numbers[i].name, number(config, i));
     }

@@ -31,6 +31,13 @@ report 'validations are told' "$([ $? = 0 ] || echo 'nothing is said of step 2')
 expect 0 'out=over 15660 tokens in f32' -- eval bits --model images.st --data data
 expect 0 'out=over 2349 tokens in f32' -- eval bits --model images.st --data data --images 3
 expect 0 'out=bits a token' -- eval bits --model images.st --data data --images 3 --precision bf16
+# Without the border 484 of an image's tokens are seen
+expect 0 'out=Step 3 of 3' 'out=validation' -- train --data data --output inside.st --steps 3 --batch 3 --validation 4 --border 3 \
+    "${small[@]}" --metrics inside.jsonl --report-every 3
+report 'tokens of the border are not counted' "$(grep -q '"step": 3, "tokens": 4356,' inside.jsonl || cat inside.jsonl)"
+expect 1 'err=a border of 14 leaves nothing of 28 x 28 pixels' -- train --data data --output inside.st --steps 3 --border 14 \
+    --validation 4 "${small[@]}"
+expect 2 'err=--border' -- train --output inside.st --steps 3 --border 3 "${text[@]}"
 expect 1 'err=nothing.st: cannot open' -- eval bits --model nothing.st --data data
 expect 0 'out=Step 50 of 50' 'out=Saved text.st' -- train --output text.st --steps 50 --learning-rate 0.02 --warm-up 5 \
     --batch 8 --validation 5 --store bf16 "${text[@]}"

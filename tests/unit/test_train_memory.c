@@ -4,6 +4,7 @@
 
 #include "support/default_context.h"
 #include "support/failing_allocator.h"
+#include "support/toy_images.h"
 
 #include <stdarg.h>
 #include <stddef.h>
@@ -59,20 +60,27 @@ static lilac_transformer_training short_training(void) {
 }
 
 /* Trains twice: what the context keeps for later products is there the second time. */
-static lilac_training_memory expect_as_said(const lilac_transformer_training *config, lilac_transformer *model,
-                                            lilac_adapter *adapter) {
+static lilac_training_memory expect_as_said_on(const lilac_token_source *training, const lilac_token_source *validation,
+                                               const lilac_transformer_training *config, lilac_transformer *model,
+                                               lilac_adapter *adapter) {
     lilac_training_memory memory;
-    assert_int_equal(lilac_transformer_training_memory(context, config, model, adapter, &source, &memory), LILAC_OK);
+    assert_int_equal(lilac_transformer_training_memory(context, config, model, adapter, training, &memory), LILAC_OK);
     for (int run = 0; run < 2; run++) {
         lilac_transformer_outcome outcome;
         before = lilac_test_live_bytes();
-        assert_int_equal(lilac_train_transformer(context, config, model, adapter, &source, NULL, &outcome), LILAC_OK);
+        assert_int_equal(lilac_train_transformer(context, config, model, adapter, training, validation, &outcome),
+                         LILAC_OK);
         assert_int_equal(outcome.metrics.precision, memory.precision);
     }
     const size_t said = memory.activations + memory.gradient + memory.optimiser;
     assert_in_range(during, said, said + UNCOUNTED);
     assert_true(memory.activations > 4 * UNCOUNTED);
     return memory;
+}
+
+static lilac_training_memory expect_as_said(const lilac_transformer_training *config, lilac_transformer *model,
+                                            lilac_adapter *adapter) {
+    return expect_as_said_on(&source, NULL, config, model, adapter);
 }
 
 static void test_models(void **state) {
@@ -92,8 +100,28 @@ static void test_models(void **state) {
         assert_true(expect_as_said(&config, model, NULL).optimiser > adamw.optimiser + UNCOUNTED);
         config.precision = LILAC_PRECISION_BF16;
         expect_as_said(&config, model, NULL);
+        config.precision = LILAC_PRECISION_F16;
+        expect_as_said(&config, model, NULL);
         lilac_transformer_destroy(model);
     }
+}
+
+/* Training sees 4 x 4 of 8 x 8 pixels, validation all of them. */
+static void test_border(void **state) {
+    (void)state;
+    lilac_dataset *images = toy_images_create(context, 0, 4, 8, 2);
+    const lilac_data_view view = lilac_data_view_all(images, LILAC_VARIANT_ORIGINAL);
+    const lilac_token_source sides = {.images = &view};
+    for (int attention = 0; attention < 2; attention++) {
+        lilac_transformer *model = create_model((lilac_transformer_attention)attention);
+        lilac_transformer_training config = short_training();
+        config.micro_batch = 1;
+        const lilac_training_memory whole = expect_as_said_on(&sides, &sides, &config, model, NULL);
+        config.border = 2;
+        assert_true(expect_as_said_on(&sides, &sides, &config, model, NULL).activations < whole.activations);
+        lilac_transformer_destroy(model);
+    }
+    lilac_dataset_destroy(images);
 }
 
 static void test_adapter(void **state) {
@@ -133,6 +161,7 @@ static void test_refusals(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_models),
+        cmocka_unit_test(test_border),
         cmocka_unit_test(test_adapter),
         cmocka_unit_test(test_refusals),
     };

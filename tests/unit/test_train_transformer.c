@@ -195,11 +195,62 @@ static void test_size_of_a_pass(void **state) {
     }
 }
 
+/* A border of 1 leaves 2 x 2 of 4 x 4 pixels, all of them before the last; validation sees whole images. */
+static void test_border(void **state) {
+    (void)state;
+    for (int attention = 0; attention < 2; attention++) {
+        lilac_transformer_training config = reporting_training();
+        config.border = 1;
+        lilac_transformer *model = tiny_transformer_create(context, (lilac_transformer_attention)attention, 0);
+        lilac_transformer *other = tiny_transformer_create(context, (lilac_transformer_attention)attention, 0);
+        const size_t bytes = lilac_transformer_parameter_count(model) * sizeof(float);
+        lilac_transformer_outcome outcome;
+        assert_int_equal(lilac_train_transformer(context, &config, model, NULL, &source, &source, &outcome), LILAC_OK);
+        assert_int_equal(reports[0].tokens, 5 * 4);
+        assert_int_equal(outcome.metrics.tokens, config.steps * 5 * 4);
+        assert_true(outcome.metrics.validation == evaluate(model, &source));
+        assert_int_equal(lilac_train_transformer(one_thread, &config, other, NULL, &source, NULL, NULL), LILAC_OK);
+        assert_memory_equal(lilac_transformer_parameters(model), lilac_transformer_parameters(other), bytes);
+        lilac_transformer_destroy(other);
+        lilac_transformer_destroy(model);
+    }
+}
+
+/* Pixels of the border are not looked at: neither those that are seen nor those that are predicted. */
+static void test_border_is_not_seen(void **state) {
+    (void)state;
+    double losses[2];
+    for (int changed = 0; changed < 2; changed++) {
+        uint8_t pixels[TINY_PIXELS], label = 0;
+        for (size_t i = 0; i < TINY_PIXELS; i++) {
+            const size_t row = i / TINY_SIDE, column = i % TINY_SIDE;
+            /* Column 3 of rows 1 and 2 is what column 2 predicts. */
+            const bool counts = (row == 1 || row == 2) && column >= 1;
+            pixels[i] = (uint8_t)(counts || !changed ? 7 * i : 200);
+        }
+        const lilac_dataset_shape shape = {.count = 1, .rows = TINY_SIDE, .cols = TINY_SIDE, .classes = 1};
+        lilac_dataset *one = NULL;
+        assert_int_equal(lilac_dataset_create(context, &shape, pixels, &label, &one), LILAC_OK);
+        const lilac_data_view one_view = lilac_data_view_all(one, LILAC_VARIANT_ORIGINAL);
+        const lilac_token_source tokens = {.images = &one_view};
+        lilac_transformer_training config = reporting_training();
+        config.border = 1;
+        config.steps = 2;
+        lilac_transformer *model = tiny_transformer_create(context, LILAC_TRANSFORMER_LINEAR, 0);
+        assert_int_equal(lilac_train_transformer(context, &config, model, NULL, &tokens, NULL, NULL), LILAC_OK);
+        losses[changed] = reports[1].loss;
+        lilac_transformer_destroy(model);
+        lilac_dataset_destroy(one);
+    }
+    assert_true(losses[0] == losses[1]);
+}
+
 /* The seed and dropout matter; clipping to a norm scales the first moments to it. */
 static void test_settings_that_matter(void **state) {
     (void)state;
     const lilac_transformer_training usual = tiny_training();
-    lilac_transformer_training configs[] = {usual, usual, usual, usual, usual, usual, usual, usual, usual, usual};
+    lilac_transformer_training configs[] = {usual, usual, usual, usual, usual, usual,
+                                            usual, usual, usual, usual, usual};
     configs[1].seed = 5;
     configs[2].clip_norm = 0.01;
     configs[3].weight_decay = 0.5;
@@ -209,9 +260,10 @@ static void test_settings_that_matter(void **state) {
     configs[7].clip_outputs = 0.1;
     configs[8].optimiser = LILAC_TRAINING_MUON;
     configs[9].output_rate = 0.1;
-    float *weights[10];
+    configs[10].border = 1;
+    float *weights[11];
     size_t bytes = 0;
-    for (int i = 0; i < 10; i++) {
+    for (int i = 0; i < 11; i++) {
         lilac_transformer *model = tiny_transformer_create(context, LILAC_TRANSFORMER_LINEAR, 0.1);
         bytes = lilac_transformer_parameter_count(model) * sizeof(float);
         assert_int_equal(lilac_train_transformer(context, &configs[i], model, NULL, &source, NULL, NULL), LILAC_OK);
@@ -221,7 +273,7 @@ static void test_settings_that_matter(void **state) {
             assert_memory_not_equal(weights[i], weights[j], bytes);
         }
     }
-    for (int i = 0; i < 10; i++) {
+    for (int i = 0; i < 11; i++) {
         free(weights[i]);
     }
 }
@@ -421,8 +473,8 @@ static void expect_refused(const lilac_transformer_training *config, const lilac
 static void test_refuses_impossible_settings(void **state) {
     (void)state;
     const lilac_transformer_training good = tiny_training();
-    lilac_transformer_training bad[20];
-    for (size_t i = 0; i < 20; i++) {
+    lilac_transformer_training bad[23];
+    for (size_t i = 0; i < 23; i++) {
         bad[i] = good;
     }
     bad[0].batch = 0;
@@ -445,7 +497,10 @@ static void test_refuses_impossible_settings(void **state) {
     bad[17].resume = true;
     bad[18].beta2 = -0.5;
     bad[19].final_fraction = -0.5;
-    for (size_t i = 0; i < 20; i++) {
+    bad[20].border = TINY_SIDE / 2;
+    bad[21].border = TINY_LENGTH;
+    bad[22].border = SIZE_MAX;
+    for (size_t i = 0; i < 23; i++) {
         expect_refused(&bad[i], &source, NULL, LILAC_ERROR_ARGUMENT);
     }
     expect_refused(NULL, &source, NULL, LILAC_ERROR_ARGUMENT);
@@ -461,6 +516,9 @@ static void test_refuses_impossible_data(void **state) {
     const lilac_token_source few = {.bytes = bytes, .byte_count = TINY_LENGTH};
     const lilac_token_source enough = {.bytes = bytes, .byte_count = TINY_LENGTH + 1};
     const lilac_token_source none = {0};
+    lilac_transformer_training border = config;
+    border.border = 1;
+    expect_refused(&border, &enough, NULL, LILAC_ERROR_ARGUMENT);
     lilac_dataset *large = toy_images_create(context, 0, 2, TINY_SIDE + 1, 2);
     const lilac_data_view large_view = lilac_data_view_all(large, LILAC_VARIANT_ORIGINAL);
     const lilac_token_source large_images = {.images = &large_view};
@@ -537,6 +595,8 @@ int main(void) {
         cmocka_unit_test(test_reports),
         cmocka_unit_test(test_same_bytes_at_any_thread_count),
         cmocka_unit_test(test_size_of_a_pass),
+        cmocka_unit_test(test_border),
+        cmocka_unit_test(test_border_is_not_seen),
         cmocka_unit_test(test_settings_that_matter),
         cmocka_unit_test(test_muon_refuses_adapters),
         cmocka_unit_test(test_adapter_learns_and_base_stays),

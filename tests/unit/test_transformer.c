@@ -253,6 +253,104 @@ static void test_outputs_are_the_same_with_and_without_backward_pass(void **stat
     }
 }
 
+enum { PLACES = 6 };
+static const uint32_t places[PLACES] = {1, 2, 5, 7, 8, 12};
+
+static lilac_transformer_pass *create_pass_at(const lilac_transformer *model, const uint32_t *at, size_t count,
+                                              bool backward) {
+    const lilac_transformer_pass_config config = {.B = B, .N = count, .backward = backward, .places = at};
+    lilac_transformer_pass *pass = NULL;
+    assert_int_equal(lilac_transformer_pass_create(context, model, &config, &pass), LILAC_OK);
+    return pass;
+}
+
+/* The embedded tokens at these places: values, then sines and cosines of the places. B x PLACES x F. */
+static float *create_embedded(const lilac_transformer *model, size_t F) {
+    const lilac_transformer_config *config = lilac_transformer_get_config(model);
+    const float *table = model->parameters;
+    float *x = malloc(B * PLACES * F * sizeof *x);
+    assert_non_null(x);
+    for (size_t i = 0; i < B * PLACES; i++) {
+        const uint32_t place = places[i % PLACES];
+        float *row = x + i * F;
+        memcpy(row, table + tokens[i / PLACES * STRIDE + place] * config->value_width,
+               config->value_width * sizeof *row);
+        for (size_t c = 0; c < config->position_width; c++) {
+            const double angle = (double)place / pow(10000.0, (double)(c / 2 * 2) / (double)config->position_width);
+            row[config->value_width + c] = (float)(c % 2 == 0 ? sin(angle) : cos(angle));
+        }
+    }
+    return x;
+}
+
+/* Tokens at some places of longer rows: what an encoder of these embedded tokens and the output layer give. */
+static void test_places(void **state) {
+    (void)state;
+    for (int number = 0; number < KINDS; number++) {
+        lilac_transformer *model = create_model(number);
+        const size_t F = model->F, O = model->O;
+        lilac_transformer_pass *pass = create_pass_at(model, places, PLACES, false);
+        lilac_transformer_pass *encoder = create_pass_at(model, NULL, PLACES, false);
+        float *x = create_embedded(model, F);
+        const float *outputs, *encoded;
+        assert_int_equal(lilac_transformer_pass_encode(context, encoder, B, x, NULL, &encoded), LILAC_OK);
+        assert_int_equal(lilac_transformer_pass_forward(context, pass, B, tokens, STRIDE, NULL, &outputs), LILAC_OK);
+        double *expected = malloc(B * PLACES * O * sizeof *expected);
+        assert_non_null(expected);
+        for (size_t i = 0; i < B * PLACES * O; i++) {
+            const float *weight = model->parameters + model->output_weight + i % O * F;
+            expected[i] = (double)model->parameters[model->output_bias + i % O];
+            for (size_t f = 0; f < F; f++) {
+                expected[i] += (double)encoded[i / O * F + f] * (double)weight[f];
+            }
+        }
+        lilac_test_expect_close("outputs", B * PLACES * O, outputs, expected, 1e-5, 1e-5);
+        free(expected);
+        free(x);
+        lilac_transformer_pass_destroy(encoder);
+        lilac_transformer_pass_destroy(pass);
+        lilac_transformer_destroy(model);
+    }
+}
+
+/* All places are none in particular, forward and backward; others have other targets, and a gradient of their own. */
+static void test_losses_and_gradients_at_places(void **state) {
+    (void)state;
+    uint32_t all[N];
+    for (uint32_t i = 0; i < N; i++) {
+        all[i] = i;
+    }
+    for (int number = 0; number < KINDS; number++) {
+        lilac_transformer *model = create_model(number);
+        const size_t count = lilac_transformer_parameter_count(model);
+        lilac_transformer_pass *plain = create_pass(context, model, NULL, LILAC_PRECISION_F32, true);
+        lilac_transformer_pass *at_all = create_pass_at(model, all, N, true);
+        float *gradient = create_gradient(context, plain, count), *other = create_gradient(context, at_all, count);
+        assert_memory_equal(gradient, other, count * sizeof *gradient);
+        free(other);
+        free(gradient);
+        lilac_transformer_pass_destroy(at_all);
+        lilac_transformer_pass_destroy(plain);
+
+        lilac_transformer_pass *pass = create_pass_at(model, places, PLACES, true);
+        float losses[B * PLACES], changed_losses[B * PLACES];
+        uint8_t changed[B * STRIDE];
+        memcpy(changed, tokens, sizeof changed);
+        const float *outputs;
+        /* Token 6 is the target of place 5, and is seen nowhere. */
+        changed[6] ^= 0x55;
+        assert_int_equal(lilac_transformer_pass_forward(context, pass, B, tokens, STRIDE, NULL, &outputs), LILAC_OK);
+        lilac_transformer_pass_loss(context, pass, tokens, STRIDE, 1.0f, losses);
+        assert_int_equal(lilac_transformer_pass_forward(context, pass, B, changed, STRIDE, NULL, &outputs), LILAC_OK);
+        lilac_transformer_pass_loss(context, pass, changed, STRIDE, 1.0f, changed_losses);
+        for (size_t i = 0; i < B * PLACES; i++) {
+            assert_true((losses[i] != changed_losses[i]) == (i == 2));
+        }
+        lilac_transformer_pass_destroy(pass);
+        lilac_transformer_destroy(model);
+    }
+}
+
 static void test_outputs_do_not_depend_on_later_tokens(void **state) {
     (void)state;
     for (int number = 0; number < KINDS; number++) {
@@ -529,6 +627,8 @@ int main(void) {
         cmocka_unit_test(test_gradients_add_up_over_sequences),
         cmocka_unit_test(test_threads_change_nothing),
         cmocka_unit_test(test_outputs_are_the_same_with_and_without_backward_pass),
+        cmocka_unit_test(test_places),
+        cmocka_unit_test(test_losses_and_gradients_at_places),
         cmocka_unit_test(test_outputs_do_not_depend_on_later_tokens),
         cmocka_unit_test(test_bf16_is_near_f32),
         cmocka_unit_test(test_f16_is_near_f32),
