@@ -12,7 +12,7 @@
 
 const size_t lilac_peak_read_mebibytes[LILAC_PEAK_READ_SIZES] = {1, 24, 512};
 
-enum { MEBIBYTE = 1 << 20, MEASUREMENTS = 2 + LILAC_PEAK_READ_SIZES };
+enum { MEBIBYTE = 1 << 20, ARITHMETICS = 3, MEASUREMENTS = ARITHMETICS + LILAC_PEAK_READ_SIZES };
 
 /* Many short runs: one of them, at least, should not be disturbed by what else the machine does. */
 static const double run_seconds = 0.001, total_seconds = 0.2;
@@ -90,6 +90,9 @@ static lilac_peak_loops loops_for(lilac_cpu_level level) {
     if (!lilac_cpu_has_bf16_dot_product()) {
         loops.bf16 = (lilac_peak_loop){NULL, 0};
     }
+    if (!lilac_cpu_has_avx512_fp16()) {
+        loops.f16 = (lilac_peak_loop){NULL, 0};
+    }
 #else
     (void)level;
 #endif
@@ -103,8 +106,10 @@ static lilac_status measure_all(lilac_context *context, const void *memory, lila
     figures->f32 = measure_arithmetic(context, loops.f32);
     LILAC_TRY(lilac_report_progress(context, stage, 1, MEASUREMENTS));
     figures->bf16 = measure_arithmetic(context, loops.bf16);
+    LILAC_TRY(lilac_report_progress(context, stage, 2, MEASUREMENTS));
+    figures->f16 = measure_arithmetic(context, loops.f16);
     for (uint64_t i = 0; i < LILAC_PEAK_READ_SIZES; i++) {
-        LILAC_TRY(lilac_report_progress(context, stage, 2 + i, MEASUREMENTS));
+        LILAC_TRY(lilac_report_progress(context, stage, ARITHMETICS + i, MEASUREMENTS));
         figures->read[i] = measure_reading(context, &loops, memory, lilac_peak_read_mebibytes[i] * MEBIBYTE);
     }
     return lilac_report_progress(context, stage, MEASUREMENTS, MEASUREMENTS);
@@ -127,6 +132,10 @@ lilac_peak_rate lilac_bench_peak_f32(lilac_context *context) {
 
 lilac_peak_rate lilac_bench_peak_bf16(lilac_context *context) {
     return best_arithmetic(context, loops_for(lilac_context_cpu_level(context)).bf16);
+}
+
+lilac_peak_rate lilac_bench_peak_f16(lilac_context *context) {
+    return best_arithmetic(context, loops_for(lilac_context_cpu_level(context)).f16);
 }
 
 lilac_status lilac_bench_peak(lilac_context *context, lilac_peak_figures *out) {

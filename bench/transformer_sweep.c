@@ -43,6 +43,7 @@ static lilac_status time_generation(lilac_context *context, lilac_transformer_sw
 static void measure_peaks(lilac_context *context, lilac_transformer_sweep *sweep) {
     sweep->peak[LILAC_PRECISION_F32] = fmax(sweep->peak[LILAC_PRECISION_F32], lilac_bench_peak_f32(context).all);
     sweep->peak[LILAC_PRECISION_BF16] = fmax(sweep->peak[LILAC_PRECISION_BF16], lilac_bench_peak_bf16(context).all);
+    sweep->peak[LILAC_PRECISION_F16] = fmax(sweep->peak[LILAC_PRECISION_F16], lilac_bench_peak_f16(context).all);
 }
 
 lilac_status lilac_transformer_sweep_run(lilac_context *context, const lilac_transformer_sweep_config *config,
@@ -50,8 +51,10 @@ lilac_status lilac_transformer_sweep_run(lilac_context *context, const lilac_tra
     *out = (lilac_transformer_sweep){.config = *config};
     measure_peaks(context, out);
     for (size_t kind = 0; kind < LILAC_TRANSFORMER_KINDS; kind++) {
-        for (size_t precision = 0; precision < LILAC_TRANSFORMER_PRECISIONS; precision++) {
+        for (size_t precision = 0; precision < LILAC_TRAINING_PRECISIONS; precision++) {
             LILAC_TRY(time_training(context, out, kind, precision));
+        }
+        for (size_t precision = 0; precision < LILAC_GENERATION_PRECISIONS; precision++) {
             LILAC_TRY(time_generation(context, out, kind, precision));
         }
     }
@@ -148,12 +151,15 @@ void lilac_transformer_sweep_add(lilac_json *json, cJSON *parent, const lilac_co
     lilac_json_whole(json, parent, "threads", (uint64_t)lilac_context_threads(context));
     lilac_json_number(json, parent, "peak_gflops_f32", sweep->peak[LILAC_PRECISION_F32]);
     lilac_json_number(json, parent, "peak_gflops_bf16", sweep->peak[LILAC_PRECISION_BF16]);
+    lilac_json_number(json, parent, "peak_gflops_f16", sweep->peak[LILAC_PRECISION_F16]);
     add_shape(json, parent, &sweep->config);
     cJSON *training = lilac_json_array(json, parent, "training");
     cJSON *generation = lilac_json_array(json, parent, "generation");
     for (size_t kind = 0; kind < LILAC_TRANSFORMER_KINDS; kind++) {
-        for (size_t precision = 0; precision < LILAC_TRANSFORMER_PRECISIONS; precision++) {
+        for (size_t precision = 0; precision < LILAC_TRAINING_PRECISIONS; precision++) {
             add_training(json, training, sweep, kind, precision);
+        }
+        for (size_t precision = 0; precision < LILAC_GENERATION_PRECISIONS; precision++) {
             for (size_t count = 0; count < sweep->config.count_count; count++) {
                 add_generation(json, generation, sweep, kind, precision, count);
             }

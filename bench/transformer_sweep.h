@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Training and generation with both kinds of attention, in both precisions. */
+/* Training and generation with both kinds of attention, in each precision. */
 #ifndef LILAC_BENCH_TRANSFORMER_SWEEP_H
 #define LILAC_BENCH_TRANSFORMER_SWEEP_H
 
@@ -7,7 +7,13 @@
 
 #include "report/json.h"
 
-enum { LILAC_TRANSFORMER_SWEEP_COUNTS = 32, LILAC_TRANSFORMER_KINDS = 2, LILAC_TRANSFORMER_PRECISIONS = 2 };
+/* The precisions are the first values of lilac_precision: no weights are held in f16. */
+enum {
+    LILAC_TRANSFORMER_SWEEP_COUNTS = 32,
+    LILAC_TRANSFORMER_KINDS = 2,
+    LILAC_TRAINING_PRECISIONS = LILAC_PRECISION_F16 + 1,
+    LILAC_GENERATION_PRECISIONS = LILAC_PRECISION_BF16 + 1
+};
 
 typedef struct lilac_transformer_sweep_config {
     lilac_transformer_config model;      /* its attention is not looked at */
@@ -20,9 +26,9 @@ typedef struct lilac_transformer_sweep_config {
 /* Figures by lilac_transformer_attention and lilac_precision. */
 typedef struct lilac_transformer_sweep {
     lilac_transformer_sweep_config config;
-    double peak[LILAC_TRANSFORMER_PRECISIONS]; /* GFLOP/s; of bf16 0 where the processor has none */
-    lilac_bench_training_figures training[LILAC_TRANSFORMER_KINDS][LILAC_TRANSFORMER_PRECISIONS];
-    lilac_bench_generation_figures generation[LILAC_TRANSFORMER_KINDS][LILAC_TRANSFORMER_PRECISIONS]
+    double peak[LILAC_TRAINING_PRECISIONS]; /* GFLOP/s; of bf16 and f16 0 where the processor has none */
+    lilac_bench_training_figures training[LILAC_TRANSFORMER_KINDS][LILAC_TRAINING_PRECISIONS];
+    lilac_bench_generation_figures generation[LILAC_TRANSFORMER_KINDS][LILAC_GENERATION_PRECISIONS]
                                              [LILAC_TRANSFORMER_SWEEP_COUNTS];
 } lilac_transformer_sweep;
 

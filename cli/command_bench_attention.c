@@ -372,7 +372,7 @@ static lilac_status report(lilac_session *session, const bench_settings *setting
     putchar('\n');
     LILAC_TRY(print_growth(session, r));
     putchar('\n');
-    lilac_session_print_peak(session, r->peak, 0.0);
+    lilac_session_print_peak(session, (lilac_peaks){.f32 = r->peak});
     if (settings->json != NULL) {
         LILAC_TRY(write_json(session, settings, r));
         printf("Saved %s\n", settings->json);

@@ -76,7 +76,7 @@ static lilac_status run(lilac_session *session, const void *values) {
     }
     const lilac_status status = add_rows(session, values, peak, table);
     LILAC_TRY(lilac_session_print_table(session, status, table));
-    lilac_session_print_peak(session, peak, 0.0);
+    lilac_session_print_peak(session, (lilac_peaks){.f32 = peak});
     return LILAC_OK;
 }
 

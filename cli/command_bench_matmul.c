@@ -88,31 +88,32 @@ static void add_figures(lilac_table *table, const lilac_matmul_shape *shape, dou
     lilac_table_number(table, 0, " %", 100.0 * rate / peak);
 }
 
-typedef struct peaks {
-    double f32, bf16; /* GFLOP/s */
-} peaks;
-
 static lilac_status add_row(lilac_session *session, timed_pass pass, const char *layer, const lilac_matmul_shape *shape,
-                            peaks peak, lilac_table *table) {
+                            const lilac_peaks *peak, lilac_table *table) {
     const bool packed = pass == GENERATION;
-    double f32, bf16;
+    double f32, bf16, f16 = NAN;
     LILAC_TRY(
         lilac_bench_matmul(session->context, shape, packed ? LILAC_BENCH_MATMUL_PACKED : LILAC_BENCH_MATMUL_F32, &f32));
     LILAC_TRY(lilac_bench_matmul(session->context, shape,
                                  packed ? LILAC_BENCH_MATMUL_PACKED_BF16 : LILAC_BENCH_MATMUL_BF16, &bf16));
+    /* No weights are held in f16. */
+    if (!packed) {
+        LILAC_TRY(lilac_bench_matmul(session->context, shape, LILAC_BENCH_MATMUL_F16, &f16));
+    }
     lilac_table_cell(table, "%s", pass_names[pass]);
     lilac_table_cell(table, "%s", layer);
     lilac_table_cell(table, "%zu", shape->m);
     lilac_table_cell(table, "%zu", shape->n);
     lilac_table_cell(table, "%zu", shape->k);
-    add_figures(table, shape, f32, peak.f32);
+    add_figures(table, shape, f32, peak->f32);
     /* Packed weights in bf16 are widened and multiplied in f32. */
-    add_figures(table, shape, bf16, packed ? peak.f32 : peak.bf16);
+    add_figures(table, shape, bf16, packed ? peak->f32 : peak->bf16);
+    add_figures(table, shape, f16, peak->f16);
     return LILAC_OK;
 }
 
 static lilac_status add_rows(lilac_session *session, const bench_settings *settings, timed_pass pass, size_t rows,
-                             peaks peak, lilac_table *table) {
+                             const lilac_peaks *peak, lilac_table *table) {
     const size_t F = (size_t)settings->width, hidden = (size_t)settings->feed_forward;
     const size_t in[LAYERS] = {F, F, F, hidden, F}, out[LAYERS] = {3 * F, F, hidden, F, LOGITS};
     lilac_table_rule(table);
@@ -124,7 +125,8 @@ static lilac_status add_rows(lilac_session *session, const bench_settings *setti
     return LILAC_OK;
 }
 
-static lilac_status add_all(lilac_session *session, const bench_settings *settings, peaks peak, lilac_table *table) {
+static lilac_status add_all(lilac_session *session, const bench_settings *settings, const lilac_peaks *peak,
+                            lilac_table *table) {
     for (size_t i = 0; i < settings->tokens.count; i++) {
         for (timed_pass pass = FORWARD; pass <= WEIGHT_GRADIENT; pass++) {
             LILAC_TRY(add_rows(session, settings, pass, (size_t)settings->tokens.item[i], peak, table));
@@ -137,16 +139,18 @@ static lilac_status add_all(lilac_session *session, const bench_settings *settin
 }
 
 static lilac_status run(lilac_session *session, const void *values) {
-    static const char *const head[] = {"pass",    "layer",   "m",       "n",       "k",      "f32 ms",
-                                       "GFLOP/s", "of peak", "bf16 ms", "GFLOP/s", "of peak"};
-    const peaks peak = {lilac_bench_peak_f32(session->context).all, lilac_bench_peak_bf16(session->context).all};
-    lilac_table *table = lilac_table_create("llrrrrrrrrr");
+    static const char *const head[] = {"pass",    "layer",   "m",       "n",       "k",      "f32 ms",  "GFLOP/s",
+                                       "of peak", "bf16 ms", "GFLOP/s", "of peak", "f16 ms", "GFLOP/s", "of peak"};
+    const lilac_peaks peak = {.f32 = lilac_bench_peak_f32(session->context).all,
+                              .bf16 = lilac_bench_peak_bf16(session->context).all,
+                              .f16 = lilac_bench_peak_f16(session->context).all};
+    lilac_table *table = lilac_table_create("llrrrrrrrrrrrr");
     for (size_t i = 0; i < LILAC_COUNT(head); i++) {
         lilac_table_cell(table, "%s", head[i]);
     }
-    const lilac_status status = add_all(session, values, peak, table);
+    const lilac_status status = add_all(session, values, &peak, table);
     LILAC_TRY(lilac_session_print_table(session, status, table));
-    lilac_session_print_peak(session, peak.f32, peak.bf16);
+    lilac_session_print_peak(session, peak);
     return LILAC_OK;
 }
 
@@ -157,9 +161,10 @@ const lilac_command lilac_command_bench_matmul = {
         "Times the products of a transformer's linear layers on random matrices: C (m x n) sums k products an element. "
         "Of a training pass: the forward pass, the gradients of the inputs and those of the weights, which are added "
         "to others; of generation: one step of a number of sequences, with weights that were packed before, in f32 or "
-        "in "
-        "bf16. Times are those of the fastest run; shares are of the peak that the same threads reach in registers, in "
-        "bf16 where both operands are, else in f32.",
+        "in bf16, never in f16. Operands in bf16 are given so; products in f16 take f32, and rounding it counts as "
+        "theirs. '-' stands for what this processor has no fast way for. Times are those of the fastest run; shares "
+        "are of the peak that the same threads reach in registers, in bf16 or f16 where both operands are, else in "
+        "f32.",
     .example = "lilac bench matmul\n"
                "lilac bench matmul --tokens 1566 --width 512 --feed-forward 2048\n",
     .options = options,

@@ -29,6 +29,9 @@ static lilac_status run(lilac_session *session, const void *settings) {
     if (peak.bf16.one > 0.0) {
         add_row(table, "bf16 dot products", peak.bf16, "GFLOP/s");
     }
+    if (peak.f16.one > 0.0) {
+        add_row(table, "f16 multiply and add", peak.f16, "GFLOP/s");
+    }
     for (size_t i = 0; i < LILAC_PEAK_READ_SIZES; i++) {
         char what[64];
         snprintf(what, sizeof what, "reading %zu MiB", lilac_peak_read_mebibytes[i]);
@@ -41,8 +44,9 @@ const lilac_command lilac_command_bench_peak = {
     .name = "bench peak",
     .summary = "measure the machine's peak: arithmetic and reading of memory",
     .description = "Measures what the machine can do at best, at the instruction set in use: multiplications and "
-                   "additions of f32 in registers, dot products of bf16 where the processor has them, and reading of "
-                   "1, 24 and 512 MiB again and again. The best of many short runs counts.",
+                   "additions of f32 in registers, dot products of bf16 and multiplications and additions of f16 where "
+                   "the processor has them, and reading of 1, 24 and 512 MiB again and again. The best of many short "
+                   "runs counts.",
     .example = "lilac bench peak\n"
                "lilac bench peak --threads 1\n",
     .takes = LILAC_TAKES_COMPUTE,

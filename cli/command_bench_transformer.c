@@ -182,14 +182,14 @@ const lilac_command lilac_command_bench_transformer = {
     .description =
         "Times training steps and steps of generation of the reproduced report's transformer, with new weights and "
         "random sequences, for both kinds of attention. Of training the fastest step counts, in f32 and with matrix "
-        "products in bf16; GFLOP/s are those that the products and the attention ask for, their share is of the peak "
-        "that the same threads reach in registers in that precision, and 'speed-up' tells how many times as fast as "
-        "in f32 the step is. Memory is in MB (10^6 bytes): a pass's activations with their gradients, weights, "
-        "their gradient, and the optimiser. Of generation a few steps in the middle of completing the second half of "
-        "a sequence count, where softmax attention takes what it does on average; --generated 0 times all. A step "
-        "adds a token to each sequence; weights in bf16 are multiplied in f32, whose peak their share is of. Its time "
-        "is that of projections, attention and the rest: norms, activations, sampling. 'state' is what attention "
-        "remembers of the sequences that share a step.",
+        "products in bf16 and in f16, '-' where the processor has no fast ones; GFLOP/s are those that the products "
+        "and the attention ask for, their share is of the peak that the same threads reach in registers in that "
+        "precision, and 'speed-up' tells how many times as fast as in f32 the step is. Memory is in MB (10^6 bytes): a "
+        "pass's activations with their gradients, weights, their gradient, and the optimiser. Of generation a few "
+        "steps in the middle of completing the second half of a sequence count, where softmax attention takes what it "
+        "does on average; --generated 0 times all. A step adds a token to each sequence; weights in bf16 are "
+        "multiplied in f32, whose peak their share is of. Its time is that of projections, attention and the rest: "
+        "norms, activations, sampling. 'state' is what attention remembers of the sequences that share a step.",
     .example = "lilac bench transformer\n"
                "lilac bench transformer --batch 8 --micro-batch 4 --sequences 1\n",
     .options = options,

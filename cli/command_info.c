@@ -68,6 +68,9 @@ static void add_peaks(lilac_table *table, const lilac_peak_figures *peak) {
     if (peak->bf16.all > 0.0) {
         add_peak(table, "Peak in bf16", peak->bf16, "GFLOP/s");
     }
+    if (peak->f16.all > 0.0) {
+        add_peak(table, "Peak in f16", peak->f16, "GFLOP/s");
+    }
     add_peak(table, "Reading memory", peak->read[LILAC_PEAK_READ_SIZES - 1], "GB/s");
 }
 

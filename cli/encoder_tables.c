@@ -51,6 +51,6 @@ lilac_status lilac_encoder_tables_print(lilac_session *session, const lilac_enco
     printf("%s\n\n", sweep->title);
     LILAC_TRY(print_points(session, sweep));
     print_growth(sweep);
-    lilac_session_print_peak(session, sweep->peak, 0.0);
+    lilac_session_print_peak(session, (lilac_peaks){.f32 = sweep->peak});
     return LILAC_OK;
 }

@@ -142,6 +142,7 @@ void lilac_machine_add(lilac_json *json, cJSON *machine, lilac_context *context,
         lilac_json_string(json, object, "unit", "GFLOP/s; of reading GB/s");
         add_rate(json, object, "f32", peak->f32);
         add_rate(json, object, "bf16", peak->bf16);
+        add_rate(json, object, "f16", peak->f16);
         /* The largest block, which no cache holds. */
         add_rate(json, object, "read_memory", peak->read[LILAC_PEAK_READ_SIZES - 1]);
     }

@@ -66,11 +66,14 @@ lilac_status lilac_session_print_table(lilac_session *session, lilac_status stat
     return status;
 }
 
-void lilac_session_print_peak(const lilac_session *session, double f32, double bf16) {
+void lilac_session_print_peak(const lilac_session *session, lilac_peaks peak) {
     const int threads = lilac_context_threads(session->context);
-    printf("Peak of %d thread%s: %.1f GFLOP/s in f32", threads, threads == 1 ? "" : "s", f32);
-    if (bf16 > 0.0) {
-        printf(", %.1f in bf16", bf16);
+    printf("Peak of %d thread%s: %.1f GFLOP/s in f32", threads, threads == 1 ? "" : "s", peak.f32);
+    if (peak.bf16 > 0.0) {
+        printf(", %.1f in bf16", peak.bf16);
+    }
+    if (peak.f16 > 0.0) {
+        printf(", %.1f in f16", peak.f16);
     }
     putchar('\n');
 }

@@ -31,8 +31,12 @@ lilac_lora_config lilac_session_lora_config(const lilac_session *session);
 /* Prints a table to standard output where status is LILAC_OK, and frees it. Returns status, or MEMORY. */
 LILAC_MUST_USE lilac_status lilac_session_print_table(lilac_session *session, lilac_status status, lilac_table *table);
 
-/* Prints what shares of the peak were taken of: GFLOP/s of the session's threads, bf16 0 where it does not matter. */
-void lilac_session_print_peak(const lilac_session *session, double f32, double bf16);
+/* What shares of the peak were taken of: GFLOP/s of the session's threads; 0 where there are none, or none matter. */
+typedef struct lilac_peaks {
+    double f32, bf16, f16;
+} lilac_peaks;
+
+void lilac_session_print_peak(const lilac_session *session, lilac_peaks peak);
 
 /* Prints a note about the run to standard error, unless the user asked for quiet. */
 void lilac_session_note(lilac_session *session, const char *format, ...) __attribute__((format(printf, 2, 3)));

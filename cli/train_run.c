@@ -199,9 +199,11 @@ static lilac_transformer_training training_config(const lilac_session *session, 
 static void measure_peak(lilac_session *session, const lilac_train_settings *settings, train_reports *reports) {
     if (!settings->no_peak) {
         lilac_peak_rate peak = {0.0, 0.0};
-        /* Where bf16 products cannot be had, training takes f32. */
+        /* Where bf16 or f16 products cannot be had, training takes f32. */
         if (settings->precision == LILAC_PRECISION_BF16 && lilac_matmul_check_bf16(session->context) == LILAC_OK) {
             peak = lilac_bench_peak_bf16(session->context);
+        } else if (settings->precision == LILAC_PRECISION_F16 && lilac_matmul_has_f16(session->context)) {
+            peak = lilac_bench_peak_f16(session->context);
         }
         if (peak.all <= 0.0) {
             peak = lilac_bench_peak_f32(session->context);

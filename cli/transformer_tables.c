@@ -28,7 +28,7 @@ static lilac_status print_training(lilac_session *session, const lilac_transform
     const double tokens = (double)config->batch * (double)sweep->config.model.length;
     lilac_table *table = create_table("llrrrrrrrrr", LILAC_COUNT(head), head);
     for (size_t kind = 0; kind < LILAC_TRANSFORMER_KINDS; kind++) {
-        for (size_t precision = 0; precision < LILAC_TRANSFORMER_PRECISIONS; precision++) {
+        for (size_t precision = 0; precision < LILAC_TRAINING_PRECISIONS; precision++) {
             const lilac_training_times *times = &sweep->training[kind][precision].times;
             begin_row(table, kind, precision);
             lilac_table_number(table, 1, "", 1e3 * times->steps);
@@ -52,7 +52,7 @@ static lilac_status print_memory(lilac_session *session, const lilac_transformer
                                        "gradient",  "optimiser", "together"};
     lilac_table *table = create_table("llrrrrr", LILAC_COUNT(head), head);
     for (size_t kind = 0; kind < LILAC_TRANSFORMER_KINDS; kind++) {
-        for (size_t precision = 0; precision < LILAC_TRANSFORMER_PRECISIONS; precision++) {
+        for (size_t precision = 0; precision < LILAC_TRAINING_PRECISIONS; precision++) {
             const lilac_bench_training_figures *figures = &sweep->training[kind][precision];
             const bool timed = !isnan(figures->times.steps);
             const size_t parts[] = {figures->memory.activations, figures->weight_bytes, figures->memory.gradient,
@@ -93,7 +93,7 @@ static lilac_status print_generation(lilac_session *session, const lilac_transfo
                                        "attention", "tokens/s", "GFLOP/s",   "of peak",   "weights MB", "state MB"};
     lilac_table *table = create_table("llrrrrrrrrrr", LILAC_COUNT(head), head);
     for (size_t kind = 0; kind < LILAC_TRANSFORMER_KINDS; kind++) {
-        for (size_t precision = 0; precision < LILAC_TRANSFORMER_PRECISIONS; precision++) {
+        for (size_t precision = 0; precision < LILAC_GENERATION_PRECISIONS; precision++) {
             for (size_t count = 0; count < sweep->config.count_count; count++) {
                 add_generation(table, sweep, kind, precision, count);
             }
@@ -114,6 +114,8 @@ lilac_status lilac_transformer_tables_print(lilac_session *session, const lilac_
     LILAC_TRY(print_training(session, sweep));
     LILAC_TRY(print_memory(session, sweep));
     LILAC_TRY(print_generation(session, sweep));
-    lilac_session_print_peak(session, sweep->peak[LILAC_PRECISION_F32], sweep->peak[LILAC_PRECISION_BF16]);
+    lilac_session_print_peak(session, (lilac_peaks){.f32 = sweep->peak[LILAC_PRECISION_F32],
+                                                    .bf16 = sweep->peak[LILAC_PRECISION_BF16],
+                                                    .f16 = sweep->peak[LILAC_PRECISION_F16]});
     return LILAC_OK;
 }

@@ -178,6 +178,7 @@ static void write_machine(lilac_html *html) {
     write_fact(html, "System", "machine/system");
     write_rate(html, "Peak in f32", "f32", "GFLOP/s");
     write_rate(html, "Peak in bf16", "bf16", "GFLOP/s");
+    write_rate(html, "Peak in f16", "f16", "GFLOP/s");
     write_rate(html, "Reading memory", "read_memory", "GB/s");
     write_fact(html, "Program", "program");
     write_fact(html, "Compiler", "machine/compiler");

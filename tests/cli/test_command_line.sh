@@ -48,7 +48,8 @@ expect 0 'out=Lilac' 'out=Matrix products' -- info
 expect 0 'out=softmax_attention: scalar' 'out=f32 arithmetic' -- info --cpu scalar --threads=1 --quiet
 expect 0 'out=Peak in f32' 'out=Reading memory' 'out=Saved machine.json' -- info --peaks --json machine.json --cpu scalar
 report 'lilac info: the file tells of kernels, caches and peaks' "$(for text in '"layer_norm":[[:space:]]*"scalar"' \
-    '"cache_bytes":' '"bf16_attention":[[:space:]]*"f32 arithmetic"' '"read_memory_all":[[:space:]]*[0-9.]*[1-9]'; do grep -q "$text" machine.json || echo "no $text"; done)"
+    '"cache_bytes":' '"bf16_attention":[[:space:]]*"f32 arithmetic"' '"f16_all":[[:space:]]*0' \
+    '"read_memory_all":[[:space:]]*[0-9.]*[1-9]'; do grep -q "$text" machine.json || echo "no $text"; done)"
 expect 1 'err=no/such/machine.json' -- info --json no/such/machine.json
 expect 2 "err=--threads: expected a whole number from 1 to 1024, got '0'" -- info --threads 0
 expect 2 "err=--cpu: expected one of scalar|avx2|avx512, got 'mmx'" -- info --cpu mmx
@@ -59,7 +60,7 @@ LILAC_CPU=mmx expect 2 'err=LILAC_CPU: expected scalar, avx2 or avx512' -- info
 
 expect 0 'out=f32 multiply and add' 'out=reading 512 MiB' -- bench peak
 expect 0 'out=of peak' 'out=Peak of 1 thread' -- bench lora --hidden 8,16 --rank 0,2 --batch 32 --threads 1 --cpu scalar
-expect 0 'out=generation' 'out=weight gradient' 'out=Peak of 1 thread' -- \
+expect 0 'out=generation' 'out=weight gradient' 'out=f16 ms' 'out=Peak of 1 thread' -- \
     bench matmul --tokens 9 --rows 1 --width 16 --feed-forward 32 --threads 1 --cpu scalar
 
 plot=()
@@ -113,7 +114,7 @@ for text in '"width":[[:space:]]*8,' '"milliseconds_per_step":[[:space:]]*[0-9]'
     '"activation_bytes":[[:space:]]*[1-9]' '"state_bytes":[[:space:]]*[1-9]' '"steps_timed":[[:space:]]*4,'; do
     grep -q "$text" transformer.json || problem="missing in the file: $text"
 done
-[ "$(grep -c '"micro_batch"' transformer.json)" = 4 ] || problem='not four kinds of training'
+[ "$(grep -c '"micro_batch"' transformer.json)" = 6 ] || problem='not six kinds of training'
 [ "$(grep -c '"sequences"' transformer.json)" = 8 ] || problem='not eight kinds of generation'
 report 'lilac bench transformer: the file holds the figures' "$problem"
 expect 1 'err=no/such/figures.json' -- bench transformer --json no/such/figures.json

@@ -31,6 +31,8 @@ report 'validations are told' "$([ $? = 0 ] || echo 'nothing is said of step 2')
 expect 0 'out=over 15660 tokens in f32' -- eval bits --model images.st --data data
 expect 0 'out=over 2349 tokens in f32' -- eval bits --model images.st --data data --images 3
 expect 0 'out=bits a token' -- eval bits --model images.st --data data --images 3 --precision bf16
+expect 0 'out=bits a token' -- eval bits --model images.st --data data --images 3 --precision f16
+expect 0 'out=over 2349 tokens in f32' -- eval bits --model images.st --data data --images 3 --precision f16 --cpu scalar
 # Without the border 484 of an image's tokens are seen
 expect 0 'out=Step 3 of 3' 'out=validation' -- train --data data --output inside.st --steps 3 --batch 3 --validation 4 --border 3 \
     "${small[@]}" --metrics inside.jsonl --report-every 3
@@ -44,7 +46,9 @@ expect 0 'out=Step 50 of 50' 'out=Saved text.st' -- train --output text.st --ste
 expect 0 'out=over 13892 tokens' -- eval bits --model text.st --bytes numbers.txt
 expect 0 'err=cannot multiply bf16 matrices: f32 is used' -- train --output second.st --steps 2 --precision bf16 --cpu scalar \
     "${text[@]}"
-# Nor does oneDNN where it may not use its dot products: what it has instead is slower than f32
+expect 0 'err=cannot multiply f16 matrices: f32 is used' -- train --output second.st --steps 2 --precision f16 --cpu scalar \
+    "${text[@]}"
+# Nor does oneDNN bf16 where it may not use its dot products: what it has instead is slower than f32
 ONEDNN_MAX_CPU_ISA=AVX512_CORE expect 0 'err=cannot multiply bf16 matrices: f32 is used' -- train --output second.st \
     --steps 2 --precision bf16 "${text[@]}"
 expect 0 'out=Saved second.st' -- train --from text.st --bytes numbers.txt --steps 2 --output second.st --no-peak

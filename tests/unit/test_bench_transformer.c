@@ -59,17 +59,26 @@ static void test_training(void **state) {
     }
 }
 
-/* Where the matrix library has no bf16 products, nothing else is timed in their place. */
-static void test_training_in_bf16(void **state) {
-    (void)state;
+/* Where there are no fast products in a precision, nothing else is timed in their place. */
+static void check_training_in(lilac_precision precision) {
     lilac_transformer *model = create_model(LILAC_TRANSFORMER_LINEAR, N);
-    const lilac_transformer_training training = two_steps(LILAC_PRECISION_BF16);
+    const lilac_transformer_training training = two_steps(precision);
     lilac_bench_training_figures figures;
     assert_int_equal(lilac_bench_training(context, &training, model, &figures), LILAC_OK);
-    const bool rounds = figures.memory.precision == LILAC_PRECISION_BF16;
+    const bool rounds = figures.memory.precision == precision;
     assert_int_equal(isnan(figures.times.steps) != 0, !rounds);
     assert_int_equal(isnan(figures.times.optimiser) != 0, !rounds);
     lilac_transformer_destroy(model);
+}
+
+static void test_training_in_bf16(void **state) {
+    (void)state;
+    check_training_in(LILAC_PRECISION_BF16);
+}
+
+static void test_training_in_f16(void **state) {
+    (void)state;
+    check_training_in(LILAC_PRECISION_F16);
 }
 
 static lilac_bench_generation_figures generate(const lilac_transformer *model,
@@ -125,17 +134,20 @@ static void test_refusals(void **state) {
 /* Shares are of the peak of what multiplies. */
 static void test_shares(void **state) {
     (void)state;
-    static lilac_transformer_sweep sweep = {.peak = {100, 400}};
-    for (size_t precision = 0; precision < 2; precision++) {
+    static lilac_transformer_sweep sweep = {.peak = {100, 400, 200}};
+    static const double seconds[LILAC_TRAINING_PRECISIONS] = {2, 0.5, 0.8};
+    for (size_t precision = 0; precision < LILAC_TRAINING_PRECISIONS; precision++) {
         sweep.training[1][precision].operations = 120e9;
-        sweep.training[1][precision].times.steps = precision == 0 ? 2 : 0.5;
+        sweep.training[1][precision].times.steps = seconds[precision];
     }
     sweep.generation[1][1][3].operations = 5e9;
     sweep.generation[1][1][3].times.steps = 0.1;
     assert_true(fabs(lilac_transformer_sweep_training_rate(&sweep, 1, 0) - 60) < 1e-9);
     assert_true(fabs(lilac_transformer_sweep_training_share(&sweep, 1, 0) - 0.6) < 1e-9);
     assert_true(fabs(lilac_transformer_sweep_training_share(&sweep, 1, 1) - 0.6) < 1e-9);
+    assert_true(fabs(lilac_transformer_sweep_training_share(&sweep, 1, 2) - 0.75) < 1e-9);
     assert_true(fabs(lilac_transformer_sweep_gain(&sweep, 1, 1) - 4) < 1e-9);
+    assert_true(fabs(lilac_transformer_sweep_gain(&sweep, 1, 2) - 2.5) < 1e-9);
     assert_true(fabs(lilac_transformer_sweep_generation_rate(&sweep, 1, 1, 3) - 50) < 1e-9);
     sweep.peak[1] = 0;
     assert_true(isnan(lilac_transformer_sweep_training_share(&sweep, 1, 1)));
@@ -143,8 +155,9 @@ static void test_shares(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_training), cmocka_unit_test(test_training_in_bf16), cmocka_unit_test(test_generation),
-        cmocka_unit_test(test_refusals), cmocka_unit_test(test_shares),
+        cmocka_unit_test(test_training),        cmocka_unit_test(test_training_in_bf16),
+        cmocka_unit_test(test_training_in_f16), cmocka_unit_test(test_generation),
+        cmocka_unit_test(test_refusals),        cmocka_unit_test(test_shares),
     };
     return cmocka_run_group_tests(tests, context_set_up, context_tear_down);
 }

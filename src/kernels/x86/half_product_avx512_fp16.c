@@ -16,20 +16,25 @@ static __mmask16 first_lanes(size_t count) {
 /* ---- Packing ---- */
 
 /* The larger magnitudes, as bits: their order is that of the magnitudes, with NaN last. */
-static __m512i larger(__m512i most, size_t count, const float *x) {
-    const __m512i bits = _mm512_maskz_loadu_epi32(first_lanes(count), x);
+static __m512i larger(__m512i most, __mmask16 lanes, const float *x) {
+    const __m512i bits = _mm512_maskz_loadu_epi32(lanes, x);
     return _mm512_max_epu32(most, _mm512_and_si512(bits, _mm512_set1_epi32(0x7fffffff)));
 }
 
 /* The bits of the largest magnitude of rows x cols numbers. */
 static uint32_t largest(size_t rows, size_t cols, const float *x, size_t ld) {
+    const size_t whole = cols / (2 * LANES) * (2 * LANES), rest = cols - whole;
+    const __mmask16 all = 0xffff, first = first_lanes(rest), second = first_lanes(rest > LANES ? rest - LANES : 0);
     __m512i even = _mm512_setzero_si512(), odd = even;
     for (size_t r = 0; r < rows; r++) {
-        for (size_t c = 0; c < cols; c += 2 * LANES) {
-            even = larger(even, cols - c, x + r * ld + c);
-            if (cols - c > LANES) {
-                odd = larger(odd, cols - c - LANES, x + r * ld + c + LANES);
-            }
+        const float *row = x + r * ld;
+        for (size_t c = 0; c < whole; c += 2 * LANES) {
+            even = larger(even, all, row + c);
+            odd = larger(odd, all, row + c + LANES);
+        }
+        if (rest > 0) {
+            even = larger(even, first, row + whole);
+            odd = larger(odd, second, row + whole + LANES);
         }
     }
     return _mm512_reduce_max_epu32(_mm512_max_epu32(even, odd));
@@ -47,10 +52,8 @@ static __m256i load_half(const float *x, __mmask16 lanes, __m512 scale) {
 }
 
 /* Up to 32 neighbours in depth: 16 words. */
-static __m512i load_words(const float *x, size_t depth, __m512 scale) {
-    const __m256i low = load_half(x, first_lanes(depth), scale);
-    const __m256i high =
-        depth > LANES ? load_half(x + LANES, first_lanes(depth - LANES), scale) : _mm256_setzero_si256();
+static __m512i load_words(const float *x, const __mmask16 lanes[2], __m512 scale) {
+    const __m256i low = load_half(x, lanes[0], scale), high = load_half(x + LANES, lanes[1], scale);
     return _mm512_inserti64x4(_mm512_castsi256_si512(low), high, 1);
 }
 
@@ -90,11 +93,12 @@ static void pack_contiguous(const lilac_half_block *block, const lilac_half_pane
     for (size_t first = 0; first < width; first += ROWS) {
         const float *x = block->x + (panel->first + first) * block->ld;
         for (size_t pair = 0; pair < pairs; pair += LANES) {
+            const size_t depth = block->depth - 2 * pair;
+            const __mmask16 lanes[2] = {first_lanes(depth), first_lanes(depth > LANES ? depth - LANES : 0)};
             __m512i r[ROWS], columns[ROWS];
             for (size_t i = 0; i < ROWS; i++) {
-                r[i] = first + i < panel->count
-                           ? load_words(x + i * block->ld + 2 * pair, block->depth - 2 * pair, scale)
-                           : _mm512_setzero_si512();
+                r[i] = first + i < panel->count ? load_words(x + i * block->ld + 2 * pair, lanes, scale)
+                                                : _mm512_setzero_si512();
             }
             transpose(r, columns);
             store_columns(columns, pairs - pair, width, panel->words + pair * width + first);

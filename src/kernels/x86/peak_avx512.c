@@ -47,6 +47,29 @@ static void dot_bf16(size_t rounds) {
                        "xmm11", "xmm14", "xmm15");
 }
 
+#if defined(LILAC_AVX512_FP16)
+static void multiply_add_f16(size_t rounds) {
+    static const uint16_t factor = 0x3a00, term = 0x34cd; /* 0.75 and 0.3 in f16 */
+    __asm__ volatile("vpbroadcastw %[factor], %%zmm14\n\t"
+                     "vpbroadcastw %[term], %%zmm15\n\t"
+                     ".irp r, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11\n\t"
+                     "vxorps %%xmm\\r, %%xmm\\r, %%xmm\\r\n\t"
+                     ".endr\n\t"
+                     ".p2align 5\n"
+                     "1:\n\t"
+                     ".irp r, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11\n\t"
+                     "vfmadd213ph %%zmm15, %%zmm14, %%zmm\\r\n\t"
+                     ".endr\n\t"
+                     "dec %[rounds]\n\t"
+                     "jnz 1b\n\t"
+                     "vzeroupper"
+                     : [rounds] "+r"(rounds)
+                     : [factor] "m"(factor), [term] "m"(term)
+                     : "cc", "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7", "xmm8", "xmm9", "xmm10",
+                       "xmm11", "xmm14", "xmm15");
+}
+#endif
+
 static void read_memory(const void *memory, size_t bytes) {
     const char *from = memory;
     __asm__ volatile(".p2align 5\n"
@@ -66,5 +89,8 @@ static void read_memory(const void *memory, size_t bytes) {
 void lilac_peak_loops_avx512(lilac_peak_loops *loops) {
     loops->f32 = (lilac_peak_loop){multiply_add, (size_t)LILAC_PEAK_ACCUMULATORS * 16 * 2};
     loops->bf16 = (lilac_peak_loop){dot_bf16, (size_t)LILAC_PEAK_ACCUMULATORS * 32 * 2};
+#if defined(LILAC_AVX512_FP16)
+    loops->f16 = (lilac_peak_loop){multiply_add_f16, (size_t)LILAC_PEAK_ACCUMULATORS * 32 * 2};
+#endif
     loops->read = read_memory;
 }
