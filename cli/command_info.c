@@ -101,8 +101,9 @@ static lilac_table *make_table(const lilac_session *session, const lilac_peak_fi
         lilac_table_cell(table, "%s", text);
     }
     lilac_table_cell(table, "Instruction sets");
-    lilac_table_cell(table, "%s%s", lilac_cpu_level_name(lilac_cpu_level_detect()),
-                     lilac_cpu_has_bf16_dot_product() ? " with bf16 dot products" : "");
+    lilac_table_cell(table, "%s%s%s", lilac_cpu_level_name(lilac_cpu_level_detect()),
+                     lilac_cpu_has_bf16_dot_product() ? ", bf16 dot products" : "",
+                     lilac_cpu_has_avx512_fp16() ? ", f16 multiply-adds" : "");
     add_caches(table);
     lilac_table_cell(table, "Threads");
     lilac_table_cell(table, "%d of %d processors", lilac_context_threads(session->context),

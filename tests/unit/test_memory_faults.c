@@ -153,6 +153,7 @@ static void test_training_an_mlp(void **state) {
 typedef struct transformer_training {
     lilac_transformer_config config;
     bool adapts, resumes;
+    size_t border;
     lilac_precision precision;
     temporary_file file; /* the checkpoint, if it resumes */
     lilac_transformer *model;
@@ -168,6 +169,7 @@ static lilac_transformer_training training_of(const transformer_training *t) {
     config.steps = t->resumes ? 5 : 1;
     config.validation_interval = 2;
     config.precision = t->precision;
+    config.border = t->border;
     if (t->resumes) {
         config.checkpoint = t->file.path;
         config.checkpoint_interval = 1;
@@ -246,11 +248,14 @@ static void sweep_transformer(transformer_training *t) {
 static void test_training_a_transformer(void **state) {
     (void)state;
     for (int attention = 0; attention < 2; attention++) {
-        for (int kind = 0; kind < 4; kind++) {
+        for (int kind = 0; kind < 5; kind++) {
             transformer_training t = {.config = tiny_transformer_config((lilac_transformer_attention)attention, 0.1),
                                       .adapts = kind == 1,
                                       .resumes = kind == 2,
-                                      .precision = kind == 3 ? LILAC_PRECISION_BF16 : LILAC_PRECISION_F32};
+                                      .border = kind == 4,
+                                      .precision = kind == 3   ? LILAC_PRECISION_BF16
+                                                   : kind == 4 ? LILAC_PRECISION_F16
+                                                               : LILAC_PRECISION_F32};
             threads = kind == 0 ? 2 : 1;
             sweep_transformer(&t);
         }
