@@ -75,7 +75,7 @@ static void multiply(const lilac_half_product *product, const uint32_t *a, const
         for (size_t j = 0; j < product->cols; j++) {
             const float sum = product->alpha * sum_products(product, a + i, b + j);
             float *to = c + i * product->ldc + j;
-            *to = product->add ? *to + sum : sum;
+            *to = (product->add ? *to : 0.0f) + sum; /* not -0 where nothing is added to, as in vectors */
         }
     }
 }
