@@ -10,8 +10,8 @@
  *
  * The depth is cut into blocks. Within one, products are summed in f16, those of even and of odd elements apart; these
  * chains of at most 128 lose about as much as rounding the operands to 8 bits, as bf16 does, would. The sums of blocks
- * are scaled back and added up in f32. Each block of a panel has its own scale, a power of two that brings its largest
- * number to below 2^4, so that no chain overflows.
+ * are scaled back and added up in f32. Each block has a scale, shared by the panels that are packed together: a power
+ * of two that brings its largest number to below 2^4, so that no chain overflows.
  */
 #ifndef LILAC_KERNELS_HALF_PRODUCT_H
 #define LILAC_KERNELS_HALF_PRODUCT_H

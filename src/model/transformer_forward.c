@@ -182,8 +182,9 @@ static void gather(const lilac_transformer_pass *pass, const uint8_t *tokens, si
     for (size_t b = 0; b < pass->B; b++) {
         if (places == NULL) {
             memcpy(out + b * N, tokens + b * stride, N);
+            continue;
         }
-        for (size_t t = 0; places != NULL && t < N; t++) {
+        for (size_t t = 0; t < N; t++) {
             out[b * N + t] = tokens[b * stride + places[t]];
         }
     }

@@ -251,9 +251,10 @@ lilac_status lilac_transformer_pass_place(lilac_context *context, const lilac_tr
     const size_t width = model->config.position_width;
     if (config->places == NULL) {
         lilac_sinusoidal_positions(0, config->N, width, pass->positions, width);
-    }
-    for (size_t t = 0; config->places != NULL && t < config->N; t++) {
-        lilac_sinusoidal_positions(config->places[t], 1, width, pass->positions + t * width, width);
+    } else {
+        for (size_t t = 0; t < config->N; t++) {
+            lilac_sinusoidal_positions(config->places[t], 1, width, pass->positions + t * width, width);
+        }
     }
     lilac_transformer_pass_update(context, pass);
     return LILAC_OK;

@@ -27,8 +27,8 @@ typedef struct lilac_transformer_pass_config {
 
 /*
  * Creates the activations for a model, which must outlive the pass (like the adapter). Errors: ARGUMENT, SHAPE (N above
- * the model's length), BASE_MISMATCH, UNSUPPORTED (BF16 on a cpu or with a library without
- * it, F16 where it is not fast), OVERFLOW, MEMORY.
+ * the model's length), BASE_MISMATCH, UNSUPPORTED (BF16 on a cpu or with a library without it,
+ * F16 where it is not fast), OVERFLOW, MEMORY.
  */
 lilac_status lilac_transformer_pass_create(lilac_context *context, const lilac_transformer *model,
                                            const lilac_transformer_pass_config *config, lilac_transformer_pass **out);
@@ -44,9 +44,9 @@ void lilac_transformer_pass_update(lilac_context *context, lilac_transformer_pas
 
 /*
  * Computes the outputs (B x N x O, valid until the next pass) for the first B sequences of the pass, B being at most
- * that of its config. Row b of tokens starts at tokens + b * stride and has N tokens or, with places, as many as
- * these ask for. dropout NULL: none; else the
- * model's, layer l taking its numbers from the stream `dropout` from group 3 l * 2^40 on.
+ * that of its config. Row b of tokens starts at tokens + b * stride and has N tokens or, with places, as many as these
+ * ask for. dropout NULL: none; else the model's, layer l taking its numbers from the stream `dropout` from group 3 l *
+ * 2^40 on.
  */
 lilac_status lilac_transformer_pass_forward(lilac_context *context, lilac_transformer_pass *pass, size_t B,
                                             const uint8_t *tokens, size_t stride, const lilac_random *dropout,
