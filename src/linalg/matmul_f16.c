@@ -30,7 +30,6 @@ typedef struct {
 
 typedef struct {
     const lilac_matmul_shape *shape;
-    const lilac_half_product_kernels *kernels;
     operand a, b;
     float *c;
     size_t column_blocks;
@@ -90,7 +89,7 @@ static void multiply_panels(const product *p, size_t row_panel, size_t column_pa
                                      .a_scales = p->a.scales + row_panel * p->a.blocks,
                                      .b_scales = p->b.scales + column_panel * p->b.blocks,
                                      .add = p->shape->beta != 0.0f};
-    p->kernels->multiply(&tile, a.words, b.words, p->c + a.first * p->shape->ldc + b.first);
+    p->a.kernels->multiply(&tile, a.words, b.words, p->c + a.first * p->shape->ldc + b.first);
 }
 
 static void multiply_blocks(void *argument, size_t begin, size_t end) {
@@ -144,7 +143,7 @@ lilac_status lilac_matmul_f16(lilac_context *context, const lilac_matmul_shape *
     }
     const lilac_half_block rows = {.depth = s->k, .ld = s->lda, .strided = s->transpose_a, .x = a};
     const lilac_half_block columns = {.depth = s->k, .ld = s->ldb, .strided = !s->transpose_b, .x = b};
-    product p = {.shape = s, .kernels = &context->kernels->half_product, .c = c};
+    product p = {.shape = s, .c = c};
     p.a = operand_of(context, s->m, &rows, LILAC_HALF_LANES);
     p.b = operand_of(context, s->n, &columns, LILAC_HALF_WIDEST);
     LILAC_TRY(place_panels(context, &p));
