@@ -1,4 +1,6 @@
 /* SPDX-License-Identifier: MIT */
+#define _DEFAULT_SOURCE /* syscall */
+
 #include "core/cpu_features.h"
 
 #include <lilac/context.h>
@@ -23,6 +25,10 @@ lilac_status lilac_cpu_level_parse(const char *name, lilac_cpu_level *level) {
 
 #if defined(__x86_64__)
 #include <cpuid.h>
+#if defined(__linux__)
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
 
 /* XCR0: which register files the operating system saves on a context switch. A cpu flag alone does not allow their
  * use. */
@@ -65,6 +71,24 @@ bool lilac_cpu_has_avx512_fp16(void) {
            (edx & (1u << 23)) != 0;
 }
 
+/* A process keeps what it was granted; asking again costs a system call. */
+static bool may_use_tiles(void) {
+#if defined(__linux__)
+    enum { ARCH_REQ_XCOMP_PERM = 0x1023, XFEATURE_XTILEDATA = 18 };
+    return syscall(SYS_arch_prctl, ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA) == 0;
+#else
+    return false;
+#endif
+}
+
+bool lilac_cpu_has_amx_bf16(void) {
+    enum { TILES = 0x60000 };
+    const unsigned amx = 1u << 22 | 1u << 24; /* AMX-BF16, AMX-TILE */
+    unsigned eax, ebx, ecx, edx;
+    return lilac_cpu_level_detect() == LILAC_CPU_AVX512 && (saved_register_files() & TILES) == TILES &&
+           __get_cpuid_count(7, 0, &eax, &ebx, &ecx, &edx) && (edx & amx) == amx && may_use_tiles();
+}
+
 bool lilac_cpu_has_fast_bf16_dot_product(void) {
     unsigned eax, ebx, ecx, edx;
     return lilac_cpu_has_bf16_dot_product() && __get_cpuid(0, &eax, &ebx, &ecx, &edx) && ebx == signature_AMD_ebx &&
@@ -80,6 +104,10 @@ bool lilac_cpu_has_bf16_dot_product(void) {
 }
 
 bool lilac_cpu_has_avx512_fp16(void) {
+    return false;
+}
+
+bool lilac_cpu_has_amx_bf16(void) {
     return false;
 }
 

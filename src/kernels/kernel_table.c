@@ -51,6 +51,11 @@ static void fill_table(lilac_kernel_table *table, lilac_cpu_level level) {
         table->fast_half_products = true;
     }
 #endif
+#if defined(LILAC_AMX)
+    if (lilac_cpu_has_amx_bf16()) {
+        table->fast_tile_products = true;
+    }
+#endif
 #else
     (void)level;
 #endif

@@ -30,6 +30,8 @@ typedef struct lilac_kernel_table {
     bool bf16_dot_products;
     /* The kernels of half_product are faster than products of f32. */
     bool fast_half_products;
+    /* The kernels of tile_product and tile_attention are: the cpu multiplies tiles of bf16. */
+    bool fast_tile_products;
 } lilac_kernel_table;
 
 /* A family of kernels: its name and where its part of the table lies. */
