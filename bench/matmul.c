@@ -48,7 +48,9 @@ static lilac_status multiply(lilac_context *context, const lilac_matmul_shape *s
     case LILAC_BENCH_MATMUL_BF16:
         return lilac_matmul_bf16(context, s, a, b, c);
     case LILAC_BENCH_MATMUL_F16:
-        return lilac_matmul_has_f16(context) ? lilac_matmul_f16(context, s, a, b, c) : LILAC_ERROR_UNSUPPORTED;
+        return lilac_matmul_rounds(context, LILAC_MATMUL_F16)
+                   ? lilac_matmul_rounded(context, LILAC_MATMUL_F16, s, a, b, c)
+                   : LILAC_ERROR_UNSUPPORTED;
     default:
         lilac_packed_matrix_multiply(context, b, s->m, a, false, c, s->ldc);
         return LILAC_OK;

@@ -202,7 +202,8 @@ static void measure_peak(lilac_session *session, const lilac_train_settings *set
         /* Where bf16 or f16 products cannot be had, training takes f32. */
         if (settings->precision == LILAC_PRECISION_BF16 && lilac_matmul_check_bf16(session->context) == LILAC_OK) {
             peak = lilac_bench_peak_bf16(session->context);
-        } else if (settings->precision == LILAC_PRECISION_F16 && lilac_matmul_has_f16(session->context)) {
+        } else if (settings->precision == LILAC_PRECISION_F16 &&
+                   lilac_matmul_rounds(session->context, LILAC_MATMUL_F16)) {
             peak = lilac_bench_peak_f16(session->context);
         }
         if (peak.all <= 0.0) {

@@ -9,10 +9,10 @@
 #include <lilac/context.h>
 
 #include "kernels/elementwise.h"
-#include "kernels/half_product.h"
 #include "kernels/layer_norm.h"
 #include "kernels/linear_attention.h"
 #include "kernels/packed_product.h"
+#include "kernels/rounded_product.h"
 #include "kernels/softmax_attention.h"
 
 #include <stdbool.h>
@@ -20,17 +20,18 @@
 
 typedef struct lilac_kernel_table {
     lilac_elementwise_kernels elementwise;
-    lilac_half_product_kernels half_product;
+    lilac_rounded_product_kernels half_product;
     lilac_layer_norm_kernels layer_norm;
     lilac_linear_attention_kernels linear_attention;
     lilac_packed_product_kernels packed_product;
     lilac_softmax_attention_kernels softmax_attention;
+    lilac_rounded_product_kernels tile_product;
 
     /* Attention multiplies queries, keys and values that are all bf16 by bf16 dot products; else it widens them. */
     bool bf16_dot_products;
     /* The kernels of half_product are faster than products of f32. */
     bool fast_half_products;
-    /* The kernels of tile_product and tile_attention are: the cpu multiplies tiles of bf16. */
+    /* Those of tile_product are. */
     bool fast_tile_products;
 } lilac_kernel_table;
 
@@ -40,7 +41,7 @@ typedef struct lilac_kernel_family {
     size_t offset, size;
 } lilac_kernel_family;
 
-enum { LILAC_KERNEL_FAMILIES = 6 };
+enum { LILAC_KERNEL_FAMILIES = 7 };
 
 extern const lilac_kernel_family lilac_kernel_families[LILAC_KERNEL_FAMILIES];
 

@@ -23,8 +23,14 @@ typedef struct lilac_matmul_shape {
     float beta; /* 0 (C is not read) or 1 */
 } lilac_matmul_shape;
 
-/* The numbers that a product multiplies: what A and B are rounded to. */
-typedef enum lilac_matmul_type { LILAC_MATMUL_F32, LILAC_MATMUL_BF16, LILAC_MATMUL_F16 } lilac_matmul_type;
+/* The numbers that a product multiplies: matrices of f32 or bf16; matrices of f32 that it rounds to f16 or, for tiles of
+ * these, to bf16. */
+typedef enum lilac_matmul_type {
+    LILAC_MATMUL_F32,
+    LILAC_MATMUL_BF16,
+    LILAC_MATMUL_F16,
+    LILAC_MATMUL_TILES
+} lilac_matmul_type;
 
 /*
  * The product of f32 matrices. C overlaps neither A nor B. k = 0 leaves beta C; where C is empty no pointer is looked
@@ -42,17 +48,23 @@ lilac_status lilac_matmul_bf16(lilac_context *context, const lilac_matmul_shape 
 lilac_status lilac_matmul_check_bf16(lilac_context *context);
 
 /*
- * The product of f32 matrices in half precision: blocks of the operands are scaled by powers of two, rounded to f16,
- * multiplied and summed in f16, up to 128 products in a sum; these sums are added up in f32. An element's error is some
- * 1e-3 of what its terms with random signs come to, about that of products of bf16 operands. Numbers below 2^-18 of the
- * largest of their block lose digits, and results below 1e-35 are 0. Errors: those of lilac_matmul_f32. It is slow
- * unless lilac_matmul_has_f16.
+ * The product of f32 matrices that are rounded on the way, as `type` says. C overlaps neither A nor B.
+ *
+ * F16: blocks of the operands are scaled by powers of two, rounded to f16, multiplied and summed in f16, up to 128
+ * products in a sum; these sums are added up in f32. An element's error is some 1e-3 of what its terms with random
+ * signs come to, about that of products of bf16 operands. Numbers below 2^-18 of the largest of their block lose
+ * digits, and results below 1e-35 are 0.
+ *
+ * TILES: operands are rounded to bf16 and sums are f32, as lilac_matmul_bf16's are. Subnormal numbers count as 0.
+ *
+ * Errors: those of lilac_matmul_f32. It is slow unless lilac_matmul_rounds.
  */
-lilac_status lilac_matmul_f16(lilac_context *context, const lilac_matmul_shape *shape, const float *a, const float *b,
-                              float *c);
+lilac_status lilac_matmul_rounded(lilac_context *context, lilac_matmul_type type, const lilac_matmul_shape *shape,
+                                  const float *a, const float *b, float *c);
 
-/* True where that is faster than f32: at the level of AVX-512, on cpus with AVX512-FP16. */
-bool lilac_matmul_has_f16(const lilac_context *context);
+/* True where that is faster than f32, at the context's level: F16 on cpus with AVX512-FP16, TILES on those with AMX.
+ * False for F32 and BF16. */
+bool lilac_matmul_rounds(const lilac_context *context, lilac_matmul_type type);
 
 /* "oneDNN 2.6.3", for `lilac info`. */
 const char *lilac_matmul_library(void);

@@ -8,11 +8,11 @@
 #include "model/transformer_pass.h"
 #include "nn/linear.h"
 
-/* A matrix that products read: floats and, with precision BF16, their bf16. */
+/* A matrix that products of a type read: floats and, with type BF16, their bf16. */
 typedef struct lilac_pass_matrix {
+    lilac_matmul_type type;
     float *values;
-    uint16_t *rounded; /* NULL with other precisions */
-    bool half;         /* products round it to f16 */
+    uint16_t *rounded; /* NULL with other types */
     bool shared;       /* others use the memory of the values, so that a backward pass finds only `rounded` */
 } lilac_pass_matrix;
 
@@ -48,6 +48,7 @@ typedef struct lilac_pass_gradients {
 struct lilac_transformer_pass {
     const lilac_transformer *model;
     lilac_transformer_pass_config config;
+    lilac_matmul_type products; /* of matrices, but for the output layer's */
     size_t rows; /* T of the largest B */
     size_t B;    /* of the pass under way */
     bool has_dropout;
@@ -59,7 +60,7 @@ struct lilac_transformer_pass {
     lilac_pass_layer *layers;
     lilac_pass_sublayer first; /* pre-norm: the norm before the first branch; its sum is the embedded tokens */
     lilac_pass_sublayer last;  /* the input of the output layer and, post-norm, the norm that gives it */
-    uint16_t *weights;         /* all parameters, in bf16; NULL with other precisions */
+    uint16_t *weights;         /* all parameters, in bf16; NULL with other products */
     float *positions;          /* N x position_width */
     uint8_t *tokens, *targets; /* T */
     float *outputs;            /* T x O, then their gradient */

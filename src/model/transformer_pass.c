@@ -20,20 +20,15 @@ static const uint64_t dropout_groups_per_place = UINT64_C(1) << 40;
 
 /* ---- Cutting a block of memory into the parts of a pass ---- */
 
-/* Whether products take operands in bf16, which are kept; or in f16, to which they are rounded for each product. */
+/* Whether products take operands in bf16, which are kept; others round them, if at all, each time. */
 static bool rounds(const lilac_transformer_pass *pass) {
-    return pass->config.precision == LILAC_PRECISION_BF16;
-}
-
-static bool is_half(const lilac_transformer_pass *pass) {
-    return pass->config.precision == LILAC_PRECISION_F16;
+    return pass->products == LILAC_MATMUL_BF16;
 }
 
 static lilac_pass_matrix cut_matrix(lilac_workspace *w, const lilac_transformer_pass *pass, size_t cols) {
-    lilac_pass_matrix matrix = {0};
+    lilac_pass_matrix matrix = {.type = pass->products};
     matrix.values = lilac_workspace_take(w, pass->rows, cols * sizeof(float));
     matrix.rounded = rounds(pass) ? lilac_workspace_take(w, pass->rows, cols * sizeof(uint16_t)) : NULL;
-    matrix.half = is_half(pass);
     return matrix;
 }
 
@@ -72,7 +67,7 @@ static void cut_shared(lilac_workspace *w, const lilac_transformer_pass *pass, s
     *shared = (shared_parts){0};
     for (int i = 0; i < 2; i++) {
         lilac_pass_sublayer *sublayer = &shared->sublayers[i];
-        sublayer->input.half = is_half(pass);
+        sublayer->input.type = pass->products;
         if (bf16 || !backward) {
             sublayer->input.values = lilac_workspace_take(w, pass->rows, F * sizeof(float));
         }
@@ -204,6 +199,17 @@ static lilac_status size_softmax_attention(lilac_context *context, lilac_transfo
 
 /* ---- Creating a pass ---- */
 
+lilac_matmul_type lilac_transformer_products(const lilac_context *context, lilac_precision precision) {
+    switch (precision) {
+    case LILAC_PRECISION_BF16:
+        return lilac_matmul_rounds(context, LILAC_MATMUL_TILES) ? LILAC_MATMUL_TILES : LILAC_MATMUL_BF16;
+    case LILAC_PRECISION_F16:
+        return LILAC_MATMUL_F16;
+    default:
+        return LILAC_MATMUL_F32;
+    }
+}
+
 static lilac_status check(lilac_context *context, const lilac_transformer *model,
                           const lilac_transformer_pass_config *config) {
     const size_t end = config->places != NULL && config->N > 0 ? config->places[config->N - 1] + (size_t)1 : config->N;
@@ -211,10 +217,10 @@ static lilac_status check(lilac_context *context, const lilac_transformer *model
         return lilac_fail(context, LILAC_ERROR_SHAPE, "transformer: %zu tokens, expected at most %zu", end,
                           model->config.length);
     }
-    if (config->precision == LILAC_PRECISION_BF16) {
+    if (lilac_transformer_products(context, config->precision) == LILAC_MATMUL_BF16) {
         LILAC_TRY(lilac_matmul_check_bf16(context));
     }
-    if (config->precision == LILAC_PRECISION_F16 && !lilac_matmul_has_f16(context)) {
+    if (config->precision == LILAC_PRECISION_F16 && !lilac_matmul_rounds(context, LILAC_MATMUL_F16)) {
         return lilac_fail(context, LILAC_ERROR_UNSUPPORTED,
                           "this processor, or the chosen level of it, has no fast products in f16");
     }
@@ -230,7 +236,10 @@ lilac_status lilac_transformer_pass_place(lilac_context *context, const lilac_tr
                                           const lilac_transformer_pass_config *config, void *memory,
                                           lilac_transformer_pass *pass) {
     LILAC_TRY(check(context, model, config));
-    *pass = (lilac_transformer_pass){.model = model, .config = *config, .rows = config->B * config->N};
+    *pass = (lilac_transformer_pass){.model = model,
+                                     .config = *config,
+                                     .products = lilac_transformer_products(context, config->precision),
+                                     .rows = config->B * config->N};
     size_t saved = 0;
     LILAC_TRY(model->config.attention == LILAC_TRANSFORMER_LINEAR ? size_linear_attention(context, pass, &saved)
                                                                   : size_softmax_attention(context, pass, &saved));
@@ -314,13 +323,13 @@ void lilac_transformer_pass_update(lilac_context *context, lilac_transformer_pas
 
 lilac_operand lilac_pass_weight(const lilac_transformer_pass *pass, size_t offset) {
     const bool exact = lilac_transformer_is_exact(pass->model, offset);
-    return (lilac_operand){.values = pass->model->parameters + offset,
-                           .rounded = pass->weights == NULL || exact ? NULL : pass->weights + offset,
-                           .half = is_half(pass) && !exact};
+    return (lilac_operand){.type = exact ? LILAC_MATMUL_F32 : pass->products,
+                           .values = pass->model->parameters + offset,
+                           .rounded = pass->weights == NULL ? NULL : pass->weights + offset};
 }
 
 lilac_operand lilac_pass_operand(lilac_pass_matrix matrix) {
-    return (lilac_operand){.values = matrix.values, .rounded = matrix.rounded, .half = matrix.half};
+    return (lilac_operand){.type = matrix.type, .values = matrix.values, .rounded = matrix.rounded};
 }
 
 void lilac_pass_round(lilac_context *context, lilac_pass_matrix matrix, size_t rows, size_t cols) {

@@ -3,13 +3,14 @@
  * Forward and backward passes of a transformer over B sequences of N tokens, T = B N.
  *
  * A pass object holds the activations of one such pass. With precision BF16 the products of matrices take operands that
- * are rounded to bf16 and sum in f32, with F16 they are those of lilac_matmul_f16; all else (the output layer,
+ * are rounded to bf16 and sum in f32, with F16 they are those of half precision (linalg/matmul.h); all else (the output layer,
  * residuals, norms, attention, losses, gradients) stays f32.
  */
 #ifndef LILAC_MODEL_TRANSFORMER_PASS_H
 #define LILAC_MODEL_TRANSFORMER_PASS_H
 
 #include "core/random.h"
+#include "linalg/matmul.h"
 #include "model/transformer.h"
 
 typedef struct lilac_transformer_pass lilac_transformer_pass;
@@ -38,6 +39,10 @@ void lilac_transformer_pass_destroy(lilac_transformer_pass *pass);
 size_t lilac_transformer_pass_bytes(const lilac_transformer_pass *pass);
 lilac_status lilac_transformer_pass_count(lilac_context *context, const lilac_transformer *model,
                                           const lilac_transformer_pass_config *config, size_t *bytes);
+
+/* The products that a precision takes in this context. BF16 has two kinds; where neither can be had it is the one that
+ * says so. */
+lilac_matmul_type lilac_transformer_products(const lilac_context *context, lilac_precision precision);
 
 /* To be called after each change of the model's weights (and not before the first pass): rounds them again. */
 void lilac_transformer_pass_update(lilac_context *context, lilac_transformer_pass *pass);

@@ -3,7 +3,6 @@
 
 #include "core/memory.h"
 #include "kernels/kernel_table.h"
-#include "linalg/matmul.h"
 #include "runtime/parallel.h"
 
 /* Rows, or columns of a sum, that one thread takes at a time; columns of a sum in parts, and how many parts. */
@@ -11,11 +10,15 @@ enum { ROW_BLOCK = 64, COLUMN_BLOCK = 128, STRIP_COLUMNS = 512, STRIP_PARTS = 16
 
 static lilac_status multiply(lilac_context *context, const lilac_matmul_shape *shape, lilac_operand a, lilac_operand b,
                              float *c) {
-    if (a.half && b.half) {
-        return lilac_matmul_f16(context, shape, a.values, b.values, c);
+    const lilac_matmul_type type = a.type == b.type ? a.type : LILAC_MATMUL_F32;
+    switch (type) {
+    case LILAC_MATMUL_F32:
+        return lilac_matmul_f32(context, shape, a.values, b.values, c);
+    case LILAC_MATMUL_BF16:
+        return lilac_matmul_bf16(context, shape, a.rounded, b.rounded, c);
+    default:
+        return lilac_matmul_rounded(context, type, shape, a.values, b.values, c);
     }
-    return a.rounded != NULL && b.rounded != NULL ? lilac_matmul_bf16(context, shape, a.rounded, b.rounded, c)
-                                                  : lilac_matmul_f32(context, shape, a.values, b.values, c);
 }
 
 lilac_status lilac_linear_forward(lilac_context *context, size_t B, size_t in, size_t out, lilac_operand x,

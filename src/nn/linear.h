@@ -6,20 +6,19 @@
 #ifndef LILAC_NN_LINEAR_H
 #define LILAC_NN_LINEAR_H
 
-#include "runtime/context.h"
+#include "linalg/matmul.h"
 
-#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
 /*
- * A matrix as floats or, where `rounded` is not NULL, as bf16. A product of two operands is computed in bf16, with sums
- * in f32, where both are given so, and in half precision (lilac_matmul_f16) where both are `half`.
+ * A matrix for products of a type. It is given as floats or, where the type is BF16, as bf16. Where the types of two
+ * operands differ their product is that of the floats.
  */
 typedef struct lilac_operand {
+    lilac_matmul_type type;
     const float *values;
-    const uint16_t *rounded;
-    bool half;
+    const uint16_t *rounded; /* BF16 */
 } lilac_operand;
 
 static inline lilac_operand lilac_operand_of(const float *values) {

@@ -77,10 +77,7 @@ static lilac_status list_matrices(const training_run *run, lilac_optimiser_confi
     }
     optimiser->matrices = *out = matrices;
     optimiser->matrix_count = count;
-    static const lilac_matmul_type products[] = {[LILAC_PRECISION_F32] = LILAC_MATMUL_F32,
-                                                 [LILAC_PRECISION_BF16] = LILAC_MATMUL_BF16,
-                                                 [LILAC_PRECISION_F16] = LILAC_MATMUL_F16};
-    optimiser->products = products[run->pass_config.precision];
+    optimiser->products = lilac_transformer_products(run->context, run->pass_config.precision);
     return LILAC_OK;
 }
 

@@ -363,8 +363,10 @@ static void scale_operands(product *p, int a_exponent, int b_exponent) {
     }
 }
 
+static const lilac_matmul_type rounding[] = {LILAC_MATMUL_F16, LILAC_MATMUL_TILES};
+
 /* The same bytes with each number of threads, near the exact product, and nothing changed around it. */
-static void check_f16_product(product *p, float alpha, float beta) {
+static void check_rounded_product(product *p, lilac_matmul_type type, float alpha, float beta) {
     p->shape.alpha = alpha;
     p->shape.beta = beta;
     matrix first = copy_matrix(&p->c);
@@ -373,9 +375,10 @@ static void check_f16_product(product *p, float alpha, float beta) {
         for (size_t j = 0; beta == 0.0f && j < p->c.rows * p->c.cols; j++) {
             result.first[j / p->c.cols * p->c.stride + j % p->c.cols] = NAN;
         }
-        assert_int_equal(lilac_matmul_f16(contexts[i], &p->shape, p->a.first, p->b.first, result.first), LILAC_OK);
+        assert_int_equal(lilac_matmul_rounded(contexts[i], type, &p->shape, p->a.first, p->b.first, result.first),
+                         LILAC_OK);
         if (i == 0) {
-            assert_true(relative_error(p, &result) < 3e-3);
+            assert_true(relative_error(p, &result) < (type == LILAC_MATMUL_TILES ? 4e-3 : 3e-3));
             memcpy(first.block, result.block, result.size * sizeof(float));
         }
         assert_memory_equal(result.block, first.block, result.size * sizeof(float));
@@ -388,7 +391,7 @@ static void check_f16_product(product *p, float alpha, float beta) {
     free(first.block);
 }
 
-static void test_f16(void **state) {
+static void test_rounded(void **state) {
     (void)state;
     static const size_t shapes[][3] = {{1, 1, 1},     {1, 5, 3},     {7, 1, 13},    {17, 19, 23},
                                        {64, 64, 64},  {5, 7, 1031},  {150, 17, 33}, {17, 163, 33},
@@ -397,45 +400,54 @@ static void test_f16(void **state) {
         for (int variant = 0; variant < 8; variant++) {
             product p = create_product(shapes[i][0], shapes[i][1], shapes[i][2], (variant & 1) != 0, (variant & 2) != 0,
                                        (variant & 4) != 0);
-            check_f16_product(&p, 1.0f, 0.0f);
-            check_f16_product(&p, -0.5f, 1.0f);
+            for (size_t k = 0; k < sizeof rounding / sizeof rounding[0]; k++) {
+                check_rounded_product(&p, rounding[k], 1.0f, 0.0f);
+                check_rounded_product(&p, rounding[k], 1.0f, 1.0f);
+                check_rounded_product(&p, rounding[k], -0.5f, 1.0f);
+            }
             destroy_product(&p);
         }
     }
 }
 
-/* Operands far beyond the range of f16, at either end, and of different sizes along the depth. */
-static void test_f16_ranges(void **state) {
+/* Operands beyond the range of f16, at either end, and of different sizes along the depth. */
+static void test_rounded_ranges(void **state) {
     (void)state;
     static const int exponents[][2] = {{-100, 90}, {100, -110}, {-50, -50}, {50, 50}, {-110, 120}, {20, -3}};
     for (size_t i = 0; i < sizeof exponents / sizeof exponents[0]; i++) {
         product p = create_product(20, 50, 700, i % 2 == 0, i % 3 == 0, true);
         scale_operands(&p, exponents[i][0], exponents[i][1]);
-        check_f16_product(&p, 1.0f, 0.0f);
+        for (size_t k = 0; k < sizeof rounding / sizeof rounding[0]; k++) {
+            check_rounded_product(&p, rounding[k], 1.0f, 0.0f);
+        }
         destroy_product(&p);
     }
 }
 
-static void test_f16_special_values(void **state) {
+static void test_rounded_special_values(void **state) {
     (void)state;
     product p = create_product(3, 4, 5, false, false, false);
     p.shape.alpha = 1.0f;
     p.a.first[1] = NAN;
     p.a.first[5] = INFINITY;
     memset(p.a.first + 10, 0, 5 * sizeof(float));
-    assert_int_equal(lilac_matmul_f16(contexts[1], &p.shape, p.a.first, p.b.first, p.c.first), LILAC_OK);
-    for (size_t j = 0; j < 4; j++) {
-        assert_true(isnan(p.c.first[j]));
-        assert_true(isinf(p.c.first[4 + j]));
-        assert_true(p.c.first[8 + j] == 0.0f);
+    for (size_t k = 0; k < sizeof rounding / sizeof rounding[0]; k++) {
+        const lilac_status status =
+            lilac_matmul_rounded(contexts[1], rounding[k], &p.shape, p.a.first, p.b.first, p.c.first);
+        assert_int_equal(status, LILAC_OK);
+        for (size_t j = 0; j < 4; j++) {
+            assert_true(isnan(p.c.first[j]));
+            assert_true(isinf(p.c.first[4 + j]));
+            assert_true(p.c.first[8 + j] == 0.0f);
+        }
     }
     destroy_product(&p);
     const lilac_matmul_shape empty = {.m = 2, .n = 2, .lda = 0, .ldb = 2, .ldc = 3, .alpha = 1.0f};
     float c[6] = {1.0f, 2.0f, 3.0f, 4.0f, 5.0f, 6.0f};
-    assert_int_equal(lilac_matmul_f16(contexts[0], &empty, NULL, NULL, c), LILAC_OK);
+    assert_int_equal(lilac_matmul_rounded(contexts[0], LILAC_MATMUL_F16, &empty, NULL, NULL, c), LILAC_OK);
     assert_true(c[0] == 0.0f && c[1] == 0.0f && c[2] == 3.0f && c[3] == 0.0f && c[4] == 0.0f && c[5] == 6.0f);
     const lilac_matmul_shape bad = {.m = 2, .n = 3, .k = 4, .lda = 3, .ldb = 3, .ldc = 3, .alpha = 1.0f};
-    assert_int_equal(lilac_matmul_f16(contexts[0], &bad, c, c, c), LILAC_ERROR_SHAPE);
+    assert_int_equal(lilac_matmul_rounded(contexts[0], LILAC_MATMUL_F16, &bad, c, c, c), LILAC_ERROR_SHAPE);
 }
 
 int main(void) {
@@ -446,9 +458,9 @@ int main(void) {
         cmocka_unit_test(test_refuses_strides_below_the_columns),
         cmocka_unit_test(test_refuses_sizes_beyond_an_int),
         cmocka_unit_test(test_bf16),
-        cmocka_unit_test(test_f16),
-        cmocka_unit_test(test_f16_ranges),
-        cmocka_unit_test(test_f16_special_values),
+        cmocka_unit_test(test_rounded),
+        cmocka_unit_test(test_rounded_ranges),
+        cmocka_unit_test(test_rounded_special_values),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: MIT */
-#include "kernels/half_product.h"
+#include "kernels/rounded_product.h"
 
 #include "core/f16.h"
 
 #include <math.h>
 #include <string.h>
 
-static float element(const lilac_half_block *block, const lilac_half_panel *panel, size_t i, size_t k) {
+static float element(const lilac_rounded_block *block, const lilac_rounded_panel *panel, size_t i, size_t k) {
     if (i >= panel->count || k >= block->depth) {
         return 0.0f;
     }
@@ -15,7 +15,7 @@ static float element(const lilac_half_block *block, const lilac_half_panel *pane
 }
 
 /* The bits of the largest magnitude; their order is that of the magnitudes, with NaN last. */
-static uint32_t largest(const lilac_half_block *block, size_t count, const lilac_half_panel *panels) {
+static uint32_t largest(const lilac_rounded_block *block, size_t count, const lilac_rounded_panel *panels) {
     uint32_t most = 0;
     for (size_t p = 0; p < count; p++) {
         for (size_t i = 0; i < panels[p].count; i++) {
@@ -30,11 +30,11 @@ static uint32_t largest(const lilac_half_block *block, size_t count, const lilac
     return most;
 }
 
-static float pack(const lilac_half_block *block, size_t count, const lilac_half_panel *panels) {
+static float pack(const lilac_rounded_block *block, size_t count, const lilac_rounded_panel *panels) {
     const int exponent = lilac_half_exponent(largest(block, count, panels));
     const float scale = ldexpf(1.0f, exponent);
     for (size_t p = 0; p < count; p++) {
-        const lilac_half_panel *panel = &panels[p];
+        const lilac_rounded_panel *panel = &panels[p];
         for (size_t pair = 0; pair < (block->depth + 1) / 2; pair++) {
             for (size_t i = 0; i < panel->width; i++) {
                 const uint32_t even = lilac_f16_from_double((double)(scale * element(block, panel, i, 2 * pair)));
@@ -53,14 +53,14 @@ static uint16_t add_product(uint16_t sum, uint32_t a, uint32_t b, int shift) {
     return lilac_f16_from_double((double)lilac_float_from_f16(sum) + x * y);
 }
 
-static float sum_products(const lilac_half_product *product, const uint32_t *a, const uint32_t *b) {
+static float sum_products(const lilac_rounded_product *product, const uint32_t *a, const uint32_t *b) {
     const size_t pairs = (product->depth + 1) / 2;
     float even = 0.0f, odd = 0.0f;
-    for (size_t block = 0; block * LILAC_HALF_BLOCK < pairs; block++) {
+    for (size_t block = 0; block * LILAC_ROUNDED_BLOCK < pairs; block++) {
         const float scale = product->a_scales[block] * product->b_scales[block];
         uint16_t even_sum = 0, odd_sum = 0;
-        for (size_t p = block * LILAC_HALF_BLOCK; p < pairs && p < (block + 1) * LILAC_HALF_BLOCK; p++) {
-            const uint32_t x = a[p * LILAC_HALF_LANES], y = b[p * product->width];
+        for (size_t p = block * LILAC_ROUNDED_BLOCK; p < pairs && p < (block + 1) * LILAC_ROUNDED_BLOCK; p++) {
+            const uint32_t x = a[p * LILAC_ROUNDED_LANES], y = b[p * product->col_width];
             even_sum = add_product(even_sum, x, y, 0);
             odd_sum = add_product(odd_sum, x, y, 16);
         }
@@ -70,7 +70,7 @@ static float sum_products(const lilac_half_product *product, const uint32_t *a, 
     return even + odd;
 }
 
-static void multiply(const lilac_half_product *product, const uint32_t *a, const uint32_t *b, float *c) {
+static void multiply(const lilac_rounded_product *product, const uint32_t *a, const uint32_t *b, float *c) {
     for (size_t i = 0; i < product->rows; i++) {
         for (size_t j = 0; j < product->cols; j++) {
             const float sum = product->alpha * sum_products(product, a + i, b + j);
@@ -80,6 +80,9 @@ static void multiply(const lilac_half_product *product, const uint32_t *a, const
     }
 }
 
-void lilac_half_product_kernels_reference(lilac_half_product_kernels *kernels) {
-    *kernels = (lilac_half_product_kernels){.pack = pack, .multiply = multiply};
+void lilac_half_product_kernels_reference(lilac_rounded_product_kernels *kernels) {
+    *kernels = (lilac_rounded_product_kernels){.pack = pack,
+                                               .begin = lilac_rounded_product_nothing,
+                                               .end = lilac_rounded_product_nothing,
+                                               .multiply = multiply};
 }

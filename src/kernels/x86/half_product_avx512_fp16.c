@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: MIT */
-#include "kernels/half_product.h"
+#include "kernels/rounded_product.h"
 
 #include <immintrin.h>
 
 enum {
-    LANES = LILAC_HALF_LANES,
+    LANES = LILAC_ROUNDED_LANES,
     ROWS = LANES / 2,                   /* of A in a tile: with three vectors of B they fill the registers */
-    VECTORS = LILAC_HALF_WIDEST / LANES /* of a pair of rows of B's widest panel */
+    VECTORS = LILAC_HALF_COLUMNS / LANES /* of a pair of rows of B's widest panel */
 };
 
 static __mmask16 first_lanes(size_t count) {
@@ -88,7 +88,7 @@ static void store_columns(const __m512i columns[ROWS], size_t pairs, size_t widt
     }
 }
 
-static void pack_contiguous(const lilac_half_block *block, const lilac_half_panel *panel, __m512 scale) {
+static void pack_contiguous(const lilac_rounded_block *block, const lilac_rounded_panel *panel, __m512 scale) {
     const size_t width = panel->width, pairs = (block->depth + 1) / 2;
     for (size_t first = 0; first < width; first += ROWS) {
         const float *x = block->x + (panel->first + first) * block->ld;
@@ -107,7 +107,7 @@ static void pack_contiguous(const lilac_half_block *block, const lilac_half_pane
 }
 
 /* Rows of x in turn, through all panels: their elements are far apart from row to row. */
-static void pack_strided(const lilac_half_block *block, size_t count, const lilac_half_panel *panels, __m512 scale) {
+static void pack_strided(const lilac_rounded_block *block, size_t count, const lilac_rounded_panel *panels, __m512 scale) {
     for (size_t k = 0; k < block->depth; k += 2) {
         const float *even = block->x + k * block->ld, *odd = even + block->ld;
         for (size_t p = 0; p < count; p++) {
@@ -124,7 +124,7 @@ static void pack_strided(const lilac_half_block *block, size_t count, const lila
     }
 }
 
-static float pack(const lilac_half_block *block, size_t count, const lilac_half_panel *panels) {
+static float pack(const lilac_rounded_block *block, size_t count, const lilac_rounded_panel *panels) {
     const size_t first = panels[0].first, wide = panels[count - 1].first + panels[count - 1].count - first;
     const uint32_t most = block->strided ? largest(block->depth, wide, block->x + first, block->ld)
                                          : largest(wide, block->depth, block->x + first * block->ld, block->ld);
@@ -147,7 +147,7 @@ typedef struct {
     __m512 sums[ROWS][VECTORS][2];
 } tile;
 
-/* Adds scale * the products of so many pairs, at most LILAC_HALF_BLOCK, to the tile. `vectors` is a constant where this
+/* Adds scale * the products of so many pairs, at most LILAC_ROUNDED_BLOCK, to the tile. `vectors` is a constant where this
  * is inlined. */
 static inline __attribute__((always_inline)) void multiply_block(size_t vectors, size_t pairs, const uint32_t *a,
                                                                  const uint32_t *b, float scale, bool first, tile *t) {
@@ -189,11 +189,11 @@ static inline __attribute__((always_inline)) void multiply_block(size_t vectors,
 }
 
 /* Both tiles of a panel of A by turns, so that a block of B is still in the first-level cache for the second. */
-static inline __attribute__((always_inline)) void multiply_tiles(size_t vectors, const lilac_half_product *product,
+static inline __attribute__((always_inline)) void multiply_tiles(size_t vectors, const lilac_rounded_product *product,
                                                                  const uint32_t *a, const uint32_t *b, tile t[2]) {
     const size_t pairs = (product->depth + 1) / 2, tiles = product->rows > ROWS ? 2 : 1;
-    for (size_t first = 0, block = 0; first < pairs; first += LILAC_HALF_BLOCK, block++) {
-        const size_t count = pairs - first < LILAC_HALF_BLOCK ? pairs - first : LILAC_HALF_BLOCK;
+    for (size_t first = 0, block = 0; first < pairs; first += LILAC_ROUNDED_BLOCK, block++) {
+        const size_t count = pairs - first < LILAC_ROUNDED_BLOCK ? pairs - first : LILAC_ROUNDED_BLOCK;
         const float scale = product->a_scales[block] * product->b_scales[block];
         for (size_t k = 0; k < tiles; k++) {
             multiply_block(vectors, count, a + first * LANES + k * ROWS, b + first * vectors * LANES, scale, first == 0,
@@ -202,7 +202,7 @@ static inline __attribute__((always_inline)) void multiply_tiles(size_t vectors,
     }
 }
 
-static void store_tile(const lilac_half_product *product, size_t rows, const tile *t, float *c) {
+static void store_tile(const lilac_rounded_product *product, size_t rows, const tile *t, float *c) {
     const __m512 alpha = _mm512_set1_ps(product->alpha);
     const __m512i even = _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
     const __m512i odd = _mm512_add_epi32(even, _mm512_set1_epi32(1));
@@ -219,9 +219,9 @@ static void store_tile(const lilac_half_product *product, size_t rows, const til
     }
 }
 
-static void multiply(const lilac_half_product *product, const uint32_t *a, const uint32_t *b, float *c) {
+static void multiply(const lilac_rounded_product *product, const uint32_t *a, const uint32_t *b, float *c) {
     tile t[2];
-    switch (product->width / LANES) {
+    switch (product->col_width / LANES) {
     case 1:
         multiply_tiles(1, product, a, b, t);
         break;
@@ -238,6 +238,9 @@ static void multiply(const lilac_half_product *product, const uint32_t *a, const
     }
 }
 
-void lilac_half_product_kernels_avx512_fp16(lilac_half_product_kernels *kernels) {
-    *kernels = (lilac_half_product_kernels){.pack = pack, .multiply = multiply};
+void lilac_half_product_kernels_avx512_fp16(lilac_rounded_product_kernels *kernels) {
+    *kernels = (lilac_rounded_product_kernels){.pack = pack,
+                                               .begin = lilac_rounded_product_nothing,
+                                               .end = lilac_rounded_product_nothing,
+                                               .multiply = multiply};
 }

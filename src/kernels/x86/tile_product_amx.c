@@ -1,0 +1,252 @@
+/* SPDX-License-Identifier: MIT */
+#include "kernels/rounded_product.h"
+
+#include <immintrin.h>
+
+enum { LANES = LILAC_ROUNDED_LANES, TILE = LILAC_TILE_WORDS, TILE_ROW = 64 /* bytes */ };
+
+static __mmask16 first_lanes(size_t count) {
+    return count >= LANES ? (__mmask16)0xffff : (__mmask16)((1u << count) - 1);
+}
+
+/* ---- Packing ---- */
+
+/* Two vectors of floats as one of bf16, the first below the second. */
+static __m512i round_vectors(__m512 first, __m512 second) {
+    return (__m512i)_mm512_cvtne2ps_pbh(second, first);
+}
+
+/* 16 words, each of two neighbours in depth of one row. */
+static __m512i load_row(const float *x, const __mmask16 lanes[2]) {
+    return round_vectors(_mm512_maskz_loadu_ps(lanes[0], x), _mm512_maskz_loadu_ps(lanes[1], x + LANES));
+}
+
+/* The words of a tile, a vector for each row or column. */
+static void load_contiguous(const lilac_rounded_block *block, const lilac_rounded_panel *panel, size_t i, size_t k,
+                            __m512i r[LANES]) {
+    const float *x = block->x + (panel->first + i) * block->ld + k;
+    const size_t depth = block->depth - k, rows = panel->count > i ? panel->count - i : 0;
+    if (depth >= 2 * LANES && rows >= LANES) {
+        for (size_t row = 0; row < LANES; row++) {
+            r[row] = round_vectors(_mm512_loadu_ps(x + row * block->ld), _mm512_loadu_ps(x + row * block->ld + LANES));
+        }
+        return;
+    }
+    const __mmask16 lanes[2] = {first_lanes(depth), first_lanes(depth > LANES ? depth - LANES : 0)};
+    for (size_t row = 0; row < LANES; row++) {
+        r[row] = row < rows ? load_row(x + row * block->ld, lanes) : _mm512_setzero_si512();
+    }
+}
+
+/* The words of a tile, a vector for each pair. */
+static void load_strided(const lilac_rounded_block *block, const lilac_rounded_panel *panel, size_t i, size_t k,
+                         __m512i r[LANES]) {
+    const __m512i alternate = _mm512_set_epi16(31, 15, 30, 14, 29, 13, 28, 12, 27, 11, 26, 10, 25, 9, 24, 8, 23, 7, 22,
+                                               6, 21, 5, 20, 4, 19, 3, 18, 2, 17, 1, 16, 0);
+    const float *x = block->x + k * block->ld + panel->first + i;
+    const size_t depth = block->depth - k, count = panel->count > i ? panel->count - i : 0;
+    if (depth >= 2 * LANES && count >= LANES) {
+        for (size_t pair = 0; pair < LANES; pair++, x += 2 * block->ld) {
+            const __m512i words = round_vectors(_mm512_loadu_ps(x), _mm512_loadu_ps(x + block->ld));
+            r[pair] = _mm512_permutexvar_epi16(alternate, words);
+        }
+        return;
+    }
+    for (size_t pair = 0; pair < LANES; pair++, x += 2 * block->ld) {
+        const __mmask16 low = 2 * pair < depth ? first_lanes(count) : 0;
+        const __mmask16 high = 2 * pair + 1 < depth ? first_lanes(count) : 0;
+        const __m512i words =
+            round_vectors(_mm512_maskz_loadu_ps(low, x), _mm512_maskz_loadu_ps(high, x + block->ld));
+        r[pair] = _mm512_permutexvar_epi16(alternate, words);
+    }
+}
+
+/* Transposes 16 x 16 words. */
+static void transpose(__m512i r[LANES]) {
+    __m512i t[LANES];
+    for (size_t i = 0; i < LANES; i += 2) {
+        t[i] = _mm512_unpacklo_epi32(r[i], r[i + 1]);
+        t[i + 1] = _mm512_unpackhi_epi32(r[i], r[i + 1]);
+    }
+    /* Quarter q of r[4 g + c] is column 4 q + c of rows 4 g to 4 g + 3. */
+    for (size_t i = 0; i < LANES; i += 4) {
+        r[i] = _mm512_unpacklo_epi64(t[i], t[i + 2]);
+        r[i + 1] = _mm512_unpackhi_epi64(t[i], t[i + 2]);
+        r[i + 2] = _mm512_unpacklo_epi64(t[i + 1], t[i + 3]);
+        r[i + 3] = _mm512_unpackhi_epi64(t[i + 1], t[i + 3]);
+    }
+    for (size_t c = 0; c < 4; c++) {
+        const __m512i low = _mm512_shuffle_i32x4(r[c], r[4 + c], 0x88), high = _mm512_shuffle_i32x4(r[c], r[4 + c], 0xdd);
+        const __m512i low2 = _mm512_shuffle_i32x4(r[8 + c], r[12 + c], 0x88);
+        const __m512i high2 = _mm512_shuffle_i32x4(r[8 + c], r[12 + c], 0xdd);
+        t[c] = _mm512_shuffle_i32x4(low, low2, 0x88);
+        t[4 + c] = _mm512_shuffle_i32x4(high, high2, 0x88);
+        t[8 + c] = _mm512_shuffle_i32x4(low, low2, 0xdd);
+        t[12 + c] = _mm512_shuffle_i32x4(high, high2, 0xdd);
+    }
+    for (size_t i = 0; i < LANES; i++) {
+        r[i] = t[i];
+    }
+}
+
+/* Rows of A have a vector for each row, columns of B one for each pair. */
+static void pack_tile(const lilac_rounded_block *block, const lilac_rounded_panel *panel, size_t i, size_t k) {
+    __m512i r[LANES];
+    if (block->strided) {
+        load_strided(block, panel, i, k, r);
+    } else {
+        load_contiguous(block, panel, i, k, r);
+    }
+    if (block->strided != block->columns) {
+        transpose(r);
+    }
+    uint32_t *words = panel->words + (k / (2 * LANES) * (panel->width / LANES) + i / LANES) * TILE;
+    for (size_t row = 0; row < LANES; row++) {
+        _mm512_store_si512(words + row * LANES, r[row]);
+    }
+}
+
+static float pack(const lilac_rounded_block *block, size_t count, const lilac_rounded_panel *panels) {
+    for (size_t k = 0; k < block->depth; k += 2 * LANES) {
+        for (size_t p = 0; p < count; p++) {
+            for (size_t i = 0; i < panels[p].width; i += LANES) {
+                pack_tile(block, &panels[p], i, k);
+            }
+        }
+    }
+    return 1.0f;
+}
+
+/* ---- Multiplying ---- */
+
+typedef struct {
+    uint8_t palette, start_row, reserved[14];
+    uint16_t row_bytes[16];
+    uint8_t rows[16];
+} tile_config;
+
+/* 16 rows of 64 bytes in each: sums in 0 to 3, A in 4 and 5, B in 6 and 7. */
+static const tile_config whole_tiles = {
+    .palette = 1, .row_bytes = {64, 64, 64, 64, 64, 64, 64, 64}, .rows = {16, 16, 16, 16, 16, 16, 16, 16}};
+
+/* The sums of up to 2 x 2 tiles start at 0 or, with `add`, at c. */
+static void start_sums(size_t tile_rows, size_t tile_cols, bool add, const float *c, size_t ldc) {
+    const size_t stride = ldc * sizeof(float);
+    _tile_zero(0);
+    _tile_zero(1);
+    _tile_zero(2);
+    _tile_zero(3);
+    if (add) {
+        _tile_loadd(0, c, stride);
+        if (tile_cols > 1) {
+            _tile_loadd(1, c + LANES, stride);
+        }
+        if (tile_rows > 1) {
+            _tile_loadd(2, c + LANES * ldc, stride);
+        }
+        if (tile_rows > 1 && tile_cols > 1) {
+            _tile_loadd(3, c + LANES * ldc + LANES, stride);
+        }
+    }
+}
+
+/* Has the lines of c, whole tiles of it, fetched for writing while the products are summed. */
+static void fetch_for_writing(const lilac_rounded_product *product, const float *c) {
+    for (size_t i = 0; i < product->rows; i++) {
+        for (size_t j = 0; j < product->cols; j += LANES) {
+            __builtin_prefetch(c + i * product->ldc + j, 1, 3);
+        }
+    }
+}
+
+static void add_products(size_t tile_rows, size_t tile_cols, size_t depth, const uint32_t *a, const uint32_t *b) {
+    const uint32_t *end = b + (depth + 2 * LANES - 1) / (2 * LANES) * tile_cols * TILE;
+    if (tile_rows > 1 && tile_cols > 1) {
+        for (; b < end; a += 2 * TILE, b += 2 * TILE) {
+            _tile_loadd(4, a, TILE_ROW);
+            _tile_loadd(5, a + TILE, TILE_ROW);
+            _tile_loadd(6, b, TILE_ROW);
+            _tile_loadd(7, b + TILE, TILE_ROW);
+            _tile_dpbf16ps(0, 4, 6);
+            _tile_dpbf16ps(1, 4, 7);
+            _tile_dpbf16ps(2, 5, 6);
+            _tile_dpbf16ps(3, 5, 7);
+        }
+    } else if (tile_rows > 1) {
+        for (; b < end; a += 2 * TILE, b += TILE) {
+            _tile_loadd(4, a, TILE_ROW);
+            _tile_loadd(6, b, TILE_ROW);
+            _tile_dpbf16ps(0, 4, 6);
+            _tile_loadd(5, a + TILE, TILE_ROW);
+            _tile_dpbf16ps(2, 5, 6);
+        }
+    } else {
+        for (; b < end; a += TILE, b += tile_cols * TILE) {
+            _tile_loadd(4, a, TILE_ROW);
+            _tile_loadd(6, b, TILE_ROW);
+            _tile_dpbf16ps(0, 4, 6);
+            if (tile_cols > 1) {
+                _tile_loadd(7, b + TILE, TILE_ROW);
+                _tile_dpbf16ps(1, 4, 7);
+            }
+        }
+    }
+}
+
+static void store_sums(size_t tile_rows, size_t tile_cols, float *c, size_t ldc) {
+    const size_t stride = ldc * sizeof(float);
+    _tile_stored(0, c, stride);
+    if (tile_cols > 1) {
+        _tile_stored(1, c + LANES, stride);
+    }
+    if (tile_rows > 1) {
+        _tile_stored(2, c + LANES * ldc, stride);
+    }
+    if (tile_rows > 1 && tile_cols > 1) {
+        _tile_stored(3, c + LANES * ldc + LANES, stride);
+    }
+}
+
+/* c = alpha * sums, or with add c += that. */
+static void scale_sums(const lilac_rounded_product *product, const float sums[LILAC_TILE_ROWS * LILAC_TILE_COLUMNS],
+                       float *c) {
+    const __m512 alpha = _mm512_set1_ps(product->alpha);
+    for (size_t i = 0; i < product->rows; i++) {
+        for (size_t j = 0; j < product->cols; j += LANES) {
+            const __mmask16 lanes = first_lanes(product->cols - j);
+            const __m512 sum = _mm512_mul_ps(alpha, _mm512_load_ps(sums + i * LILAC_TILE_COLUMNS + j));
+            float *to = c + i * product->ldc + j;
+            _mm512_mask_storeu_ps(
+                to, lanes, product->add ? _mm512_add_ps(_mm512_maskz_loadu_ps(lanes, to), sum) : sum);
+        }
+    }
+}
+
+static void begin(void) {
+    _tile_loadconfig(&whole_tiles);
+}
+
+static void end(void) {
+    _tile_release();
+}
+
+static void multiply(const lilac_rounded_product *product, const uint32_t *a, const uint32_t *b, float *c) {
+    const size_t tile_rows = product->row_width / LANES, tile_cols = product->col_width / LANES;
+    const bool whole = product->rows == product->row_width && product->cols == product->col_width;
+    if (whole && product->alpha == 1.0f) {
+        fetch_for_writing(product, c);
+        start_sums(tile_rows, tile_cols, product->add, c, product->ldc);
+        add_products(tile_rows, tile_cols, product->depth, a, b);
+        store_sums(tile_rows, tile_cols, c, product->ldc);
+    } else {
+        _Alignas(64) float sums[LILAC_TILE_ROWS * LILAC_TILE_COLUMNS];
+        start_sums(tile_rows, tile_cols, false, NULL, 0);
+        add_products(tile_rows, tile_cols, product->depth, a, b);
+        store_sums(tile_rows, tile_cols, sums, LILAC_TILE_COLUMNS);
+        scale_sums(product, sums, c);
+    }
+}
+
+void lilac_tile_product_kernels_amx(lilac_rounded_product_kernels *kernels) {
+    *kernels = (lilac_rounded_product_kernels){.pack = pack, .begin = begin, .multiply = multiply, .end = end};
+}
