@@ -93,6 +93,11 @@ static lilac_peak_loops loops_for(lilac_cpu_level level) {
     if (!lilac_cpu_has_avx512_fp16()) {
         loops.f16 = (lilac_peak_loop){NULL, 0};
     }
+#if defined(LILAC_AMX)
+    if (level >= LILAC_CPU_AVX512 && lilac_cpu_has_amx_bf16()) {
+        lilac_peak_loops_amx(&loops);
+    }
+#endif
 #else
     (void)level;
 #endif

@@ -19,7 +19,7 @@ typedef struct lilac_peak_rate {
 
 typedef struct lilac_peak_figures {
     lilac_peak_rate f32;                         /* GFLOP/s of multiplications and additions */
-    lilac_peak_rate bf16;                        /* the same of bf16 dot products; 0 where the level has none */
+    lilac_peak_rate bf16;                        /* the same of products in bf16, of tiles where the cpu has AMX; 0: none */
     lilac_peak_rate f16;                         /* the same of f16; 0 where the level has none */
     lilac_peak_rate read[LILAC_PEAK_READ_SIZES]; /* GB/s (10^9 bytes) of reading a block again and again; all threads
                                                     have a part each */
@@ -28,7 +28,7 @@ typedef struct lilac_peak_figures {
 /* Measures f32 alone, in two seconds: what shares of the peak are taken of. */
 lilac_peak_rate lilac_bench_peak_f32(lilac_context *context);
 
-/* The same for bf16 dot products and for f16; 0 where the level has none. */
+/* The same for products in bf16 and in f16; 0 where the level has none. */
 lilac_peak_rate lilac_bench_peak_bf16(lilac_context *context);
 lilac_peak_rate lilac_bench_peak_f16(lilac_context *context);
 

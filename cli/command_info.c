@@ -101,9 +101,10 @@ static lilac_table *make_table(const lilac_session *session, const lilac_peak_fi
         lilac_table_cell(table, "%s", text);
     }
     lilac_table_cell(table, "Instruction sets");
-    lilac_table_cell(table, "%s%s%s", lilac_cpu_level_name(lilac_cpu_level_detect()),
+    lilac_table_cell(table, "%s%s%s%s", lilac_cpu_level_name(lilac_cpu_level_detect()),
                      lilac_cpu_has_bf16_dot_product() ? ", bf16 dot products" : "",
-                     lilac_cpu_has_avx512_fp16() ? ", f16 multiply-adds" : "");
+                     lilac_cpu_has_avx512_fp16() ? ", f16 multiply-adds" : "",
+                     lilac_cpu_has_amx_bf16() ? ", bf16 tiles (AMX)" : "");
     add_caches(table);
     lilac_table_cell(table, "Threads");
     lilac_table_cell(table, "%d of %d processors", lilac_context_threads(session->context),
