@@ -22,10 +22,14 @@ lilac_tile_source lilac_softmax_tile_source(const lilac_softmax_attention_config
 uint16_t *lilac_softmax_take_forms(lilac_workspace *workspace, const lilac_softmax_plan *plan, size_t rows,
                                    size_t columns);
 
-/* Errors of both: those of lilac_softmax_plan_make. */
+/* Errors: those of lilac_softmax_plan_make. */
 lilac_status lilac_softmax_tiles_forward_measure(lilac_context *context, const lilac_softmax_attention_config *config,
                                                  lilac_workspace *workspace);
 lilac_status lilac_softmax_tiles_forward(lilac_context *context, const lilac_softmax_attention_config *config,
                                          const lilac_softmax_attention_forward_tensors *tensors, void *workspace);
+lilac_status lilac_softmax_tiles_backward_measure(lilac_context *context, const lilac_softmax_attention_config *config,
+                                                  lilac_workspace *workspace);
+lilac_status lilac_softmax_tiles_backward(lilac_context *context, const lilac_softmax_attention_config *config,
+                                          const lilac_softmax_attention_backward_tensors *tensors, void *workspace);
 
 #endif

@@ -28,7 +28,9 @@
 enum {
     LILAC_TILE_ROWS = 16,  /* rows of a tile; floats, or pairs of bf16 numbers, in a row of one */
     LILAC_TILE_DEPTH = 32, /* bf16 numbers in a row of a tile: rows and columns of a packed block are multiples */
-    LILAC_TILE_BYTES = 1024
+    LILAC_TILE_BYTES = 1024,
+    LILAC_TILE_QUERY_BLOCK = 256, /* most queries and keys in a block of the backward pass */
+    LILAC_TILE_KEY_BLOCK = 64
 };
 
 /* Rows of floats, or of bf16 numbers, that are to be packed. */
@@ -61,6 +63,42 @@ typedef struct lilac_tile_forward {
     float *scratch;     /* LILAC_TILE_ROWS * value_columns floats */
 } lilac_tile_forward;
 
+/*
+ * A block of keys against a block of queries, backward. Gradients that are summed up are tiles of floats: of keys and
+ * values [keys / 16][columns / 16], tile (i, j) holding rows 16 i .. and columns 16 j ..; of queries, transposed,
+ * [queries / 32][columns / 16][2], tile (i, j, t) holding in its column c what belongs to query 32 i + 8 (c / 4) + 4 t
+ * + c % 4. (Rows i and i + 1 of a matrix become rows of pairs by an interleaving that leaves queries in this order.)
+ * What rows beyond `queries` and `keys` hold does not matter afterwards.
+ */
+typedef struct lilac_tile_backward {
+    size_t queries, keys;                       /* at least 1; at most LILAC_TILE_QUERY_BLOCK and ..._KEY_BLOCK */
+    ptrdiff_t diagonal;                         /* see visible(r) */
+    size_t key_columns, value_columns;          /* multiples of LILAC_TILE_DEPTH */
+    const uint16_t *key;                        /* left */
+    const uint16_t *key_transposed;             /* left_transposed */
+    const uint16_t *value;                      /* left */
+    const uint16_t *query;                      /* right */
+    const uint16_t *query_transposed;           /* right_transposed */
+    const uint16_t *output_gradient;            /* right */
+    const uint16_t *output_gradient_transposed; /* right_transposed */
+    const float *offsets;                       /* [queries / 32][32]: see lilac_tile_row_numbers */
+    const float *deltas;                        /* likewise */
+    float *query_gradient, *key_gradient, *value_gradient;
+    uint16_t *score_gradients; /* LILAC_TILE_QUERY_BLOCK * LILAC_TILE_KEY_BLOCK numbers, from one kernel to the other */
+} lilac_tile_backward;
+
+/* What a backward pass needs of each query, a block at a time. */
+typedef struct lilac_tile_row_numbers {
+    size_t count, value_size;
+    const float *log_sum_exp; /* [count] */
+    const float *output;      /* [count][output_stride], of any alignment */
+    size_t output_stride;
+    lilac_tile_source output_gradient;
+    float
+        *offsets;  /* [count rounded up to LILAC_TILE_DEPTH]: -log_sum_exp / log(2); -INFINITY for a row without keys */
+    float *deltas; /* likewise: -output . output_gradient */
+} lilac_tile_row_numbers;
+
 typedef struct lilac_tile_attention_kernels {
     /* Packs rows. Numbers below the smallest normal one may become 0. */
     void (*pack)(const lilac_tile_source *source, const lilac_tile_forms *forms);
@@ -71,6 +109,26 @@ typedef struct lilac_tile_attention_kernels {
      * bf16. A row that sees nothing gives 0 and -INFINITY.
      */
     void (*forward)(const lilac_tile_forward *pass);
+
+    /* Offsets and deltas from what the forward pass left. */
+    void (*row_numbers)(const lilac_tile_row_numbers *rows);
+
+    /*
+     * With p[r][k] = 2^(q[r] . key[k] + offset[r]), to within 1e-4 of itself, and ds[r][k] = p[r][k] * (g[r] . value[k]
+     * + delta[r]) for k < visible(r), g being dL/dO, and 0 for other k: key_gradient[k] += sum over r of ds[r][k] q[r]
+     * and value_gradient[k] += sum over r of p[r][k] g[r]. Where nothing is seen of 32 keys, or 32 queries, ds may be
+     * missing in score_gradients.
+     */
+    void (*backward)(const lilac_tile_backward *block);
+
+    /* query_gradient[r] += sum over k of ds[r][k] key[k], after `backward` for the same block. */
+    void (*query_gradients)(const lilac_tile_backward *block);
+
+    /* Rows of gradients: y[r] (stride ldy, any alignment) = factor times row r < count, of `size` numbers. */
+    void (*store_gradients)(size_t count, size_t size, size_t columns, float factor, const float *gradient, float *y,
+                            size_t ldy);
+    void (*store_query_gradients)(size_t count, size_t size, size_t columns, float factor, const float *gradient,
+                                  float *y, size_t ldy);
 } lilac_tile_attention_kernels;
 
 /* The bytes of one form of a matrix. */

@@ -17,14 +17,6 @@ static void fetch_row(const lilac_tile_source *source, size_t row) {
     }
 }
 
-/* The lanes of 16 columns from `column` on that are below `size`. */
-static inline __mmask16 columns_below(size_t size, size_t column) {
-    if (size <= column) {
-        return 0;
-    }
-    return size - column >= ROWS ? (__mmask16)0xFFFF : (__mmask16)((1u << (size - column)) - 1);
-}
-
 /* 16 numbers of a row, scaled. */
 static inline __m512 load_floats(const lilac_tile_source *source, size_t row, size_t column) {
     const __mmask16 mask = columns_below(source->size, column);
@@ -357,4 +349,5 @@ static void forward(const lilac_tile_forward *pass) {
 void lilac_tile_attention_kernels_amx(lilac_tile_attention_kernels *kernels) {
     kernels->pack = pack;
     kernels->forward = forward;
+    lilac_tile_attention_backward_kernels_amx(kernels);
 }

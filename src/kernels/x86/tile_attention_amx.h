@@ -61,4 +61,15 @@ static inline __m512i round_to_bf16(__m512 low, __m512 high) {
     return (__m512i)_mm512_cvtne2ps_pbh(high, low);
 }
 
+/* The lanes of 16 columns from `column` on that are below `size`. */
+static inline __mmask16 columns_below(size_t size, size_t column) {
+    if (size <= column) {
+        return 0;
+    }
+    return size - column >= ROWS ? (__mmask16)0xFFFF : (__mmask16)((1u << (size - column)) - 1);
+}
+
+/* Fills in the kernels of the backward pass. */
+void lilac_tile_attention_backward_kernels_amx(lilac_tile_attention_kernels *kernels);
+
 #endif
