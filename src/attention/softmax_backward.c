@@ -5,6 +5,7 @@
  * order of the keys.
  */
 #include "attention/softmax.h"
+#include "attention/softmax_tiles.h"
 #include "core/memory.h"
 #include "kernels/kernel_table.h"
 #include "runtime/parallel.h"
@@ -259,6 +260,10 @@ lilac_status lilac_softmax_attention_backward_workspace_size(lilac_context *cont
     lilac_workspace workspace = lilac_workspace_over(NULL);
     backward_pass pass;
     LILAC_TRY(lay_out(context, config, &workspace, &pass));
+    if (lilac_softmax_uses_tiles(context, config)) {
+        workspace = lilac_workspace_over(NULL);
+        LILAC_TRY(lilac_softmax_tiles_backward_measure(context, config, &workspace));
+    }
     if (bytes == NULL) {
         return lilac_fail(context, LILAC_ERROR_ARGUMENT, "softmax attention backward: bytes is NULL");
     }
@@ -296,6 +301,9 @@ lilac_status lilac_softmax_attention_backward(lilac_context *context, const lila
     LILAC_TRY(lilac_softmax_attention_backward_workspace_size(context, config, &needed));
     LILAC_TRY(check_tensors(context, &config->shape, tensors));
     LILAC_TRY(lilac_workspace_check(context, workspace, workspace_bytes, needed));
+    if (lilac_softmax_uses_tiles(context, config)) {
+        return lilac_softmax_tiles_backward(context, config, tensors, workspace);
+    }
     lilac_workspace pieces = lilac_workspace_over(workspace);
     backward_pass pass;
     LILAC_TRY(lay_out(context, config, &pieces, &pass));

@@ -2,6 +2,7 @@
 /* Softmax attention over whole sequences, forward: blocks of queries against the packed keys and values of their head.
  */
 #include "attention/softmax.h"
+#include "attention/softmax_tiles.h"
 #include "core/memory.h"
 #include "kernels/kernel_table.h"
 #include "runtime/parallel.h"
@@ -241,6 +242,10 @@ lilac_status lilac_softmax_attention_forward_workspace_size(lilac_context *conte
     lilac_workspace workspace = lilac_workspace_over(NULL);
     forward_pass pass;
     LILAC_TRY(lay_out(context, config, &workspace, &pass));
+    if (lilac_softmax_uses_tiles(context, config)) {
+        workspace = lilac_workspace_over(NULL);
+        LILAC_TRY(lilac_softmax_tiles_forward_measure(context, config, &workspace));
+    }
     if (bytes == NULL) {
         return lilac_fail(context, LILAC_ERROR_ARGUMENT, "softmax attention forward: bytes is NULL");
     }
@@ -265,6 +270,9 @@ lilac_status lilac_softmax_attention_forward(lilac_context *context, const lilac
     LILAC_TRY(lilac_softmax_attention_forward_workspace_size(context, config, &needed));
     LILAC_TRY(check_tensors(context, &config->shape, tensors));
     LILAC_TRY(lilac_workspace_check(context, workspace, workspace_bytes, needed));
+    if (lilac_softmax_uses_tiles(context, config)) {
+        return lilac_softmax_tiles_forward(context, config, tensors, workspace);
+    }
     lilac_workspace pieces = lilac_workspace_over(workspace);
     forward_pass pass;
     LILAC_TRY(lay_out(context, config, &pieces, &pass));

@@ -19,6 +19,7 @@ const lilac_kernel_family lilac_kernel_families[LILAC_KERNEL_FAMILIES] = {
     {"linear_attention", offsetof(lilac_kernel_table, linear_attention), sizeof(lilac_linear_attention_kernels)},
     {"packed_product", offsetof(lilac_kernel_table, packed_product), sizeof(lilac_packed_product_kernels)},
     {"softmax_attention", offsetof(lilac_kernel_table, softmax_attention), sizeof(lilac_softmax_attention_kernels)},
+    {"tile_attention", offsetof(lilac_kernel_table, tile_attention), sizeof(lilac_tile_attention_kernels)},
     {"tile_product", offsetof(lilac_kernel_table, tile_product), sizeof(lilac_rounded_product_kernels)},
 };
 
@@ -29,6 +30,7 @@ static void fill_table(lilac_kernel_table *table, lilac_cpu_level level) {
     lilac_linear_attention_kernels_reference(&table->linear_attention);
     lilac_packed_product_kernels_reference(&table->packed_product);
     lilac_softmax_attention_kernels_reference(&table->softmax_attention);
+    lilac_tile_attention_kernels_reference(&table->tile_attention);
     lilac_tile_product_kernels_reference(&table->tile_product);
 #if defined(__x86_64__)
     if (level < LILAC_CPU_AVX2) {
@@ -55,6 +57,7 @@ static void fill_table(lilac_kernel_table *table, lilac_cpu_level level) {
 #endif
 #if defined(LILAC_AMX)
     if (lilac_cpu_has_amx_bf16()) {
+        lilac_tile_attention_kernels_amx(&table->tile_attention);
         lilac_tile_product_kernels_amx(&table->tile_product);
         table->fast_tile_products = true;
     }

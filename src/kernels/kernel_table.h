@@ -14,6 +14,7 @@
 #include "kernels/packed_product.h"
 #include "kernels/rounded_product.h"
 #include "kernels/softmax_attention.h"
+#include "kernels/tile_attention.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -25,6 +26,7 @@ typedef struct lilac_kernel_table {
     lilac_linear_attention_kernels linear_attention;
     lilac_packed_product_kernels packed_product;
     lilac_softmax_attention_kernels softmax_attention;
+    lilac_tile_attention_kernels tile_attention;
     lilac_rounded_product_kernels tile_product;
 
     /* Attention multiplies queries, keys and values that are all bf16 by bf16 dot products; else it widens them. */
@@ -41,7 +43,7 @@ typedef struct lilac_kernel_family {
     size_t offset, size;
 } lilac_kernel_family;
 
-enum { LILAC_KERNEL_FAMILIES = 7 };
+enum { LILAC_KERNEL_FAMILIES = 8 };
 
 extern const lilac_kernel_family lilac_kernel_families[LILAC_KERNEL_FAMILIES];
 

@@ -1,0 +1,353 @@
+/* SPDX-License-Identifier: MIT */
+/* Softmax attention in AMX tiles: packing and the forward pass. Exponentials take more time than products here. */
+#include "kernels/x86/tile_attention_amx.h"
+#include "kernels/x86/vector_avx512.h"
+
+#include <math.h>
+#include <string.h>
+
+/* ---- Packing ---- */
+
+/* Rows are often a page apart, which no processor foresees: those of the next block are fetched ahead. */
+static void fetch_row(const lilac_tile_source *source, size_t row) {
+    const size_t element = source->bf16 ? sizeof(uint16_t) : sizeof(float);
+    const char *start = (const char *)source->data + row * source->ld * element;
+    for (size_t byte = 0; byte < source->size * element; byte += ROW_BYTES) {
+        __builtin_prefetch(start + byte);
+    }
+}
+
+/* 16 numbers of a row, scaled. */
+static inline __m512 load_floats(const lilac_tile_source *source, size_t row, size_t column) {
+    const __mmask16 mask = columns_below(source->size, column);
+    __m512 x;
+    if (source->bf16) {
+        const uint16_t *halves = (const uint16_t *)source->data + row * source->ld + column;
+        x = _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(mask, halves)), 16));
+    } else {
+        x = _mm512_maskz_loadu_ps(mask, (const float *)source->data + row * source->ld + column);
+    }
+    x = _mm512_mul_ps(x, _mm512_set1_ps(source->scale));
+    if (source->ones && source->size >= column && source->size < column + ROWS) {
+        x = _mm512_mask_mov_ps(x, (__mmask16)(1u << (source->size - column)), _mm512_set1_ps(1.0f));
+    }
+    return x;
+}
+
+/* Rows row .. row + 31, columns column .. column + 31, rounded. */
+static void load_block(const lilac_tile_source *source, size_t row, size_t column, __m512i block[DEPTH]) {
+    for (size_t r = 0; r < DEPTH; r++) {
+        block[r] = row + r < source->count ? round_to_bf16(load_floats(source, row + r, column),
+                                                           load_floats(source, row + r, column + ROWS))
+                                           : _mm512_setzero_si512();
+    }
+}
+
+static void store_tile(uint16_t *tile, const __m512i rows[ROWS]) {
+    for (size_t r = 0; r < ROWS; r++) {
+        _mm512_store_si512(tile + r * DEPTH, rows[r]);
+    }
+}
+
+/* The 32-bit words of 16 rows transposed. */
+static void store_transposed(uint16_t *tile, const __m512i rows[ROWS]) {
+    __m512 words[VECTOR_LANES];
+    for (size_t r = 0; r < ROWS; r++) {
+        words[r] = _mm512_castsi512_ps(rows[r]);
+    }
+    vector_transpose(words);
+    for (size_t r = 0; r < ROWS; r++) {
+        _mm512_store_ps(tile + r * DEPTH, words[r]);
+    }
+}
+
+/* Columns 0 .. 15 or 16 .. 31 of a block's rows 2 i and 2 i + 1 as pairs. */
+static void pair_rows(const __m512i block[DEPTH], bool second, __m512i pairs[ROWS]) {
+    uint16_t order[DEPTH];
+    for (size_t i = 0; i < DEPTH; i++) {
+        order[i] = (uint16_t)(i / 2 + (second ? ROWS : 0) + i % 2 * DEPTH);
+    }
+    const __m512i index = _mm512_loadu_si512(order);
+    for (size_t i = 0; i < ROWS; i++) {
+        pairs[i] = _mm512_permutex2var_epi16(block[2 * i], index, block[2 * i + 1]);
+    }
+}
+
+/* Stores a block's columns column .. column + 31, as far as they exist, in the forms that are wanted. */
+static void store_block(const lilac_tile_forms *forms, size_t block_row, size_t column, const __m512i block[DEPTH]) {
+    const size_t groups = forms->columns / DEPTH, base = block_row * DEPTH * forms->columns;
+    for (size_t half = 0; half < 2; half++) {
+        const size_t across = base + (half * groups + column / DEPTH) * HALVES;
+        if (forms->left != NULL) {
+            store_tile(forms->left + across, block + half * ROWS);
+        }
+        if (forms->right_transposed != NULL) {
+            store_transposed(forms->right_transposed + across, block + half * ROWS);
+        }
+        if (column + half * ROWS >= forms->columns || (forms->right == NULL && forms->left_transposed == NULL)) {
+            continue;
+        }
+        const size_t down = base + (column / ROWS + half) * HALVES;
+        __m512i pairs[ROWS];
+        pair_rows(block, half == 1, pairs);
+        if (forms->right != NULL) {
+            store_tile(forms->right + down, pairs);
+        }
+        if (forms->left_transposed != NULL) {
+            store_transposed(forms->left_transposed + down, pairs);
+        }
+    }
+}
+
+static void pack(const lilac_tile_source *source, const lilac_tile_forms *forms) {
+    for (size_t row = 0; row < source->count; row += DEPTH) {
+        for (size_t r = row + DEPTH; r < row + 2 * DEPTH && r < source->count; r++) {
+            fetch_row(source, r);
+        }
+        for (size_t column = 0; column < forms->columns; column += DEPTH) {
+            __m512i block[DEPTH];
+            load_block(source, row, column, block);
+            store_block(forms, row / DEPTH, column, block);
+        }
+    }
+}
+
+/* ---- Forward ---- */
+
+/*
+ * Probabilities are 2^(score - offset), the offset being such that none reaches 2. It is raised when one does, to 8
+ * above the row's largest score, which seldom happens after the first keys. As scores start from minus the offset in
+ * their tiles, and as the largest bit of a probability's exponent tells whether it reaches 2, that takes an instruction
+ * for each 64 numbers.
+ */
+static const float HEADROOM = 8.0f;
+
+/* 16 queries on their way through the keys, 32 of these, a chunk, at a time. */
+typedef struct query_tile {
+    _Alignas(64) float start[FLOATS];               /* minus the row's offset, everywhere in a row */
+    _Alignas(64) float scores[2][2 * FLOATS];       /* of even and of odd chunks: two tiles each */
+    _Alignas(64) uint16_t probabilities[2][HALVES]; /* of even and of odd chunks */
+    float offset[ROWS];
+    size_t first; /* query */
+    const uint16_t *query;
+    size_t depth, width; /* tiles of a row of keys, and of values */
+} query_tile;
+
+/* Scores of a chunk, less the offsets. Tiles: 3 and 4 sums, 5 queries, 6 and 7 keys. */
+ALWAYS_INLINE void score_chunk(const lilac_tile_forward *pass, query_tile *tile, size_t chunk, const size_t depth) {
+    const uint16_t *keys = pass->key + chunk * 2 * depth * HALVES;
+    float *scores = tile->scores[chunk % 2];
+    finish_stores();
+    _tile_loadd(3, tile->start, ROW_BYTES);
+    _tile_loadd(4, tile->start, ROW_BYTES);
+    for (size_t d = 0; d < depth; d++) {
+        _tile_loadd(5, tile->query + d * HALVES, ROW_BYTES);
+        _tile_loadd(6, keys + d * HALVES, ROW_BYTES);
+        _tile_dpbf16ps(3, 5, 6);
+        _tile_loadd(7, keys + (depth + d) * HALVES, ROW_BYTES);
+        _tile_dpbf16ps(4, 5, 7);
+    }
+    _tile_stored(3, scores, ROW_BYTES);
+    _tile_stored(4, scores + FLOATS, ROW_BYTES);
+}
+
+/* Probabilities of a chunk. True if one reaches 2 or is NaN. */
+ALWAYS_INLINE bool exponentiate(query_tile *tile, size_t chunk) {
+    const float *scores = tile->scores[chunk % 2];
+    __m512i seen = _mm512_setzero_si512();
+    for (size_t r = 0; r < ROWS; r++) {
+        const __m512 low = rough_exp2(_mm512_load_ps(scores + r * ROWS));
+        const __m512 high = rough_exp2(_mm512_load_ps(scores + FLOATS + r * ROWS));
+        const __m512i p = round_to_bf16(low, high);
+        seen = _mm512_or_si512(seen, p);
+        _mm512_store_si512(tile->probabilities[chunk % 2] + r * DEPTH, p);
+    }
+    return _mm512_test_epi32_mask(seen, _mm512_set1_epi32(0x40004000)) != 0;
+}
+
+/* Adds the values of a chunk, weighted. Tiles: 0 to 2 sums, 5 probabilities, 6 and 7 values. */
+ALWAYS_INLINE void add_values(const lilac_tile_forward *pass, query_tile *tile, size_t chunk, const size_t width) {
+    const uint16_t *values = pass->value + chunk * width * HALVES;
+    finish_stores();
+    _tile_loadd(5, tile->probabilities[chunk % 2], ROW_BYTES);
+    if (width > 3) {
+        for (size_t w = 0; w < width; w++) {
+            _tile_loadd(0, pass->scratch + w * FLOATS, ROW_BYTES);
+            _tile_loadd(6, values + w * HALVES, ROW_BYTES);
+            _tile_dpbf16ps(0, 5, 6);
+            _tile_stored(0, pass->scratch + w * FLOATS, ROW_BYTES);
+        }
+        return;
+    }
+    _tile_loadd(6, values, ROW_BYTES);
+    _tile_dpbf16ps(0, 5, 6);
+    if (width > 1) {
+        _tile_loadd(7, values + HALVES, ROW_BYTES);
+        _tile_dpbf16ps(1, 5, 7);
+    }
+    if (width > 2) {
+        _tile_loadd(6, values + 2 * HALVES, ROW_BYTES);
+        _tile_dpbf16ps(2, 5, 6);
+    }
+}
+
+/* Between tiles 0 to 2 and the scratch memory, where they are needed as vectors; more of them are always there. */
+ALWAYS_INLINE void store_sums(const lilac_tile_forward *pass, const size_t width) {
+    if (width <= 3) {
+        _tile_stored(0, pass->scratch, ROW_BYTES);
+        if (width > 1) {
+            _tile_stored(1, pass->scratch + FLOATS, ROW_BYTES);
+        }
+        if (width > 2) {
+            _tile_stored(2, pass->scratch + 2 * FLOATS, ROW_BYTES);
+        }
+    }
+}
+
+ALWAYS_INLINE void load_sums(const lilac_tile_forward *pass, const size_t width) {
+    if (width <= 3) {
+        finish_stores();
+        _tile_loadd(0, pass->scratch, ROW_BYTES);
+        if (width > 1) {
+            _tile_loadd(1, pass->scratch + FLOATS, ROW_BYTES);
+        }
+        if (width > 2) {
+            _tile_loadd(2, pass->scratch + 2 * FLOATS, ROW_BYTES);
+        }
+    }
+}
+
+/* Raises the offset of a row by `more`. Nothing has been added up before the first chunk. */
+static void raise_row(const lilac_tile_forward *pass, query_tile *tile, size_t row, float more, bool first) {
+    tile->offset[row] += more;
+    _mm512_store_ps(tile->start + row * ROWS, _mm512_set1_ps(-tile->offset[row]));
+    const __m512 factor = _mm512_set1_ps(exp2f(-more));
+    for (size_t w = 0; w < tile->width && !first; w++) {
+        float *sums = pass->scratch + w * FLOATS + row * ROWS;
+        _mm512_store_ps(sums, _mm512_mul_ps(_mm512_load_ps(sums), factor));
+    }
+}
+
+/* Raises the offsets of those rows of which a probability of the chunk would reach 2, or of all rows before the first
+ * chunk, and corrects its scores. */
+static void raise_offsets(const lilac_tile_forward *pass, query_tile *tile, size_t chunk) {
+    float *scores = tile->scores[chunk % 2];
+    for (size_t r = 0; r < ROWS; r++) {
+        float *low = scores + r * ROWS, *high = low + FLOATS;
+        /* Of a NaN and a number, max returns the second. */
+        __m512 largest = _mm512_max_ps(_mm512_load_ps(low), _mm512_set1_ps(-INFINITY));
+        largest = _mm512_max_ps(_mm512_load_ps(high), largest);
+        const float maximum = _mm512_reduce_max_ps(largest);
+        if (maximum == -INFINITY || (chunk > 0 && maximum < 1.0f)) {
+            continue;
+        }
+        raise_row(pass, tile, r, maximum + HEADROOM, chunk == 0);
+        const __m512 more = _mm512_set1_ps(maximum + HEADROOM);
+        _mm512_store_ps(low, _mm512_sub_ps(_mm512_load_ps(low), more));
+        _mm512_store_ps(high, _mm512_sub_ps(_mm512_load_ps(high), more));
+    }
+}
+
+/* Scores of keys that a row does not see become -infinity. */
+static void mask_scores(const lilac_tile_forward *pass, query_tile *tile, size_t chunk) {
+    const __m512 lowest = _mm512_set1_ps(-INFINITY);
+    float *scores = tile->scores[chunk % 2];
+    for (size_t r = 0; r < ROWS; r++) {
+        const size_t visible = lilac_tile_visible(tile->first + r, pass->diagonal, pass->keys);
+        const __mmask16 low = columns_below(visible, chunk * DEPTH);
+        const __mmask16 high = columns_below(visible, chunk * DEPTH + ROWS);
+        _mm512_mask_store_ps(scores + r * ROWS, (__mmask16)~low, lowest);
+        _mm512_mask_store_ps(scores + FLOATS + r * ROWS, (__mmask16)~high, lowest);
+    }
+}
+
+/* Takes the keys that the 16 queries see, `end` at most, into their sums: scores of the next chunk are on their way
+ * while the present one's are exponentiated. */
+ALWAYS_INLINE void attend(const lilac_tile_forward *pass, query_tile *tile, size_t end, const size_t depth,
+                          const size_t width) {
+    const size_t chunks = (end + DEPTH - 1) / DEPTH;
+    const size_t whole = lilac_tile_visible(tile->first, pass->diagonal, pass->keys) / DEPTH;
+    score_chunk(pass, tile, 0, depth);
+    for (size_t chunk = 0; chunk < chunks; chunk++) {
+        if (chunk >= whole) {
+            mask_scores(pass, tile, chunk);
+        }
+        if (chunk == 0) {
+            raise_offsets(pass, tile, 0);
+        }
+        if (chunk + 1 < chunks) {
+            score_chunk(pass, tile, chunk + 1, depth);
+        }
+        const bool over = exponentiate(tile, chunk) && chunk > 0;
+        if (chunk > 0) {
+            add_values(pass, tile, chunk - 1, width);
+        }
+        if (__builtin_expect(over, 0)) {
+            store_sums(pass, width);
+            raise_offsets(pass, tile, chunk);
+            load_sums(pass, width);
+            if (chunk + 1 < chunks) {
+                score_chunk(pass, tile, chunk + 1, depth);
+            }
+            exponentiate(tile, chunk);
+        }
+    }
+    add_values(pass, tile, chunks - 1, width);
+    store_sums(pass, width);
+}
+
+static void finish_row(const lilac_tile_forward *pass, const query_tile *tile, size_t row) {
+    const float *sums = pass->scratch + row * ROWS;
+    const float sum = sums[pass->value_size / ROWS * FLOATS + pass->value_size % ROWS];
+    const __m512 factor = _mm512_set1_ps(sum == 0.0f ? 0.0f : 1.0f / sum);
+    float *output = pass->output + (tile->first + row) * pass->output_stride;
+    for (size_t column = 0; column < pass->value_size; column += ROWS) {
+        const __m512 y = _mm512_mul_ps(_mm512_load_ps(sums + column / ROWS * FLOATS), factor);
+        _mm512_mask_storeu_ps(output + column, columns_below(pass->value_size, column), y);
+    }
+    if (pass->log_sum_exp != NULL) {
+        pass->log_sum_exp[tile->first + row] = (tile->offset[row] + log2f(sum)) * 0x1.62e430p-1f;
+    }
+}
+
+ALWAYS_INLINE void forward_tile(const lilac_tile_forward *pass, query_tile *tile, const size_t depth,
+                                const size_t width) {
+    const size_t count = pass->queries - tile->first < ROWS ? pass->queries - tile->first : ROWS;
+    const size_t end = lilac_tile_visible(tile->first + count - 1, pass->diagonal, pass->keys);
+    memset(tile->start, 0, sizeof tile->start);
+    memset(tile->offset, 0, sizeof tile->offset);
+    memset(pass->scratch, 0, width * LILAC_TILE_BYTES);
+    _tile_zero(0);
+    _tile_zero(1);
+    _tile_zero(2);
+    if (end > 0) {
+        attend(pass, tile, end, depth, width);
+    }
+    for (size_t r = 0; r < count; r++) {
+        finish_row(pass, tile, r);
+    }
+}
+
+static void forward(const lilac_tile_forward *pass) {
+    query_tile tile = {.depth = pass->key_columns / DEPTH, .width = pass->value_columns / ROWS};
+    set_tile_shapes();
+    for (tile.first = 0; tile.first < pass->queries; tile.first += ROWS) {
+        tile.query = pass->query + tile.first / ROWS * tile.depth * HALVES;
+        if (tile.depth == 1 && tile.width == 3) {
+            forward_tile(pass, &tile, 1, 3);
+        } else if (tile.depth == 1 && tile.width == 2) {
+            forward_tile(pass, &tile, 1, 2);
+        } else if (tile.depth == 2 && tile.width == 5) {
+            forward_tile(pass, &tile, 2, 5);
+        } else {
+            forward_tile(pass, &tile, tile.depth, tile.width);
+        }
+    }
+    _tile_release();
+}
+
+void lilac_tile_attention_kernels_amx(lilac_tile_attention_kernels *kernels) {
+    kernels->pack = pack;
+    kernels->forward = forward;
+    lilac_tile_attention_backward_kernels_amx(kernels);
+}

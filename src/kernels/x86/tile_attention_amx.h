@@ -1,0 +1,75 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What the AMX kernels of softmax attention have in common. The tiles' shapes are set by each kernel when it starts and
+ * dropped when it ends: other libraries set theirs on the same threads. GCC makes text of a tile's number, which must
+ * therefore be written as a number; the comment of each function says what its tiles hold.
+ */
+#ifndef LILAC_KERNELS_X86_TILE_ATTENTION_AMX_H
+#define LILAC_KERNELS_X86_TILE_ATTENTION_AMX_H
+
+#include "kernels/tile_attention.h"
+
+#include <immintrin.h>
+
+#define ALWAYS_INLINE static inline __attribute__((always_inline))
+
+enum {
+    ROWS = LILAC_TILE_ROWS,
+    DEPTH = LILAC_TILE_DEPTH,
+    ROW_BYTES = 64,                            /* of a tile: the stride of all that are packed */
+    FLOATS = LILAC_TILE_BYTES / sizeof(float), /* in a tile */
+    HALVES = LILAC_TILE_BYTES / sizeof(uint16_t)
+};
+
+/* What ldtilecfg reads. */
+typedef struct tile_shapes {
+    _Alignas(64) uint8_t palette;
+    uint8_t start_row, reserved[14];
+    uint16_t row_bytes[16];
+    uint8_t rows[16];
+} tile_shapes;
+
+/* All eight are as large as can be. */
+static inline void set_tile_shapes(void) {
+    static const tile_shapes shapes = {
+        .palette = 1,
+        .row_bytes = {64, 64, 64, 64, 64, 64, 64, 64},
+        .rows = {16, 16, 16, 16, 16, 16, 16, 16},
+    };
+    _tile_loadconfig(&shapes);
+}
+
+/* To GCC a tile's load reads no memory: vectors that are stored before must not be moved behind it. */
+static inline void finish_stores(void) {
+    __asm__ volatile("" ::: "memory");
+}
+
+/*
+ * 2^x to within 8e-5 of itself, a 26th of what rounding to bf16 may add: 2^x = 2^n p(f), n + f = x, 0 <= f < 1, p a
+ * minimax polynomial. -infinity gives 0, NaN gives NaN.
+ */
+static inline __m512 rough_exp2(__m512 x) {
+    const __m512 f = _mm512_reduce_ps(x, _MM_FROUND_TO_NEG_INF);
+    __m512 p = _mm512_fmadd_ps(f, _mm512_set1_ps(0.078024523f), _mm512_set1_ps(0.226067155f));
+    p = _mm512_fmadd_ps(p, f, _mm512_set1_ps(0.695833541f));
+    p = _mm512_fmadd_ps(p, f, _mm512_set1_ps(0.999925219f));
+    return _mm512_scalef_ps(p, x);
+}
+
+/* The numbers of `low`, then those of `high`, rounded to bf16. */
+static inline __m512i round_to_bf16(__m512 low, __m512 high) {
+    return (__m512i)_mm512_cvtne2ps_pbh(high, low);
+}
+
+/* The lanes of 16 columns from `column` on that are below `size`. */
+static inline __mmask16 columns_below(size_t size, size_t column) {
+    if (size <= column) {
+        return 0;
+    }
+    return size - column >= ROWS ? (__mmask16)0xFFFF : (__mmask16)((1u << (size - column)) - 1);
+}
+
+/* Fills in the kernels of the backward pass. */
+void lilac_tile_attention_backward_kernels_amx(lilac_tile_attention_kernels *kernels);
+
+#endif
