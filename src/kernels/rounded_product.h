@@ -33,9 +33,9 @@ enum {
     LILAC_ROUNDED_BLOCK = 128,                                          /* pairs in a block */
     LILAC_HALF_ROWS = LILAC_ROUNDED_LANES,                              /* of half_product's widest panels: rows of A */
     LILAC_HALF_COLUMNS = 3 * LILAC_ROUNDED_LANES,                       /* and columns of B */
-    LILAC_TILE_ROWS = 2 * LILAC_ROUNDED_LANES,                          /* those of tile_product's */
-    LILAC_TILE_COLUMNS = 2 * LILAC_ROUNDED_LANES,
-    LILAC_TILE_WORDS = LILAC_ROUNDED_LANES * LILAC_ROUNDED_LANES
+    LILAC_TILE_PRODUCT_ROWS = 2 * LILAC_ROUNDED_LANES,                          /* those of tile_product's */
+    LILAC_TILE_PRODUCT_COLUMNS = 2 * LILAC_ROUNDED_LANES,
+    LILAC_TILE_PRODUCT_WORDS = LILAC_ROUNDED_LANES * LILAC_ROUNDED_LANES
 };
 
 /* Rows or columns first .. first + count - 1 of an operand, and where one block of theirs is packed. */

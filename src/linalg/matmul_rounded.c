@@ -156,8 +156,8 @@ static lilac_status multiply_depths(lilac_context *context, bool half, const lil
     const lilac_rounded_block columns = {
         .depth = s->k, .ld = s->ldb, .columns = true, .strided = !s->transpose_b, .x = b};
     product p = {.shape = s, .c = c};
-    p.a = operand_of(kernels, s->m, &rows, half ? LILAC_HALF_ROWS : LILAC_TILE_ROWS);
-    p.b = operand_of(kernels, s->n, &columns, half ? LILAC_HALF_COLUMNS : LILAC_TILE_COLUMNS);
+    p.a = operand_of(kernels, s->m, &rows, half ? LILAC_HALF_ROWS : LILAC_TILE_PRODUCT_ROWS);
+    p.b = operand_of(kernels, s->n, &columns, half ? LILAC_HALF_COLUMNS : LILAC_TILE_PRODUCT_COLUMNS);
     LILAC_TRY(place_panels(context, &p));
     lilac_parallel_for(context, p.a.panels, PACKED_PANELS, pack_panels, &p.a);
     lilac_parallel_for(context, p.b.panels, PACKED_PANELS, pack_panels, &p.b);

@@ -6,7 +6,7 @@
 #include <float.h>
 #include <math.h>
 
-enum { LANES = LILAC_ROUNDED_LANES, TILE = LILAC_TILE_WORDS };
+enum { LANES = LILAC_ROUNDED_LANES, TILE = LILAC_TILE_PRODUCT_WORDS };
 
 static uint32_t element(const lilac_rounded_block *block, const lilac_rounded_panel *panel, size_t i, size_t k) {
     if (i >= panel->count || k >= block->depth) {

@@ -3,7 +3,7 @@
 
 #include <immintrin.h>
 
-enum { LANES = LILAC_ROUNDED_LANES, TILE = LILAC_TILE_WORDS, TILE_ROW = 64 /* bytes */ };
+enum { LANES = LILAC_ROUNDED_LANES, TILE = LILAC_TILE_PRODUCT_WORDS, TILE_ROW = 64 /* bytes */ };
 
 static __mmask16 first_lanes(size_t count) {
     return count >= LANES ? (__mmask16)0xffff : (__mmask16)((1u << count) - 1);
@@ -208,13 +208,13 @@ static void store_sums(size_t tile_rows, size_t tile_cols, float *c, size_t ldc)
 }
 
 /* c = alpha * sums, or with add c += that. */
-static void scale_sums(const lilac_rounded_product *product, const float sums[LILAC_TILE_ROWS * LILAC_TILE_COLUMNS],
+static void scale_sums(const lilac_rounded_product *product, const float sums[LILAC_TILE_PRODUCT_ROWS * LILAC_TILE_PRODUCT_COLUMNS],
                        float *c) {
     const __m512 alpha = _mm512_set1_ps(product->alpha);
     for (size_t i = 0; i < product->rows; i++) {
         for (size_t j = 0; j < product->cols; j += LANES) {
             const __mmask16 lanes = first_lanes(product->cols - j);
-            const __m512 sum = _mm512_mul_ps(alpha, _mm512_load_ps(sums + i * LILAC_TILE_COLUMNS + j));
+            const __m512 sum = _mm512_mul_ps(alpha, _mm512_load_ps(sums + i * LILAC_TILE_PRODUCT_COLUMNS + j));
             float *to = c + i * product->ldc + j;
             _mm512_mask_storeu_ps(
                 to, lanes, product->add ? _mm512_add_ps(_mm512_maskz_loadu_ps(lanes, to), sum) : sum);
@@ -239,10 +239,10 @@ static void multiply(const lilac_rounded_product *product, const uint32_t *a, co
         add_products(tile_rows, tile_cols, product->depth, a, b);
         store_sums(tile_rows, tile_cols, c, product->ldc);
     } else {
-        _Alignas(64) float sums[LILAC_TILE_ROWS * LILAC_TILE_COLUMNS];
+        _Alignas(64) float sums[LILAC_TILE_PRODUCT_ROWS * LILAC_TILE_PRODUCT_COLUMNS];
         start_sums(tile_rows, tile_cols, false, NULL, 0);
         add_products(tile_rows, tile_cols, product->depth, a, b);
-        store_sums(tile_rows, tile_cols, sums, LILAC_TILE_COLUMNS);
+        store_sums(tile_rows, tile_cols, sums, LILAC_TILE_PRODUCT_COLUMNS);
         scale_sums(product, sums, c);
     }
 }
