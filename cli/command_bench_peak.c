@@ -46,7 +46,8 @@ const lilac_command lilac_command_bench_peak = {
     .summary = "measure the machine's peak: arithmetic and reading of memory",
     .description = "Measures what the machine can do at best, at the instruction set in use: multiplications and "
                    "additions of f32 in registers, products in bf16 (of AMX's tiles, or dot products) and "
-                   "multiplications and additions of f16 where the processor has them, and reading of 1, 24 and 512 MiB again and again. The best of many short "
+                   "multiplications and additions of f16 where the processor has them, and reading of 1, 24 and 512 "
+                   "MiB again and again. The best of many short "
                    "runs counts.",
     .example = "lilac bench peak\n"
                "lilac bench peak --threads 1\n",

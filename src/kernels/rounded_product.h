@@ -29,11 +29,11 @@
 #include <stdint.h>
 
 enum {
-    LILAC_ROUNDED_LANES = 16,                                           /* widths of panels are multiples of this */
-    LILAC_ROUNDED_BLOCK = 128,                                          /* pairs in a block */
-    LILAC_HALF_ROWS = LILAC_ROUNDED_LANES,                              /* of half_product's widest panels: rows of A */
-    LILAC_HALF_COLUMNS = 3 * LILAC_ROUNDED_LANES,                       /* and columns of B */
-    LILAC_TILE_PRODUCT_ROWS = 2 * LILAC_ROUNDED_LANES,                          /* those of tile_product's */
+    LILAC_ROUNDED_LANES = 16,                          /* widths of panels are multiples of this */
+    LILAC_ROUNDED_BLOCK = 128,                         /* pairs in a block */
+    LILAC_HALF_ROWS = LILAC_ROUNDED_LANES,             /* of half_product's widest panels: rows of A */
+    LILAC_HALF_COLUMNS = 3 * LILAC_ROUNDED_LANES,      /* and columns of B */
+    LILAC_TILE_PRODUCT_ROWS = 2 * LILAC_ROUNDED_LANES, /* those of tile_product's */
     LILAC_TILE_PRODUCT_COLUMNS = 2 * LILAC_ROUNDED_LANES,
     LILAC_TILE_PRODUCT_WORDS = LILAC_ROUNDED_LANES * LILAC_ROUNDED_LANES
 };
@@ -85,8 +85,7 @@ static inline int lilac_half_exponent(uint32_t largest) {
 }
 
 /* Where begin and end have nothing to do. */
-static inline void lilac_rounded_product_nothing(void) {
-}
+static inline void lilac_rounded_product_nothing(void) {}
 
 /* Fill in the kernels of one level; the SIMD level overrides what the reference filled in. */
 void lilac_half_product_kernels_reference(lilac_rounded_product_kernels *kernels);

@@ -24,7 +24,7 @@ enum {
 typedef struct {
     const lilac_rounded_product_kernels *kernels;
     lilac_rounded_block whole; /* as if it were one block */
-    size_t count;           /* rows or columns */
+    size_t count;              /* rows or columns */
     size_t vectors, panels, blocks;
     size_t pairs; /* in a panel, rounded up as its last block is */
     uint32_t *words;
@@ -85,15 +85,15 @@ static void pack_panels(void *argument, size_t begin, size_t end) {
 static void multiply_panels(const product *p, size_t row_panel, size_t column_panel) {
     const lilac_rounded_panel a = panel_at(&p->a, row_panel), b = panel_at(&p->b, column_panel);
     const lilac_rounded_product tile = {.rows = a.count,
-                                     .cols = b.count,
-                                     .depth = p->shape->k,
-                                     .row_width = a.width,
-                                     .col_width = b.width,
-                                     .ldc = p->shape->ldc,
-                                     .alpha = p->shape->alpha,
-                                     .a_scales = p->a.scales + row_panel * p->a.blocks,
-                                     .b_scales = p->b.scales + column_panel * p->b.blocks,
-                                     .add = p->shape->beta != 0.0f};
+                                        .cols = b.count,
+                                        .depth = p->shape->k,
+                                        .row_width = a.width,
+                                        .col_width = b.width,
+                                        .ldc = p->shape->ldc,
+                                        .alpha = p->shape->alpha,
+                                        .a_scales = p->a.scales + row_panel * p->a.blocks,
+                                        .b_scales = p->b.scales + column_panel * p->b.blocks,
+                                        .add = p->shape->beta != 0.0f};
     p->a.kernels->multiply(&tile, a.words, b.words, p->c + a.first * p->shape->ldc + b.first);
 }
 

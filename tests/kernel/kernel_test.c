@@ -23,6 +23,7 @@ static const kernel_family *const families[] = {
     &kernel_family_layer_norm,
     &kernel_family_linear_attention,
     &kernel_family_half_product,
+    &kernel_family_tile_product,
     &kernel_family_packed_product,
     &kernel_family_softmax_attention,
     &kernel_family_linear_attention_calls,

@@ -69,6 +69,7 @@ extern const kernel_family kernel_family_layer_norm;
 extern const kernel_family kernel_family_linear_attention;
 extern const kernel_family kernel_family_linear_attention_calls;
 extern const kernel_family kernel_family_half_product;
+extern const kernel_family kernel_family_tile_product;
 extern const kernel_family kernel_family_packed_product;
 extern const kernel_family kernel_family_softmax_attention;
 extern const kernel_family kernel_family_softmax_attention_calls;

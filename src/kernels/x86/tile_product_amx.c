@@ -55,8 +55,7 @@ static void load_strided(const lilac_rounded_block *block, const lilac_rounded_p
     for (size_t pair = 0; pair < LANES; pair++, x += 2 * block->ld) {
         const __mmask16 low = 2 * pair < depth ? first_lanes(count) : 0;
         const __mmask16 high = 2 * pair + 1 < depth ? first_lanes(count) : 0;
-        const __m512i words =
-            round_vectors(_mm512_maskz_loadu_ps(low, x), _mm512_maskz_loadu_ps(high, x + block->ld));
+        const __m512i words = round_vectors(_mm512_maskz_loadu_ps(low, x), _mm512_maskz_loadu_ps(high, x + block->ld));
         r[pair] = _mm512_permutexvar_epi16(alternate, words);
     }
 }
@@ -76,7 +75,8 @@ static void transpose(__m512i r[LANES]) {
         r[i + 3] = _mm512_unpackhi_epi64(t[i + 1], t[i + 3]);
     }
     for (size_t c = 0; c < 4; c++) {
-        const __m512i low = _mm512_shuffle_i32x4(r[c], r[4 + c], 0x88), high = _mm512_shuffle_i32x4(r[c], r[4 + c], 0xdd);
+        const __m512i low = _mm512_shuffle_i32x4(r[c], r[4 + c], 0x88),
+                      high = _mm512_shuffle_i32x4(r[c], r[4 + c], 0xdd);
         const __m512i low2 = _mm512_shuffle_i32x4(r[8 + c], r[12 + c], 0x88);
         const __m512i high2 = _mm512_shuffle_i32x4(r[8 + c], r[12 + c], 0xdd);
         t[c] = _mm512_shuffle_i32x4(low, low2, 0x88);
@@ -208,16 +208,15 @@ static void store_sums(size_t tile_rows, size_t tile_cols, float *c, size_t ldc)
 }
 
 /* c = alpha * sums, or with add c += that. */
-static void scale_sums(const lilac_rounded_product *product, const float sums[LILAC_TILE_PRODUCT_ROWS * LILAC_TILE_PRODUCT_COLUMNS],
-                       float *c) {
+static void scale_sums(const lilac_rounded_product *product,
+                       const float sums[LILAC_TILE_PRODUCT_ROWS * LILAC_TILE_PRODUCT_COLUMNS], float *c) {
     const __m512 alpha = _mm512_set1_ps(product->alpha);
     for (size_t i = 0; i < product->rows; i++) {
         for (size_t j = 0; j < product->cols; j += LANES) {
             const __mmask16 lanes = first_lanes(product->cols - j);
             const __m512 sum = _mm512_mul_ps(alpha, _mm512_load_ps(sums + i * LILAC_TILE_PRODUCT_COLUMNS + j));
             float *to = c + i * product->ldc + j;
-            _mm512_mask_storeu_ps(
-                to, lanes, product->add ? _mm512_add_ps(_mm512_maskz_loadu_ps(lanes, to), sum) : sum);
+            _mm512_mask_storeu_ps(to, lanes, product->add ? _mm512_add_ps(_mm512_maskz_loadu_ps(lanes, to), sum) : sum);
         }
     }
 }
