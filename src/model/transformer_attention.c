@@ -21,11 +21,12 @@ lilac_linear_attention_config lilac_transformer_linear_attention(const lilac_tra
 }
 
 lilac_softmax_attention_config lilac_transformer_softmax_attention(const lilac_transformer *model, size_t B, size_t N,
-                                                                   bool causal) {
+                                                                   bool causal, lilac_precision precision) {
     const lilac_attention_shape shape = shape_of(model, B, N);
     lilac_softmax_attention_config config;
     lilac_softmax_attention_config_default(&shape, &config);
     config.causal = causal;
+    config.bf16_products = precision == LILAC_PRECISION_BF16;
     return config;
 }
 

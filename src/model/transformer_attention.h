@@ -13,7 +13,7 @@
 lilac_linear_attention_config lilac_transformer_linear_attention(const lilac_transformer *model, size_t B, size_t N,
                                                                  bool causal);
 lilac_softmax_attention_config lilac_transformer_softmax_attention(const lilac_transformer *model, size_t B, size_t N,
-                                                                   bool causal);
+                                                                   bool causal, lilac_precision precision);
 
 /* Part 0, 1 or 2 (queries, keys, values) of such rows, to be read or written. */
 lilac_attention_input lilac_transformer_qkv_input(const lilac_transformer *model, size_t N, const float *qkv,

@@ -108,7 +108,7 @@ static lilac_status attention_gradients(const backward *b, const lilac_pass_laye
                                                pass->attention_bytes);
     }
     const lilac_softmax_attention_config config =
-        lilac_transformer_softmax_attention(model, pass->B, N, !pass->config.full);
+        lilac_transformer_softmax_attention(model, pass->B, N, !pass->config.full, pass->config.precision);
     const lilac_softmax_attention_backward_tensors tensors = {.query = query,
                                                               .key = key,
                                                               .value = value,

@@ -60,7 +60,7 @@ static lilac_status attend(lilac_context *context, const lilac_transformer_pass 
                                               pass->attention_bytes);
     }
     const lilac_softmax_attention_config config =
-        lilac_transformer_softmax_attention(model, pass->B, N, !pass->config.full);
+        lilac_transformer_softmax_attention(model, pass->B, N, !pass->config.full, pass->config.precision);
     const lilac_softmax_attention_forward_tensors tensors = {
         .query = query, .key = key, .value = value, .output = output, .log_sum_exp = layer->saved};
     return lilac_softmax_attention_forward(context, &config, &tensors, pass->attention_workspace,

@@ -185,8 +185,8 @@ static lilac_status size_linear_attention(lilac_context *context, lilac_transfor
 }
 
 static lilac_status size_softmax_attention(lilac_context *context, lilac_transformer_pass *pass, size_t *saved) {
-    const lilac_softmax_attention_config config =
-        lilac_transformer_softmax_attention(pass->model, pass->config.B, pass->config.N, !pass->config.full);
+    const lilac_softmax_attention_config config = lilac_transformer_softmax_attention(
+        pass->model, pass->config.B, pass->config.N, !pass->config.full, pass->config.precision);
     size_t backward = 0;
     LILAC_TRY(lilac_softmax_attention_forward_workspace_size(context, &config, &pass->attention_bytes));
     if (pass->config.backward) {

@@ -3,8 +3,9 @@
  * Forward and backward passes of a transformer over B sequences of N tokens, T = B N.
  *
  * A pass object holds the activations of one such pass. With precision BF16 the products of matrices take operands that
- * are rounded to bf16 and sum in f32, with F16 they are those of half precision (linalg/matmul.h); all else (the output
- * layer, residuals, norms, attention, losses, gradients) stays f32.
+ * are rounded to bf16 and sum in f32, and so do those of softmax attention on cpus that multiply tiles of bf16; with
+ * F16 they are those of half precision (linalg/matmul.h). All else (the output layer, residuals, norms, other
+ * attention, losses, gradients) stays f32.
  */
 #ifndef LILAC_MODEL_TRANSFORMER_PASS_H
 #define LILAC_MODEL_TRANSFORMER_PASS_H

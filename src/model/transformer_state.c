@@ -175,7 +175,7 @@ static lilac_status create_linear(lilac_context *context, lilac_transformer_stat
 static lilac_status create_softmax(lilac_context *context, lilac_transformer_state *state, lilac_state_layer *layer) {
     state->attention_floats = 2 * state->model->HD * state->length;
     lilac_softmax_attention_config config =
-        lilac_transformer_softmax_attention(state->model, state->B, state->length, true);
+        lilac_transformer_softmax_attention(state->model, state->B, state->length, true, LILAC_PRECISION_F32);
     config.cache = state->bf16_cache ? LILAC_ATTENTION_BF16 : LILAC_ATTENTION_F32;
     return lilac_softmax_attention_state_create(context, &config, &layer->softmax);
 }

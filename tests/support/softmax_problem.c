@@ -188,12 +188,10 @@ static void check_log_sum_exp(const softmax_problem *problem) {
     }
 }
 
-void softmax_problem_run(softmax_problem *problem, int level, int threads, bool backward) {
+void softmax_problem_run_on(softmax_problem *problem, lilac_context *context, bool backward) {
     const lilac_attention_shape *shape = &problem->config.shape;
     size_t bytes;
     char *base;
-    lilac_context *context = lilac_test_context_create(level, threads);
-    problem->level = level;
     problem->rounded = problem->forward.query.dtype == LILAC_ATTENTION_BF16 && context->kernels->bf16_dot_products;
     assert_int_equal(lilac_softmax_attention_forward_workspace_size(context, &problem->config, &bytes), LILAC_OK);
     void *workspace = make_workspace(bytes, &base);
@@ -211,6 +209,12 @@ void softmax_problem_run(softmax_problem *problem, int level, int threads, bool 
         check_workspace(base, bytes);
         assert_gaps(problem->gradient_data, shape->batch * problem->tokens, problem->row);
     }
+}
+
+void softmax_problem_run(softmax_problem *problem, int level, int threads, bool backward) {
+    lilac_context *context = lilac_test_context_create(level, threads);
+    problem->level = level;
+    softmax_problem_run_on(problem, context, backward);
     lilac_context_destroy(context);
 }
 

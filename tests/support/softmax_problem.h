@@ -55,6 +55,9 @@ void softmax_doubles_release(softmax_doubles *doubles);
  * workspace without a byte to spare. */
 void softmax_problem_run(softmax_problem *problem, int level, int threads, bool backward);
 
+/* The same on a context. */
+void softmax_problem_run_on(softmax_problem *problem, lilac_context *context, bool backward);
+
 /* Computes problem->exact from the inputs, row by row as the definition says. */
 void softmax_problem_solve(softmax_problem *problem, bool backward);
 
