@@ -39,6 +39,11 @@ static lilac_status create_matrix(lilac_context *context, size_t rows, size_t st
     return LILAC_OK;
 }
 
+/* Whether a product takes matrices that are rounded before. */
+static bool takes_bf16(const lilac_context *context, lilac_bench_matmul_kind kind) {
+    return kind == LILAC_BENCH_MATMUL_BF16 && !lilac_matmul_rounds(context, LILAC_MATMUL_TILES);
+}
+
 /* b is a packed matrix where the kind says so. */
 static lilac_status multiply(lilac_context *context, const lilac_matmul_shape *s, lilac_bench_matmul_kind kind,
                              const void *a, const void *b, float *c) {
@@ -46,7 +51,8 @@ static lilac_status multiply(lilac_context *context, const lilac_matmul_shape *s
     case LILAC_BENCH_MATMUL_F32:
         return lilac_matmul_f32(context, s, a, b, c);
     case LILAC_BENCH_MATMUL_BF16:
-        return lilac_matmul_bf16(context, s, a, b, c);
+        return takes_bf16(context, kind) ? lilac_matmul_bf16(context, s, a, b, c)
+                                         : lilac_matmul_rounded(context, LILAC_MATMUL_TILES, s, a, b, c);
     case LILAC_BENCH_MATMUL_F16:
         return lilac_matmul_rounds(context, LILAC_MATMUL_F16)
                    ? lilac_matmul_rounded(context, LILAC_MATMUL_F16, s, a, b, c)
@@ -80,11 +86,10 @@ static lilac_status time_product(lilac_context *context, const lilac_matmul_shap
 lilac_status lilac_bench_matmul(lilac_context *context, const lilac_matmul_shape *shape, lilac_bench_matmul_kind kind,
                                 double *seconds) {
     void *a = NULL, *b = NULL, *c = NULL;
-    lilac_status status = create_matrix(context, shape->transpose_a ? shape->k : shape->m, shape->lda,
-                                        kind == LILAC_BENCH_MATMUL_BF16, &a);
+    const bool bf16 = takes_bf16(context, kind);
+    lilac_status status = create_matrix(context, shape->transpose_a ? shape->k : shape->m, shape->lda, bf16, &a);
     if (status == LILAC_OK) {
-        status = create_matrix(context, shape->transpose_b ? shape->n : shape->k, shape->ldb,
-                               kind == LILAC_BENCH_MATMUL_BF16, &b);
+        status = create_matrix(context, shape->transpose_b ? shape->n : shape->k, shape->ldb, bf16, &b);
     }
     if (status == LILAC_OK) {
         status = create_matrix(context, shape->m, shape->ldc, false, &c);

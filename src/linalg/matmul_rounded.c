@@ -17,7 +17,8 @@ enum {
     PACKED_PANELS = 4,
     BLOCK_ROW_PANELS = 4,
     BLOCK_COLUMN_PANELS = 6,
-    TILE_DEPTH = 256
+    TILE_DEPTH = 256,
+    SLICE_DEPTH = 2 * LILAC_ROUNDED_LANES /* of a tile */
 };
 
 /* An operand, whose rows or columns lie in its panels by vectors of LILAC_ROUNDED_LANES. */
@@ -57,28 +58,47 @@ static lilac_rounded_panel panel_at(const operand *x, size_t index) {
     return p;
 }
 
-static void pack_block(const operand *x, size_t index, size_t begin, size_t end) {
-    const size_t depth = 2 * LILAC_ROUNDED_BLOCK, k = index * depth;
+/* Packs the panels begin .. end - 1 from depth k on, a multiple of both sizes of a block, for `depth` at most. */
+static float pack_part(const operand *x, size_t k, size_t depth, size_t begin, size_t end) {
     lilac_rounded_panel panels[PACKED_PANELS];
     for (size_t p = begin; p < end; p++) {
         panels[p - begin] = panel_at(x, p);
-        panels[p - begin].words += index * LILAC_ROUNDED_BLOCK * panels[p - begin].width;
+        panels[p - begin].words += k / 2 * panels[p - begin].width;
     }
     lilac_rounded_block block = x->whole;
     block.depth = lilac_size_min(depth, block.depth - k);
     block.x += block.strided ? k * block.ld : k;
-    const float scale = x->kernels->pack(&block, end - begin, panels);
-    for (size_t p = begin; p < end; p++) {
-        x->scales[p * x->blocks + index] = scale;
-    }
+    return x->kernels->pack(&block, end - begin, panels);
 }
 
 static void pack_panels(void *argument, size_t begin, size_t end) {
     const operand *x = argument;
     for (size_t p = begin; p < end; p += PACKED_PANELS) {
+        const size_t p_end = lilac_size_min(p + PACKED_PANELS, end);
         for (size_t block = 0; block < x->blocks; block++) {
-            pack_block(x, block, p, lilac_size_min(p + PACKED_PANELS, end));
+            const float scale = pack_part(x, block * 2 * LILAC_ROUNDED_BLOCK, 2 * LILAC_ROUNDED_BLOCK, p, p_end);
+            for (size_t i = p; i < p_end; i++) {
+                x->scales[i * x->blocks + block] = scale;
+            }
         }
+    }
+}
+
+/* Tiles, all panels' of a few rows of memory: those are read as a whole. */
+static void pack_slices(void *argument, size_t begin, size_t end) {
+    const operand *x = argument;
+    for (size_t slice = begin; slice < end; slice++) {
+        for (size_t p = 0; p < x->panels; p += PACKED_PANELS) {
+            pack_part(x, slice * SLICE_DEPTH, SLICE_DEPTH, p, lilac_size_min(p + PACKED_PANELS, x->panels));
+        }
+    }
+}
+
+static void pack_operand(lilac_context *context, bool half, operand *x) {
+    if (half || !x->whole.strided) {
+        lilac_parallel_for(context, x->panels, PACKED_PANELS, pack_panels, x);
+    } else {
+        lilac_parallel_for(context, (x->whole.depth - 1) / SLICE_DEPTH + 1, 1, pack_slices, x);
     }
 }
 
@@ -159,8 +179,8 @@ static lilac_status multiply_depths(lilac_context *context, bool half, const lil
     p.a = operand_of(kernels, s->m, &rows, half ? LILAC_HALF_ROWS : LILAC_TILE_PRODUCT_ROWS);
     p.b = operand_of(kernels, s->n, &columns, half ? LILAC_HALF_COLUMNS : LILAC_TILE_PRODUCT_COLUMNS);
     LILAC_TRY(place_panels(context, &p));
-    lilac_parallel_for(context, p.a.panels, PACKED_PANELS, pack_panels, &p.a);
-    lilac_parallel_for(context, p.b.panels, PACKED_PANELS, pack_panels, &p.b);
+    pack_operand(context, half, &p.a);
+    pack_operand(context, half, &p.b);
     p.column_blocks = (p.b.panels - 1) / BLOCK_COLUMN_PANELS + 1;
     const size_t row_blocks = (p.a.panels - 1) / BLOCK_ROW_PANELS + 1;
     lilac_parallel_for(context, row_blocks * p.column_blocks, 1, multiply_blocks, &p);

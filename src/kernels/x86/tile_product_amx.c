@@ -106,11 +106,15 @@ static void pack_tile(const lilac_rounded_block *block, const lilac_rounded_pane
     }
 }
 
+/* In the order of memory, as far as 16 rows of x, or 32, allow. */
 static float pack(const lilac_rounded_block *block, size_t count, const lilac_rounded_panel *panels) {
-    for (size_t k = 0; k < block->depth; k += 2 * LANES) {
+    const size_t outer = block->strided ? 2 * LANES : block->depth;
+    for (size_t first = 0; first < block->depth; first += outer) {
         for (size_t p = 0; p < count; p++) {
             for (size_t i = 0; i < panels[p].width; i += LANES) {
-                pack_tile(block, &panels[p], i, k);
+                for (size_t k = first; k < first + outer && k < block->depth; k += 2 * LANES) {
+                    pack_tile(block, &panels[p], i, k);
+                }
             }
         }
     }
