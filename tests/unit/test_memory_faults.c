@@ -244,7 +244,7 @@ static void check_transformer(void *user, lilac_status status) {
 static void sweep_transformer(transformer_training *t) {
     temporary_file_create(&t->file);
     t->config.layers = 1;
-    sweep_attempts(prepare_transformer, train_transformer, check_transformer, t, 20);
+    sweep_attempts(prepare_transformer, train_transformer, check_transformer, t, 15);
     temporary_file_destroy(&t->file);
 }
 
