@@ -255,30 +255,22 @@ static void query_gradients(const lilac_tile_backward *block) {
 
 /* ---- Before and after ---- */
 
-static __m512 load_gradient(const lilac_tile_source *source, size_t row, size_t column) {
-    const __mmask16 mask = columns_below(source->size, column);
-    const size_t place = row * source->ld + column;
-    if (!source->bf16) {
-        return _mm512_maskz_loadu_ps(mask, (const float *)source->data + place);
-    }
-    const __m256i halves = _mm256_maskz_loadu_epi16(mask, (const uint16_t *)source->data + place);
-    return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(halves), 16));
-}
-
 static void row_numbers(const lilac_tile_row_numbers *rows) {
-    const size_t size = rows->value_size;
-    for (size_t r = 0; r < rows->count; r++) {
+    const size_t count = rows->output.count;
+    for (size_t r = 0; r < count; r++) {
         __m512 sum = _mm512_setzero_ps();
-        for (size_t column = 0; column < size; column += ROWS) {
-            const float *output = rows->output + r * rows->output_stride + column;
-            sum = _mm512_fmadd_ps(_mm512_maskz_loadu_ps(columns_below(size, column), output),
-                                  load_gradient(&rows->output_gradient, r, column), sum);
+        for (size_t column = 0; column < rows->output.size; column += ROWS) {
+            sum = _mm512_fmadd_ps(load_floats(&rows->output, r, column), load_floats(&rows->output_gradient, r, column),
+                                  sum);
+        }
+        if (rows->output.ahead != NULL) {
+            fetch_row(&rows->output, r);
         }
         const float log_sum_exp = rows->log_sum_exp[r];
         rows->deltas[r] = -_mm512_reduce_add_ps(sum);
         rows->offsets[r] = log_sum_exp == -INFINITY ? -INFINITY : log_sum_exp * -0x1.715476p0f;
     }
-    for (size_t r = rows->count; r % DEPTH != 0; r++) {
+    for (size_t r = count; r % DEPTH != 0; r++) {
         rows->deltas[r] = 0.0f;
         rows->offsets[r] = -INFINITY;
     }
