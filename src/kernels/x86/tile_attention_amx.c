@@ -112,8 +112,7 @@ typedef struct query_tile {
     _Alignas(64) float start[FLOATS];               /* minus the row's offset, everywhere in a row */
     _Alignas(64) float scores[2][2 * FLOATS];       /* of even and of odd chunks: two tiles each */
     _Alignas(64) uint16_t probabilities[2][HALVES]; /* of even and of odd chunks */
-    float offset[ROWS];
-    size_t first; /* query */
+    size_t first;                                   /* query */
     const uint16_t *query;
     size_t depth, width; /* tiles of a row of keys, and of values */
 } query_tile;
@@ -234,6 +233,12 @@ ALWAYS_INLINE bool step(const lilac_tile_forward *pass, query_tile *tile, size_t
     return last_rows(&queue);
 }
 
+static inline void zero_floats(float *x, size_t count) {
+    for (size_t i = 0; i < count; i += ROWS) {
+        _mm512_store_ps(x + i, _mm512_setzero_ps());
+    }
+}
+
 /* Between tiles 0 to 2 and the scratch memory, where they are needed as vectors; more of them are always there. */
 ALWAYS_INLINE void store_sums(const lilac_tile_forward *pass, const size_t width) {
     if (width <= 3) {
@@ -260,34 +265,47 @@ ALWAYS_INLINE void load_sums(const lilac_tile_forward *pass, const size_t width)
     }
 }
 
-/* Raises the offset of a row by `more`. Nothing has been added up before the first chunk. */
-static void raise_row(const lilac_tile_forward *pass, query_tile *tile, size_t row, float more, bool first) {
-    tile->offset[row] += more;
-    _mm512_store_ps(tile->start + row * ROWS, _mm512_set1_ps(-tile->offset[row]));
-    const __m512 factor = _mm512_set1_ps(exp2f(-more));
-    for (size_t w = 0; w < tile->width && !first; w++) {
-        float *sums = pass->scratch + w * FLOATS + row * ROWS;
-        _mm512_store_ps(sums, _mm512_mul_ps(_mm512_load_ps(sums), factor));
+/* The largest score of a row of a chunk, NaN left aside. */
+static inline float largest_score(const float *scores) {
+    /* Of a NaN and a number, max returns the second. */
+    const __m512 largest = _mm512_max_ps(_mm512_load_ps(scores), _mm512_set1_ps(-INFINITY));
+    return _mm512_reduce_max_ps(_mm512_max_ps(_mm512_load_ps(scores + FLOATS), largest));
+}
+
+/* Raises the offset of a row by `more`, and lowers its scores. */
+static inline void raise_offset(query_tile *tile, float *scores, size_t row, float more) {
+    const __m512 offset = _mm512_sub_ps(_mm512_load_ps(tile->start + row * ROWS), _mm512_set1_ps(more));
+    _mm512_store_ps(tile->start + row * ROWS, offset);
+    _mm512_store_ps(scores, _mm512_sub_ps(_mm512_load_ps(scores), _mm512_set1_ps(more)));
+    _mm512_store_ps(scores + FLOATS, _mm512_sub_ps(_mm512_load_ps(scores + FLOATS), _mm512_set1_ps(more)));
+}
+
+/* Sets the offsets by the first chunk, before anything is added up. */
+static void set_offsets(query_tile *tile) {
+    for (size_t r = 0; r < ROWS; r++) {
+        float *scores = tile->scores[0] + r * ROWS;
+        const float maximum = largest_score(scores);
+        _mm512_store_ps(tile->start + r * ROWS, _mm512_setzero_ps());
+        if (maximum != -INFINITY) {
+            raise_offset(tile, scores, r, maximum + HEADROOM);
+        }
     }
 }
 
-/* Raises the offsets of those rows of which a probability of the chunk would reach 2, or of all rows before the first
- * chunk, and corrects its scores. */
+/* Raises the offsets of those rows of which a probability of the chunk would reach 2. */
 static void raise_offsets(const lilac_tile_forward *pass, query_tile *tile, size_t chunk) {
-    float *scores = tile->scores[chunk % 2];
     for (size_t r = 0; r < ROWS; r++) {
-        float *low = scores + r * ROWS, *high = low + FLOATS;
-        /* Of a NaN and a number, max returns the second. */
-        __m512 largest = _mm512_max_ps(_mm512_load_ps(low), _mm512_set1_ps(-INFINITY));
-        largest = _mm512_max_ps(_mm512_load_ps(high), largest);
-        const float maximum = _mm512_reduce_max_ps(largest);
-        if (maximum == -INFINITY || (chunk > 0 && maximum < 1.0f)) {
+        float *scores = tile->scores[chunk % 2] + r * ROWS;
+        const float more = largest_score(scores) + HEADROOM;
+        if (more < 1.0f + HEADROOM) {
             continue;
         }
-        raise_row(pass, tile, r, maximum + HEADROOM, chunk == 0);
-        const __m512 more = _mm512_set1_ps(maximum + HEADROOM);
-        _mm512_store_ps(low, _mm512_sub_ps(_mm512_load_ps(low), more));
-        _mm512_store_ps(high, _mm512_sub_ps(_mm512_load_ps(high), more));
+        raise_offset(tile, scores, r, more);
+        const __m512 factor = _mm512_set1_ps(exp2f(-more));
+        for (size_t w = 0; w < tile->width; w++) {
+            float *sums = pass->scratch + w * FLOATS + r * ROWS;
+            _mm512_store_ps(sums, _mm512_mul_ps(_mm512_load_ps(sums), factor));
+        }
     }
 }
 
@@ -330,7 +348,7 @@ ALWAYS_INLINE void attend(const lilac_tile_forward *pass, query_tile *tile, size
             mask_scores(pass, tile, chunk);
         }
         if (chunk == 0) {
-            raise_offsets(pass, tile, 0);
+            set_offsets(tile);
             if (next) {
                 step(pass, tile, 0, depth, width, true, false);
             } else {
@@ -345,17 +363,40 @@ ALWAYS_INLINE void attend(const lilac_tile_forward *pass, query_tile *tile, size
     store_sums(pass, width);
 }
 
-static void finish_row(const lilac_tile_forward *pass, const query_tile *tile, size_t row) {
-    const float *sums = pass->scratch + row * ROWS;
-    const float sum = sums[pass->value_size / ROWS * FLOATS + pass->value_size % ROWS];
-    const __m512 factor = _mm512_set1_ps(sum == 0.0f ? 0.0f : 1.0f / sum);
-    float *output = pass->output + (tile->first + row) * pass->output_stride;
-    for (size_t column = 0; column < pass->value_size; column += ROWS) {
-        const __m512 y = _mm512_mul_ps(_mm512_load_ps(sums + column / ROWS * FLOATS), factor);
-        _mm512_mask_storeu_ps(output + column, columns_below(pass->value_size, column), y);
+/* log2(x) to within 3e-7; -infinity for 0. With m the mantissa, 3/4 <= m < 3/2, and t = (m - 1) / (m + 1), log(m) is
+ * 2 (t + t^3 / 3 + t^5 / 5 + ...). */
+static inline __m512 log2_of(__m512 x) {
+    const __m512 m = _mm512_getmant_ps(x, _MM_MANT_NORM_p75_1p5, _MM_MANT_SIGN_src), one = _mm512_set1_ps(1.0f);
+    const __m512 exponent = _mm512_getexp_ps(_mm512_div_ps(x, m));
+    const __m512 t = _mm512_div_ps(_mm512_sub_ps(m, one), _mm512_add_ps(m, one)), square = _mm512_mul_ps(t, t);
+    __m512 p = _mm512_fmadd_ps(square, _mm512_set1_ps(1.0f / 7.0f), _mm512_set1_ps(1.0f / 5.0f));
+    p = _mm512_fmadd_ps(p, square, _mm512_set1_ps(1.0f / 3.0f));
+    p = _mm512_fmadd_ps(p, square, one);
+    return _mm512_fmadd_ps(_mm512_mul_ps(p, t), _mm512_set1_ps(0x1.715476p1f), exponent);
+}
+
+/* Divides the sums of `count` rows by those of their probabilities. */
+static void finish_rows(const lilac_tile_forward *pass, const query_tile *tile, size_t count) {
+    const __m512i rows = _mm512_mullo_epi32(_mm512_set_epi32(15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0),
+                                            _mm512_set1_epi32(ROWS));
+    const float *ones = pass->scratch + pass->value_size / ROWS * FLOATS + pass->value_size % ROWS;
+    const __m512 sum = _mm512_i32gather_ps(rows, ones, sizeof(float));
+    const __mmask16 seen = _mm512_cmp_ps_mask(sum, _mm512_setzero_ps(), _CMP_NEQ_UQ);
+    _Alignas(64) float factors[ROWS];
+    _mm512_store_ps(factors, _mm512_maskz_div_ps(seen, _mm512_set1_ps(1.0f), sum));
+    for (size_t r = 0; r < count; r++) {
+        float *output = pass->output + (tile->first + r) * pass->output_stride;
+        for (size_t column = 0; column < pass->value_size; column += ROWS) {
+            const __m512 y = _mm512_load_ps(pass->scratch + column / ROWS * FLOATS + r * ROWS);
+            _mm512_mask_storeu_ps(output + column, columns_below(pass->value_size, column),
+                                  _mm512_mul_ps(y, _mm512_set1_ps(factors[r])));
+        }
     }
     if (pass->log_sum_exp != NULL) {
-        pass->log_sum_exp[tile->first + row] = (tile->offset[row] + log2f(sum)) * 0x1.62e430p-1f;
+        const __m512 offset = _mm512_i32gather_ps(rows, tile->start, sizeof(float)); /* negative */
+        const __m512 y = _mm512_mul_ps(_mm512_sub_ps(log2_of(sum), offset), _mm512_set1_ps(0x1.62e430p-1f));
+        _mm512_mask_storeu_ps(pass->log_sum_exp + tile->first, columns_below(count, 0),
+                              _mm512_mask_blend_ps(seen, _mm512_set1_ps(-INFINITY), y));
     }
 }
 
@@ -363,22 +404,23 @@ ALWAYS_INLINE void forward_tile(const lilac_tile_forward *pass, query_tile *tile
                                 const size_t width) {
     const size_t count = pass->queries - tile->first < ROWS ? pass->queries - tile->first : ROWS;
     const size_t end = lilac_tile_visible(tile->first + count - 1, pass->diagonal, pass->keys);
-    memset(tile->start, 0, sizeof tile->start);
-    memset(tile->offset, 0, sizeof tile->offset);
-    memset(pass->scratch, 0, width * LILAC_TILE_BYTES);
-    _tile_zero(0);
-    _tile_zero(1);
-    _tile_zero(2);
+    zero_floats(tile->start, FLOATS);
+    if (width > 3 || end == 0) {
+        zero_floats(pass->scratch, width * FLOATS);
+    }
     if (end > 0) {
+        _tile_zero(0);
+        _tile_zero(1);
+        _tile_zero(2);
         attend(pass, tile, end, depth, width);
     }
-    for (size_t r = 0; r < count; r++) {
-        finish_row(pass, tile, r);
-    }
+    finish_rows(pass, tile, count);
 }
 
 static void forward(const lilac_tile_forward *pass) {
-    query_tile tile = {.depth = pass->key_columns / DEPTH, .width = pass->value_columns / ROWS};
+    query_tile tile;
+    tile.depth = pass->key_columns / DEPTH;
+    tile.width = pass->value_columns / ROWS;
     set_tile_shapes();
     for (tile.first = 0; tile.first < pass->queries; tile.first += ROWS) {
         tile.query = pass->query + tile.first / ROWS * tile.depth * HALVES;
