@@ -45,7 +45,7 @@ static inline void finish_stores(void) {
 }
 
 /*
- * 2^x to within 8e-5 of itself, a 26th of what rounding to bf16 may add: 2^x = 2^n p(f), n + f = x, 0 <= f < 1, p a
+ * 2^x to within 8e-5 of itself, a fiftieth of what rounding to bf16 may add: 2^x = 2^n p(f), n + f = x, 0 <= f < 1, p a
  * minimax polynomial. -infinity gives 0, NaN gives NaN.
  */
 static inline __m512 rough_exp2(__m512 x) {
