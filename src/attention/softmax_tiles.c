@@ -43,6 +43,17 @@ lilac_tile_source lilac_softmax_tile_source(const lilac_softmax_attention_config
     };
 }
 
+void lilac_softmax_expect_rows(const lilac_softmax_attention_config *config, const lilac_attention_output *y,
+                               size_t head, size_t n, size_t count, size_t size) {
+    const size_t b = head / config->shape.heads, h = head % config->shape.heads;
+    for (size_t r = 0; r < count; r++) {
+        const float *row = lilac_attention_output_row(y, b, n + r, h);
+        for (size_t i = 0; i < size; i += LILAC_ALIGNMENT / sizeof *row) {
+            __builtin_prefetch(row + i, 1, 2);
+        }
+    }
+}
+
 uint16_t *lilac_softmax_take_forms(lilac_workspace *workspace, const lilac_softmax_plan *plan, size_t rows,
                                    size_t columns) {
     return (void *)lilac_softmax_take_heads(workspace, plan, rows, columns * sizeof(uint16_t) / sizeof(float));

@@ -33,6 +33,10 @@ lilac_tile_source lilac_softmax_tile_source(const lilac_softmax_attention_config
                                             const lilac_attention_input *x, const lilac_softmax_rows *rows,
                                             size_t size);
 
+/* Rows that will be written later: has them fetched meanwhile. */
+void lilac_softmax_expect_rows(const lilac_softmax_attention_config *config, const lilac_attention_output *y,
+                               size_t head, size_t n, size_t count, size_t size);
+
 /* A piece of a workspace for a packed form of a matrix of each head of a group; rows and columns are those of whole
  * tiles. */
 uint16_t *lilac_softmax_take_forms(lilac_workspace *workspace, const lilac_softmax_plan *plan, size_t rows,

@@ -189,6 +189,8 @@ static void differentiate_keys(const backward_pass *pass, const scratch *own, co
     if (range->keys > 0) {
         pack_keys(pass, own, range);
     }
+    lilac_softmax_expect_rows(pass->config, key, range->head, range->first, count, shape->key_size);
+    lilac_softmax_expect_rows(pass->config, value, range->head, range->first, count, shape->value_size);
     memset(own->key_gradient, 0, KEY_BLOCK * pass->key_columns * sizeof(float));
     memset(own->value_gradient, 0, KEY_BLOCK * pass->value_columns * sizeof(float));
     const size_t first_block = pass->config->causal ? range->first / QUERY_BLOCK : 0;
@@ -239,6 +241,9 @@ static void store_query_gradients(void *argument, size_t begin, size_t end) {
     const lilac_attention_output *gradient = &pass->tensors->query_gradient;
     for (size_t item = begin; item < end; item++) {
         const lilac_softmax_rows rows = lilac_softmax_rows_of(item, pass->first_head, pass->group, shape->queries);
+        if (rows.next_n != SIZE_MAX) {
+            lilac_softmax_expect_rows(pass->config, gradient, rows.next_head, rows.next_n, rows.count, shape->key_size);
+        }
         pass->kernels->store_query_gradients(
             rows.count, shape->key_size, pass->key_columns, (float)(1.0 / LILAC_SOFTMAX_LOG2_E),
             pass->query_gradient + (rows.slot * pass->padded_queries + rows.n) * pass->key_columns,

@@ -90,6 +90,7 @@ static void attend(const forward_pass *pass, float *scratch, size_t slot, size_t
     const size_t count = lilac_size_min(QUERY_BLOCK, shape->queries - n);
     const size_t visible = lilac_softmax_visible_keys(pass->config, head);
     const lilac_attention_output *output = &pass->tensors->output;
+    lilac_softmax_expect_rows(pass->config, output, head, n, count, shape->value_size);
     float *log_sum_exp = pass->tensors->log_sum_exp;
     pass->kernels->forward(&(lilac_tile_forward){
         .queries = count,
