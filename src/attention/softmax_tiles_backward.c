@@ -91,15 +91,15 @@ static lilac_status lay_out(lilac_context *context, const lilac_softmax_attentio
     return LILAC_OK;
 }
 
-/* Packs `count` queries of a head from n on and what goes with them; `row` is their place. */
-static void pack_query_rows(const backward_pass *pass, size_t head, size_t n, size_t count, size_t row) {
+/* Packs queries of a head and what goes with them. */
+static void pack_query_rows(const backward_pass *pass, const lilac_softmax_rows *rows) {
     const lilac_attention_shape *shape = &pass->config->shape;
     const lilac_softmax_attention_backward_tensors *tensors = pass->tensors;
+    const size_t row = rows->slot * pass->padded_queries + rows->n;
     const size_t keys = row * pass->key_columns, values = row * pass->value_columns;
-    const lilac_tile_source query =
-        lilac_softmax_tile_source(pass->config, &tensors->query, head, n, count, shape->key_size);
+    const lilac_tile_source query = lilac_softmax_tile_source(pass->config, &tensors->query, rows, shape->key_size);
     const lilac_tile_source gradient =
-        lilac_softmax_tile_source(pass->config, &tensors->output_gradient, head, n, count, shape->value_size);
+        lilac_softmax_tile_source(pass->config, &tensors->output_gradient, rows, shape->value_size);
     pass->kernels->pack(&query, &(lilac_tile_forms){.columns = pass->key_columns,
                                                     .right = pass->query + keys,
                                                     .right_transposed = pass->query_transposed + keys});
@@ -107,36 +107,37 @@ static void pack_query_rows(const backward_pass *pass, size_t head, size_t n, si
                                                        .right = pass->output_gradient + values,
                                                        .right_transposed = pass->output_gradient_transposed + values});
     pass->kernels->row_numbers(&(lilac_tile_row_numbers){
-        .count = count,
-        .value_size = shape->value_size,
-        .log_sum_exp = tensors->log_sum_exp + head * shape->queries + n,
-        .output = lilac_attention_input_row(&tensors->output, head / shape->heads, n, head % shape->heads),
-        .output_stride = tensors->output.token_stride,
+        .log_sum_exp = tensors->log_sum_exp + rows->head * shape->queries + rows->n,
+        .output = lilac_softmax_tile_source(pass->config, &tensors->output, rows, shape->value_size),
         .output_gradient = gradient,
         .offsets = pass->offsets + row,
         .deltas = pass->deltas + row,
     });
 }
 
-/* Packs block `item / group` of the queries of head `item % group` of the group. */
 static void pack_queries(void *argument, size_t begin, size_t end) {
     const backward_pass *pass = argument;
     for (size_t item = begin; item < end; item++) {
-        const size_t slot = item % pass->group, block = item / pass->group, n = block * QUERY_BLOCK;
-        const size_t count = lilac_size_min(QUERY_BLOCK, pass->config->shape.queries - n);
-        const size_t row = slot * pass->padded_queries + n, rows = lilac_round_up(count, LILAC_TILE_DEPTH);
-        pack_query_rows(pass, pass->first_head + slot, n, count, row);
-        memset(pass->query_gradient + row * pass->key_columns, 0, rows * pass->key_columns * sizeof(float));
-        atomic_init(&pass->added[slot * pass->query_blocks + block], 0);
+        const lilac_softmax_rows rows =
+            lilac_softmax_rows_of(item, pass->first_head, pass->group, pass->config->shape.queries);
+        const size_t padded = lilac_round_up(rows.count, LILAC_TILE_DEPTH);
+        pack_query_rows(pass, &rows);
+        memset(pass->query_gradient + (rows.slot * pass->padded_queries + rows.n) * pass->key_columns, 0,
+               padded * pass->key_columns * sizeof(float));
     }
 }
 
 static void pack_keys(const backward_pass *pass, const scratch *own, const key_range *range) {
     const lilac_attention_shape *shape = &pass->config->shape;
-    lilac_tile_source key = lilac_softmax_tile_source(pass->config, &pass->tensors->key, range->head, range->first,
-                                                      range->keys, shape->key_size);
-    const lilac_tile_source value = lilac_softmax_tile_source(pass->config, &pass->tensors->value, range->head,
-                                                              range->first, range->keys, shape->value_size);
+    const size_t next = range->first + range->keys;
+    const lilac_softmax_rows rows = {.head = range->head,
+                                     .n = range->first,
+                                     .count = range->keys,
+                                     .next_head = range->head,
+                                     .next_n = next + range->keys <= shape->keys ? next : SIZE_MAX};
+    lilac_tile_source key = lilac_softmax_tile_source(pass->config, &pass->tensors->key, &rows, shape->key_size);
+    const lilac_tile_source value =
+        lilac_softmax_tile_source(pass->config, &pass->tensors->value, &rows, shape->value_size);
     key.scale = (float)(pass->config->scale * LILAC_SOFTMAX_LOG2_E);
     pass->kernels->pack(
         &key,
@@ -188,6 +189,8 @@ static void differentiate_keys(const backward_pass *pass, const scratch *own, co
     if (range->keys > 0) {
         pack_keys(pass, own, range);
     }
+    lilac_softmax_expect_rows(pass->config, key, range->head, range->first, count, shape->key_size);
+    lilac_softmax_expect_rows(pass->config, value, range->head, range->first, count, shape->value_size);
     memset(own->key_gradient, 0, KEY_BLOCK * pass->key_columns * sizeof(float));
     memset(own->value_gradient, 0, KEY_BLOCK * pass->value_columns * sizeof(float));
     const size_t first_block = pass->config->causal ? range->first / QUERY_BLOCK : 0;
@@ -237,12 +240,15 @@ static void store_query_gradients(void *argument, size_t begin, size_t end) {
     const lilac_attention_shape *shape = &pass->config->shape;
     const lilac_attention_output *gradient = &pass->tensors->query_gradient;
     for (size_t item = begin; item < end; item++) {
-        const size_t slot = item % pass->group, n = item / pass->group * QUERY_BLOCK, head = pass->first_head + slot;
-        float *rows = lilac_attention_output_row(gradient, head / shape->heads, n, head % shape->heads);
+        const lilac_softmax_rows rows = lilac_softmax_rows_of(item, pass->first_head, pass->group, shape->queries);
+        if (rows.next_n != SIZE_MAX) {
+            lilac_softmax_expect_rows(pass->config, gradient, rows.next_head, rows.next_n, rows.count, shape->key_size);
+        }
         pass->kernels->store_query_gradients(
-            lilac_size_min(QUERY_BLOCK, shape->queries - n), shape->key_size, pass->key_columns,
-            (float)(1.0 / LILAC_SOFTMAX_LOG2_E),
-            pass->query_gradient + (slot * pass->padded_queries + n) * pass->key_columns, rows, gradient->token_stride);
+            rows.count, shape->key_size, pass->key_columns, (float)(1.0 / LILAC_SOFTMAX_LOG2_E),
+            pass->query_gradient + (rows.slot * pass->padded_queries + rows.n) * pass->key_columns,
+            lilac_attention_output_row(gradient, rows.head / shape->heads, rows.n, rows.head % shape->heads),
+            gradient->token_stride);
     }
 }
 
@@ -262,10 +268,14 @@ lilac_status lilac_softmax_tiles_backward(lilac_context *context, const lilac_so
     lilac_softmax_scratch_reset(&pass.scratch, plan->threads);
     for (; pass.first_head < plan->heads; pass.first_head += plan->group) {
         pass.group = lilac_size_min(plan->group, plan->heads - pass.first_head);
+        const size_t items = lilac_softmax_row_items(pass.group, config->shape.queries);
         atomic_init(&pass.next_task, 0);
-        lilac_parallel_for(context, pass.group * pass.query_blocks, 1, pack_queries, &pass);
+        for (size_t i = 0; i < pass.group * pass.query_blocks; i++) {
+            atomic_init(&pass.added[i], 0);
+        }
+        lilac_parallel_for(context, items, 1, pack_queries, &pass);
         lilac_parallel_tasks(context, pass.group * pass.key_blocks, differentiate_blocks, &pass);
-        lilac_parallel_for(context, pass.group * pass.query_blocks, 1, store_query_gradients, &pass);
+        lilac_parallel_for(context, items, 1, store_query_gradients, &pass);
     }
     return LILAC_OK;
 }

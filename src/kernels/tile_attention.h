@@ -40,6 +40,7 @@ typedef struct lilac_tile_source {
     size_t count, size, ld; /* rows; numbers in a row, at least 1; from row to row */
     float scale;            /* what they are multiplied by before they are rounded */
     bool ones;              /* column `size` of these rows is 1 */
+    const void *ahead;      /* a hint: as many rows that will be read next, which may be fetched meanwhile; or NULL */
 } lilac_tile_source;
 
 /* Where a matrix is packed: only the forms that are wanted are not NULL. */
@@ -87,13 +88,10 @@ typedef struct lilac_tile_backward {
     uint16_t *score_gradients; /* LILAC_TILE_QUERY_BLOCK * LILAC_TILE_KEY_BLOCK numbers, from one kernel to the other */
 } lilac_tile_backward;
 
-/* What a backward pass needs of each query, a block at a time. */
+/* What a backward pass needs of each query. */
 typedef struct lilac_tile_row_numbers {
-    size_t count, value_size;
-    const float *log_sum_exp; /* [count] */
-    const float *output;      /* [count][output_stride], of any alignment */
-    size_t output_stride;
-    lilac_tile_source output_gradient;
+    lilac_tile_source output, output_gradient; /* of the same count and size; scale and ones are not looked at */
+    const float *log_sum_exp;                  /* [count] */
     float
         *offsets;  /* [count rounded up to LILAC_TILE_DEPTH]: -log_sum_exp / log(2); -INFINITY for a row without keys */
     float *deltas; /* likewise: -output . output_gradient */

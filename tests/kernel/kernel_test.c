@@ -26,6 +26,7 @@ static const kernel_family *const families[] = {
     &kernel_family_tile_product,
     &kernel_family_packed_product,
     &kernel_family_softmax_attention,
+    &kernel_family_tile_attention,
     &kernel_family_linear_attention_calls,
     &kernel_family_softmax_attention_calls,
 #if defined(__x86_64__)

@@ -73,6 +73,7 @@ extern const kernel_family kernel_family_tile_product;
 extern const kernel_family kernel_family_packed_product;
 extern const kernel_family kernel_family_softmax_attention;
 extern const kernel_family kernel_family_softmax_attention_calls;
+extern const kernel_family kernel_family_tile_attention;
 
 /* Says what is being tested; printed with the seed if the test fails. */
 void kernel_note(kernel_test *test, const char *format, ...) __attribute__((format(printf, 2, 3)));

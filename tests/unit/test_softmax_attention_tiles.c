@@ -20,15 +20,15 @@
 #include <string.h>
 
 /*
- * Bounds of the relative 2-norm of errors. Rounding to bf16 moves a number by 2^-9 of it at most, by 1.1e-3 on average
+ * Bounds of the relative 2-norm of errors. Rounding to bf16 moves a number by 2^-8 of it at most, by 1.6e-3 on average
  * (root mean square). An output has four such errors to it, of query and key (times a score of about 1), probability
- * and value; a gradient has two more.
+ * and value, which partly cancel in sums; a gradient has two more.
  */
 static const double BOUND = 1e-2;
 /* Of a gradient where scores are steep: of most rows one probability is nearly 1, and what is multiplied by keys of up
  * to 20 is a difference of which little is left. */
 static const double STEEP_GRADIENT_BOUND = 5e-2;
-/* Of a log-sum-exp: absolute. That of scores, on average; a single key's score of 2 to 3 may be 2^-8 of it off. */
+/* Of a log-sum-exp: absolute. That of a single key's score, of up to 3, is off by 2^-7 of it at most. */
 static const double LOG_SUM_EXP_BOUND = 2e-2;
 
 /* The reference's kernels, the machine's. */

@@ -117,21 +117,21 @@ static size_t query_gradient_place(size_t columns, size_t r, size_t c) {
     return tile * ROWS * ROWS + c % ROWS * ROWS + r % DEPTH / 8 * 4 + r % 4;
 }
 
+static float number(const lilac_tile_source *source, size_t r, size_t c) {
+    const size_t place = r * source->ld + c;
+    return source->bf16 ? bf16(source->data, place) : ((const float *)source->data)[place];
+}
+
 static void row_numbers(const lilac_tile_row_numbers *rows) {
-    const lilac_tile_source *gradient = &rows->output_gradient;
-    for (size_t r = 0; r < (rows->count + DEPTH - 1) / DEPTH * DEPTH; r++) {
+    const size_t count = rows->output.count;
+    for (size_t r = 0; r < (count + DEPTH - 1) / DEPTH * DEPTH; r++) {
         rows->offsets[r] = -INFINITY;
         rows->deltas[r] = 0.0f;
-        if (r >= rows->count) {
-            continue;
-        }
-        if (rows->log_sum_exp[r] != -INFINITY) {
+        if (r < count && rows->log_sum_exp[r] != -INFINITY) {
             rows->offsets[r] = rows->log_sum_exp[r] * -0x1.715476p0f;
         }
-        for (size_t c = 0; c < rows->value_size; c++) {
-            const size_t place = r * gradient->ld + c;
-            const float g = gradient->bf16 ? bf16(gradient->data, place) : ((const float *)gradient->data)[place];
-            rows->deltas[r] -= rows->output[r * rows->output_stride + c] * g;
+        for (size_t c = 0; r < count && c < rows->output.size; c++) {
+            rows->deltas[r] -= number(&rows->output, r, c) * number(&rows->output_gradient, r, c);
         }
     }
 }

@@ -8,38 +8,26 @@
 
 /* ---- Packing ---- */
 
-/* Rows are often a page apart, which no processor foresees: those of the next block are fetched ahead. */
-static void fetch_row(const lilac_tile_source *source, size_t row) {
-    const size_t element = source->bf16 ? sizeof(uint16_t) : sizeof(float);
-    const char *start = (const char *)source->data + row * source->ld * element;
-    for (size_t byte = 0; byte < source->size * element; byte += ROW_BYTES) {
-        __builtin_prefetch(start + byte);
-    }
-}
-
 /* 16 numbers of a row, scaled. */
-static inline __m512 load_floats(const lilac_tile_source *source, size_t row, size_t column) {
-    const __mmask16 mask = columns_below(source->size, column);
-    __m512 x;
-    if (source->bf16) {
-        const uint16_t *halves = (const uint16_t *)source->data + row * source->ld + column;
-        x = _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(mask, halves)), 16));
-    } else {
-        x = _mm512_maskz_loadu_ps(mask, (const float *)source->data + row * source->ld + column);
-    }
-    x = _mm512_mul_ps(x, _mm512_set1_ps(source->scale));
-    if (source->ones && source->size >= column && source->size < column + ROWS) {
-        x = _mm512_mask_mov_ps(x, (__mmask16)(1u << (source->size - column)), _mm512_set1_ps(1.0f));
-    }
-    return x;
+static inline __m512 load_scaled(const lilac_tile_source *source, size_t row, size_t column) {
+    const __m512 x = _mm512_mul_ps(load_floats(source, row, column), _mm512_set1_ps(source->scale));
+    return source->ones && source->size >= column && source->size < column + ROWS
+               ? _mm512_mask_mov_ps(x, (__mmask16)(1u << (source->size - column)), _mm512_set1_ps(1.0f))
+               : x;
 }
 
 /* Rows row .. row + 31, columns column .. column + 31, rounded. */
 static void load_block(const lilac_tile_source *source, size_t row, size_t column, __m512i block[DEPTH]) {
-    for (size_t r = 0; r < DEPTH; r++) {
-        block[r] = row + r < source->count ? round_to_bf16(load_floats(source, row + r, column),
-                                                           load_floats(source, row + r, column + ROWS))
-                                           : _mm512_setzero_si512();
+    const size_t count = source->count - row < DEPTH ? source->count - row : DEPTH;
+    const bool fetch = column == 0 && source->ahead != NULL;
+    for (size_t r = 0; r < count; r++) {
+        block[r] = round_to_bf16(load_scaled(source, row + r, column), load_scaled(source, row + r, column + ROWS));
+        if (fetch) {
+            fetch_row(source, row + r);
+        }
+    }
+    for (size_t r = count; r < DEPTH; r++) {
+        block[r] = _mm512_setzero_si512();
     }
 }
 
@@ -101,9 +89,6 @@ static void store_block(const lilac_tile_forms *forms, size_t block_row, size_t 
 
 static void pack(const lilac_tile_source *source, const lilac_tile_forms *forms) {
     for (size_t row = 0; row < source->count; row += DEPTH) {
-        for (size_t r = row + DEPTH; r < row + 2 * DEPTH && r < source->count; r++) {
-            fetch_row(source, r);
-        }
         for (size_t column = 0; column < forms->columns; column += DEPTH) {
             __m512i block[DEPTH];
             load_block(source, row, column, block);
@@ -127,67 +112,130 @@ typedef struct query_tile {
     _Alignas(64) float start[FLOATS];               /* minus the row's offset, everywhere in a row */
     _Alignas(64) float scores[2][2 * FLOATS];       /* of even and of odd chunks: two tiles each */
     _Alignas(64) uint16_t probabilities[2][HALVES]; /* of even and of odd chunks */
-    float offset[ROWS];
-    size_t first; /* query */
+    size_t first;                                   /* query */
     const uint16_t *query;
     size_t depth, width; /* tiles of a row of keys, and of values */
 } query_tile;
 
+/*
+ * The rows of a chunk that is being exponentiated. Products of tiles that follow each other keep the cpu from starting
+ * anything else, but a vector's instructions run beside one of them: so a row is done after each instruction for tiles.
+ */
+typedef struct row_queue {
+    const float *scores;
+    uint16_t *probabilities;
+    size_t done;
+    __m512i seen; /* all bits of probabilities */
+} row_queue;
+
+ALWAYS_INLINE row_queue queue_rows(query_tile *tile, size_t chunk) {
+    return (row_queue){.scores = tile->scores[chunk % 2],
+                       .probabilities = tile->probabilities[chunk % 2],
+                       .seen = _mm512_setzero_si512()};
+}
+
+/* Does the next row, if there is one. The compiler must leave it where it stands. */
+ALWAYS_INLINE void next_row(row_queue *queue) {
+    if (queue->done < ROWS) {
+        const float *scores = queue->scores + queue->done * ROWS;
+        const __m512 low = rough_exp2(_mm512_load_ps(scores)), high = rough_exp2(_mm512_load_ps(scores + FLOATS));
+        const __m512i p = round_to_bf16(low, high);
+        queue->seen = _mm512_or_si512(queue->seen, p);
+        _mm512_store_si512(queue->probabilities + queue->done * DEPTH, p);
+        queue->done++;
+        finish_stores();
+    }
+}
+
+/* Does the rows that are left. True if a probability of the chunk reaches 2 or is NaN. */
+ALWAYS_INLINE bool last_rows(row_queue *queue) {
+    while (queue->done < ROWS) {
+        next_row(queue);
+    }
+    return _mm512_test_epi32_mask(queue->seen, _mm512_set1_epi32(0x40004000)) != 0;
+}
+
 /* Scores of a chunk, less the offsets. Tiles: 3 and 4 sums, 5 queries, 6 and 7 keys. */
-ALWAYS_INLINE void score_chunk(const lilac_tile_forward *pass, query_tile *tile, size_t chunk, const size_t depth) {
+ALWAYS_INLINE void score_chunk(const lilac_tile_forward *pass, query_tile *tile, size_t chunk, const size_t depth,
+                               row_queue *queue) {
     const uint16_t *keys = pass->key + chunk * 2 * depth * HALVES;
     float *scores = tile->scores[chunk % 2];
     finish_stores();
     _tile_loadd(3, tile->start, ROW_BYTES);
+    next_row(queue);
     _tile_loadd(4, tile->start, ROW_BYTES);
+    next_row(queue);
     for (size_t d = 0; d < depth; d++) {
         _tile_loadd(5, tile->query + d * HALVES, ROW_BYTES);
+        next_row(queue);
         _tile_loadd(6, keys + d * HALVES, ROW_BYTES);
+        next_row(queue);
         _tile_dpbf16ps(3, 5, 6);
+        next_row(queue);
         _tile_loadd(7, keys + (depth + d) * HALVES, ROW_BYTES);
+        next_row(queue);
         _tile_dpbf16ps(4, 5, 7);
+        next_row(queue);
     }
     _tile_stored(3, scores, ROW_BYTES);
+    next_row(queue);
     _tile_stored(4, scores + FLOATS, ROW_BYTES);
-}
-
-/* Probabilities of a chunk. True if one reaches 2 or is NaN. */
-ALWAYS_INLINE bool exponentiate(query_tile *tile, size_t chunk) {
-    const float *scores = tile->scores[chunk % 2];
-    __m512i seen = _mm512_setzero_si512();
-    for (size_t r = 0; r < ROWS; r++) {
-        const __m512 low = rough_exp2(_mm512_load_ps(scores + r * ROWS));
-        const __m512 high = rough_exp2(_mm512_load_ps(scores + FLOATS + r * ROWS));
-        const __m512i p = round_to_bf16(low, high);
-        seen = _mm512_or_si512(seen, p);
-        _mm512_store_si512(tile->probabilities[chunk % 2] + r * DEPTH, p);
-    }
-    return _mm512_test_epi32_mask(seen, _mm512_set1_epi32(0x40004000)) != 0;
+    next_row(queue);
 }
 
 /* Adds the values of a chunk, weighted. Tiles: 0 to 2 sums, 5 probabilities, 6 and 7 values. */
-ALWAYS_INLINE void add_values(const lilac_tile_forward *pass, query_tile *tile, size_t chunk, const size_t width) {
+ALWAYS_INLINE void add_values(const lilac_tile_forward *pass, query_tile *tile, size_t chunk, const size_t width,
+                              row_queue *queue) {
     const uint16_t *values = pass->value + chunk * width * HALVES;
     finish_stores();
     _tile_loadd(5, tile->probabilities[chunk % 2], ROW_BYTES);
+    next_row(queue);
     if (width > 3) {
         for (size_t w = 0; w < width; w++) {
             _tile_loadd(0, pass->scratch + w * FLOATS, ROW_BYTES);
             _tile_loadd(6, values + w * HALVES, ROW_BYTES);
+            next_row(queue);
             _tile_dpbf16ps(0, 5, 6);
+            next_row(queue);
             _tile_stored(0, pass->scratch + w * FLOATS, ROW_BYTES);
         }
         return;
     }
     _tile_loadd(6, values, ROW_BYTES);
+    next_row(queue);
     _tile_dpbf16ps(0, 5, 6);
+    next_row(queue);
     if (width > 1) {
         _tile_loadd(7, values + HALVES, ROW_BYTES);
+        next_row(queue);
         _tile_dpbf16ps(1, 5, 7);
+        next_row(queue);
     }
     if (width > 2) {
         _tile_loadd(6, values + 2 * HALVES, ROW_BYTES);
+        next_row(queue);
         _tile_dpbf16ps(2, 5, 6);
+        next_row(queue);
+    }
+}
+
+/* Exponentiates a chunk while the next one's scores are computed, if there is one, and the last one's values added.
+ * True if a probability reaches 2 or is NaN. */
+ALWAYS_INLINE bool step(const lilac_tile_forward *pass, query_tile *tile, size_t chunk, const size_t depth,
+                        const size_t width, const bool next, const bool last) {
+    row_queue queue = queue_rows(tile, chunk);
+    if (next) {
+        score_chunk(pass, tile, chunk + 1, depth, &queue);
+    }
+    if (last) {
+        add_values(pass, tile, chunk - 1, width, &queue);
+    }
+    return last_rows(&queue);
+}
+
+static inline void zero_floats(float *x, size_t count) {
+    for (size_t i = 0; i < count; i += ROWS) {
+        _mm512_store_ps(x + i, _mm512_setzero_ps());
     }
 }
 
@@ -217,34 +265,47 @@ ALWAYS_INLINE void load_sums(const lilac_tile_forward *pass, const size_t width)
     }
 }
 
-/* Raises the offset of a row by `more`. Nothing has been added up before the first chunk. */
-static void raise_row(const lilac_tile_forward *pass, query_tile *tile, size_t row, float more, bool first) {
-    tile->offset[row] += more;
-    _mm512_store_ps(tile->start + row * ROWS, _mm512_set1_ps(-tile->offset[row]));
-    const __m512 factor = _mm512_set1_ps(exp2f(-more));
-    for (size_t w = 0; w < tile->width && !first; w++) {
-        float *sums = pass->scratch + w * FLOATS + row * ROWS;
-        _mm512_store_ps(sums, _mm512_mul_ps(_mm512_load_ps(sums), factor));
+/* The largest score of a row of a chunk, NaN left aside. */
+static inline float largest_score(const float *scores) {
+    /* Of a NaN and a number, max returns the second. */
+    const __m512 largest = _mm512_max_ps(_mm512_load_ps(scores), _mm512_set1_ps(-INFINITY));
+    return _mm512_reduce_max_ps(_mm512_max_ps(_mm512_load_ps(scores + FLOATS), largest));
+}
+
+/* Raises the offset of a row by `more`, and lowers its scores. */
+static inline void raise_offset(query_tile *tile, float *scores, size_t row, float more) {
+    const __m512 offset = _mm512_sub_ps(_mm512_load_ps(tile->start + row * ROWS), _mm512_set1_ps(more));
+    _mm512_store_ps(tile->start + row * ROWS, offset);
+    _mm512_store_ps(scores, _mm512_sub_ps(_mm512_load_ps(scores), _mm512_set1_ps(more)));
+    _mm512_store_ps(scores + FLOATS, _mm512_sub_ps(_mm512_load_ps(scores + FLOATS), _mm512_set1_ps(more)));
+}
+
+/* Sets the offsets by the first chunk, before anything is added up. */
+static void set_offsets(query_tile *tile) {
+    for (size_t r = 0; r < ROWS; r++) {
+        float *scores = tile->scores[0] + r * ROWS;
+        const float maximum = largest_score(scores);
+        _mm512_store_ps(tile->start + r * ROWS, _mm512_setzero_ps());
+        if (maximum != -INFINITY) {
+            raise_offset(tile, scores, r, maximum + HEADROOM);
+        }
     }
 }
 
-/* Raises the offsets of those rows of which a probability of the chunk would reach 2, or of all rows before the first
- * chunk, and corrects its scores. */
+/* Raises the offsets of those rows of which a probability of the chunk would reach 2. */
 static void raise_offsets(const lilac_tile_forward *pass, query_tile *tile, size_t chunk) {
-    float *scores = tile->scores[chunk % 2];
     for (size_t r = 0; r < ROWS; r++) {
-        float *low = scores + r * ROWS, *high = low + FLOATS;
-        /* Of a NaN and a number, max returns the second. */
-        __m512 largest = _mm512_max_ps(_mm512_load_ps(low), _mm512_set1_ps(-INFINITY));
-        largest = _mm512_max_ps(_mm512_load_ps(high), largest);
-        const float maximum = _mm512_reduce_max_ps(largest);
-        if (maximum == -INFINITY || (chunk > 0 && maximum < 1.0f)) {
+        float *scores = tile->scores[chunk % 2] + r * ROWS;
+        const float more = largest_score(scores) + HEADROOM;
+        if (more < 1.0f + HEADROOM) {
             continue;
         }
-        raise_row(pass, tile, r, maximum + HEADROOM, chunk == 0);
-        const __m512 more = _mm512_set1_ps(maximum + HEADROOM);
-        _mm512_store_ps(low, _mm512_sub_ps(_mm512_load_ps(low), more));
-        _mm512_store_ps(high, _mm512_sub_ps(_mm512_load_ps(high), more));
+        raise_offset(tile, scores, r, more);
+        const __m512 factor = _mm512_set1_ps(exp2f(-more));
+        for (size_t w = 0; w < tile->width; w++) {
+            float *sums = pass->scratch + w * FLOATS + r * ROWS;
+            _mm512_store_ps(sums, _mm512_mul_ps(_mm512_load_ps(sums), factor));
+        }
     }
 }
 
@@ -261,52 +322,81 @@ static void mask_scores(const lilac_tile_forward *pass, query_tile *tile, size_t
     }
 }
 
-/* Takes the keys that the 16 queries see, `end` at most, into their sums: scores of the next chunk are on their way
- * while the present one's are exponentiated. */
+/* Raises offsets between two chunks, if a step found that it has to be, and exponentiates again. */
+ALWAYS_INLINE void raise_sums(const lilac_tile_forward *pass, query_tile *tile, size_t chunk, const size_t depth,
+                              const size_t width, bool next) {
+    row_queue none = {.done = ROWS}, rows = queue_rows(tile, chunk);
+    store_sums(pass, width);
+    raise_offsets(pass, tile, chunk);
+    load_sums(pass, width);
+    if (next) {
+        score_chunk(pass, tile, chunk + 1, depth, &none);
+    }
+    last_rows(&rows);
+}
+
+/* Takes the keys that the 16 queries see, `end` at most, into their sums. */
 ALWAYS_INLINE void attend(const lilac_tile_forward *pass, query_tile *tile, size_t end, const size_t depth,
                           const size_t width) {
     const size_t chunks = (end + DEPTH - 1) / DEPTH;
     const size_t whole = lilac_tile_visible(tile->first, pass->diagonal, pass->keys) / DEPTH;
-    score_chunk(pass, tile, 0, depth);
+    row_queue none = {.done = ROWS};
+    score_chunk(pass, tile, 0, depth, &none);
     for (size_t chunk = 0; chunk < chunks; chunk++) {
+        const bool next = chunk + 1 < chunks;
         if (chunk >= whole) {
             mask_scores(pass, tile, chunk);
         }
         if (chunk == 0) {
-            raise_offsets(pass, tile, 0);
-        }
-        if (chunk + 1 < chunks) {
-            score_chunk(pass, tile, chunk + 1, depth);
-        }
-        const bool over = exponentiate(tile, chunk) && chunk > 0;
-        if (chunk > 0) {
-            add_values(pass, tile, chunk - 1, width);
-        }
-        if (__builtin_expect(over, 0)) {
-            store_sums(pass, width);
-            raise_offsets(pass, tile, chunk);
-            load_sums(pass, width);
-            if (chunk + 1 < chunks) {
-                score_chunk(pass, tile, chunk + 1, depth);
+            set_offsets(tile);
+            if (next) {
+                step(pass, tile, 0, depth, width, true, false);
+            } else {
+                step(pass, tile, 0, depth, width, false, false);
             }
-            exponentiate(tile, chunk);
+        } else if (next ? step(pass, tile, chunk, depth, width, true, true)
+                        : step(pass, tile, chunk, depth, width, false, true)) {
+            raise_sums(pass, tile, chunk, depth, width, next);
         }
     }
-    add_values(pass, tile, chunks - 1, width);
+    add_values(pass, tile, chunks - 1, width, &none);
     store_sums(pass, width);
 }
 
-static void finish_row(const lilac_tile_forward *pass, const query_tile *tile, size_t row) {
-    const float *sums = pass->scratch + row * ROWS;
-    const float sum = sums[pass->value_size / ROWS * FLOATS + pass->value_size % ROWS];
-    const __m512 factor = _mm512_set1_ps(sum == 0.0f ? 0.0f : 1.0f / sum);
-    float *output = pass->output + (tile->first + row) * pass->output_stride;
-    for (size_t column = 0; column < pass->value_size; column += ROWS) {
-        const __m512 y = _mm512_mul_ps(_mm512_load_ps(sums + column / ROWS * FLOATS), factor);
-        _mm512_mask_storeu_ps(output + column, columns_below(pass->value_size, column), y);
+/* log2(x) to within 3e-7; -infinity for 0. With m the mantissa, 3/4 <= m < 3/2, and t = (m - 1) / (m + 1), log(m) is
+ * 2 (t + t^3 / 3 + t^5 / 5 + ...). */
+static inline __m512 log2_of(__m512 x) {
+    const __m512 m = _mm512_getmant_ps(x, _MM_MANT_NORM_p75_1p5, _MM_MANT_SIGN_src), one = _mm512_set1_ps(1.0f);
+    const __m512 exponent = _mm512_getexp_ps(_mm512_div_ps(x, m));
+    const __m512 t = _mm512_div_ps(_mm512_sub_ps(m, one), _mm512_add_ps(m, one)), square = _mm512_mul_ps(t, t);
+    __m512 p = _mm512_fmadd_ps(square, _mm512_set1_ps(1.0f / 7.0f), _mm512_set1_ps(1.0f / 5.0f));
+    p = _mm512_fmadd_ps(p, square, _mm512_set1_ps(1.0f / 3.0f));
+    p = _mm512_fmadd_ps(p, square, one);
+    return _mm512_fmadd_ps(_mm512_mul_ps(p, t), _mm512_set1_ps(0x1.715476p1f), exponent);
+}
+
+/* Divides the sums of `count` rows by those of their probabilities. */
+static void finish_rows(const lilac_tile_forward *pass, const query_tile *tile, size_t count) {
+    const __m512i rows = _mm512_mullo_epi32(_mm512_set_epi32(15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0),
+                                            _mm512_set1_epi32(ROWS));
+    const float *ones = pass->scratch + pass->value_size / ROWS * FLOATS + pass->value_size % ROWS;
+    const __m512 sum = _mm512_i32gather_ps(rows, ones, sizeof(float));
+    const __mmask16 seen = _mm512_cmp_ps_mask(sum, _mm512_setzero_ps(), _CMP_NEQ_UQ);
+    _Alignas(64) float factors[ROWS];
+    _mm512_store_ps(factors, _mm512_maskz_div_ps(seen, _mm512_set1_ps(1.0f), sum));
+    for (size_t r = 0; r < count; r++) {
+        float *output = pass->output + (tile->first + r) * pass->output_stride;
+        for (size_t column = 0; column < pass->value_size; column += ROWS) {
+            const __m512 y = _mm512_load_ps(pass->scratch + column / ROWS * FLOATS + r * ROWS);
+            _mm512_mask_storeu_ps(output + column, columns_below(pass->value_size, column),
+                                  _mm512_mul_ps(y, _mm512_set1_ps(factors[r])));
+        }
     }
     if (pass->log_sum_exp != NULL) {
-        pass->log_sum_exp[tile->first + row] = (tile->offset[row] + log2f(sum)) * 0x1.62e430p-1f;
+        const __m512 offset = _mm512_i32gather_ps(rows, tile->start, sizeof(float)); /* negative */
+        const __m512 y = _mm512_mul_ps(_mm512_sub_ps(log2_of(sum), offset), _mm512_set1_ps(0x1.62e430p-1f));
+        _mm512_mask_storeu_ps(pass->log_sum_exp + tile->first, columns_below(count, 0),
+                              _mm512_mask_blend_ps(seen, _mm512_set1_ps(-INFINITY), y));
     }
 }
 
@@ -314,22 +404,23 @@ ALWAYS_INLINE void forward_tile(const lilac_tile_forward *pass, query_tile *tile
                                 const size_t width) {
     const size_t count = pass->queries - tile->first < ROWS ? pass->queries - tile->first : ROWS;
     const size_t end = lilac_tile_visible(tile->first + count - 1, pass->diagonal, pass->keys);
-    memset(tile->start, 0, sizeof tile->start);
-    memset(tile->offset, 0, sizeof tile->offset);
-    memset(pass->scratch, 0, width * LILAC_TILE_BYTES);
-    _tile_zero(0);
-    _tile_zero(1);
-    _tile_zero(2);
+    zero_floats(tile->start, FLOATS);
+    if (width > 3 || end == 0) {
+        zero_floats(pass->scratch, width * FLOATS);
+    }
     if (end > 0) {
+        _tile_zero(0);
+        _tile_zero(1);
+        _tile_zero(2);
         attend(pass, tile, end, depth, width);
     }
-    for (size_t r = 0; r < count; r++) {
-        finish_row(pass, tile, r);
-    }
+    finish_rows(pass, tile, count);
 }
 
 static void forward(const lilac_tile_forward *pass) {
-    query_tile tile = {.depth = pass->key_columns / DEPTH, .width = pass->value_columns / ROWS};
+    query_tile tile;
+    tile.depth = pass->key_columns / DEPTH;
+    tile.width = pass->value_columns / ROWS;
     set_tile_shapes();
     for (tile.first = 0; tile.first < pass->queries; tile.first += ROWS) {
         tile.query = pass->query + tile.first / ROWS * tile.depth * HALVES;

@@ -45,7 +45,7 @@ static inline void finish_stores(void) {
 }
 
 /*
- * 2^x to within 8e-5 of itself, a 26th of what rounding to bf16 may add: 2^x = 2^n p(f), n + f = x, 0 <= f < 1, p a
+ * 2^x to within 8e-5 of itself, a fiftieth of what rounding to bf16 may add: 2^x = 2^n p(f), n + f = x, 0 <= f < 1, p a
  * minimax polynomial. -infinity gives 0, NaN gives NaN.
  */
 static inline __m512 rough_exp2(__m512 x) {
@@ -67,6 +67,29 @@ static inline __mmask16 columns_below(size_t size, size_t column) {
         return 0;
     }
     return size - column >= ROWS ? (__mmask16)0xFFFF : (__mmask16)((1u << (size - column)) - 1);
+}
+
+/* 16 numbers of a row; 0 beyond its size. */
+static inline __m512 load_floats(const lilac_tile_source *source, size_t row, size_t column) {
+    const __mmask16 mask = columns_below(source->size, column);
+    const size_t place = row * source->ld + column;
+    if (mask == 0) {
+        return _mm512_setzero_ps(); /* without waiting for memory that nothing is wanted of */
+    }
+    if (!source->bf16) {
+        return _mm512_maskz_loadu_ps(mask, (const float *)source->data + place);
+    }
+    const __m256i halves = _mm256_maskz_loadu_epi16(mask, (const uint16_t *)source->data + place);
+    return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(halves), 16));
+}
+
+/* Fetches row number `row` of those that are read next. Rows are often a page apart, which no processor foresees. */
+static inline void fetch_row(const lilac_tile_source *source, size_t row) {
+    const size_t element = source->bf16 ? sizeof(uint16_t) : sizeof(float);
+    const char *start = (const char *)source->ahead + row * source->ld * element;
+    for (size_t byte = 0; byte < source->size * element; byte += ROW_BYTES) {
+        __builtin_prefetch(start + byte);
+    }
 }
 
 /* Fills in the kernels of the backward pass. */

@@ -32,35 +32,89 @@ static inline size_t first_chunk(const lilac_tile_backward *block, size_t key) {
     return query <= 0 ? 0 : (size_t)query / QUERIES;
 }
 
-/* Scores and gradients of probabilities of a chunk. Tiles: 4 and 7 sums, 5 keys or values, 6 queries or gradients. */
-ALWAYS_INLINE void score_chunk(const key_tile *tile, size_t chunk, const size_t depth, const size_t width) {
+/* Where the gradients of the scores of chunk and key are kept as right operands: two tiles. */
+static inline uint16_t *kept_gradients(const lilac_tile_backward *block, size_t chunk, size_t key) {
+    return block->score_gradients + (chunk * (LILAC_TILE_KEY_BLOCK / DEPTH) + key / DEPTH) * 2 * HALVES;
+}
+
+/* The rows of a chunk that is being differentiated, one key each. As in the forward pass, one is done after each few
+ * instructions for tiles. */
+typedef struct row_queue {
+    const float *scores, *probability_gradients;
+    uint16_t *probabilities, *score_gradients, *kept;
+    size_t done;
+    __m512i even; /* the last even row of score gradients */
+} row_queue;
+
+ALWAYS_INLINE row_queue queue_rows(const key_tile *tile, size_t chunk) {
+    step_memory *memory = tile->memory;
+    return (row_queue){
+        .scores = memory->scores[chunk % 2],
+        .probability_gradients = memory->probability_gradients[chunk % 2],
+        .probabilities = memory->probabilities[chunk % 2],
+        .score_gradients = memory->score_gradients[chunk % 2],
+        .kept = kept_gradients(tile->block, chunk, tile->first) + tile->first % DEPTH / 2 * DEPTH,
+        .even = _mm512_setzero_si512(),
+    };
+}
+
+/* Does the next row, if there is one. The compiler must leave it where it stands. */
+ALWAYS_INLINE void next_row(row_queue *queue) {
+    const size_t row = queue->done;
+    if (row == ROWS) {
+        return;
+    }
+    const float *scores = queue->scores + row * ROWS, *gradients = queue->probability_gradients + row * ROWS;
+    const __m512 low = rough_exp2(_mm512_load_ps(scores)), high = rough_exp2(_mm512_load_ps(scores + FLOATS));
+    const __m512i ds = round_to_bf16(_mm512_mul_ps(low, _mm512_load_ps(gradients)),
+                                     _mm512_mul_ps(high, _mm512_load_ps(gradients + FLOATS)));
+    _mm512_store_si512(queue->probabilities + row * DEPTH, round_to_bf16(low, high));
+    _mm512_store_si512(queue->score_gradients + row * DEPTH, ds);
+    if (row % 2 == 0) {
+        queue->even = ds;
+    } else {
+        uint16_t *pairs = queue->kept + row / 2 * DEPTH;
+        _mm512_store_si512(pairs, _mm512_unpacklo_epi16(queue->even, ds));
+        _mm512_store_si512(pairs + HALVES, _mm512_unpackhi_epi16(queue->even, ds));
+    }
+    queue->done++;
+    finish_stores();
+}
+
+/* The sums of one left row of tiles with both halves of 32 queries, on top of `starts`. Tiles: 4 and 7 sums, 5 keys or
+ * values, 6 queries or gradients. */
+ALWAYS_INLINE void multiply_chunk(const float *starts, const uint16_t *left, const uint16_t *right, const size_t depth,
+                                  float *sums, row_queue *queue) {
+    _tile_loadd(4, starts, 0);
+    _tile_loadd(7, starts + ROWS, 0);
+    next_row(queue);
+    for (size_t d = 0; d < depth; d++) {
+        _tile_loadd(5, left + d * HALVES, ROW_BYTES);
+        _tile_loadd(6, right + d * HALVES, ROW_BYTES);
+        next_row(queue);
+        _tile_dpbf16ps(4, 5, 6);
+        _tile_loadd(6, right + (depth + d) * HALVES, ROW_BYTES);
+        next_row(queue);
+        _tile_dpbf16ps(7, 5, 6);
+        next_row(queue);
+    }
+    _tile_stored(4, sums, ROW_BYTES);
+    next_row(queue);
+    _tile_stored(7, sums + FLOATS, ROW_BYTES);
+    next_row(queue);
+}
+
+/* Scores and gradients of probabilities of a chunk. */
+ALWAYS_INLINE void score_chunk(const key_tile *tile, size_t chunk, const size_t depth, const size_t width,
+                               row_queue *queue) {
     const lilac_tile_backward *block = tile->block;
     const size_t key_row = tile->first / ROWS;
-    const uint16_t *query = block->query_transposed + chunk * 2 * depth * HALVES;
-    const uint16_t *gradient = block->output_gradient_transposed + chunk * 2 * width * HALVES;
-    float *scores = tile->memory->scores[chunk % 2], *gradients = tile->memory->probability_gradients[chunk % 2];
-    _tile_loadd(4, block->offsets + chunk * QUERIES, 0);
-    _tile_loadd(7, block->offsets + chunk * QUERIES + ROWS, 0);
-    for (size_t d = 0; d < depth; d++) {
-        _tile_loadd(5, block->key + (key_row * depth + d) * HALVES, ROW_BYTES);
-        _tile_loadd(6, query + d * HALVES, ROW_BYTES);
-        _tile_dpbf16ps(4, 5, 6);
-        _tile_loadd(6, query + (depth + d) * HALVES, ROW_BYTES);
-        _tile_dpbf16ps(7, 5, 6);
-    }
-    _tile_stored(4, scores, ROW_BYTES);
-    _tile_stored(7, scores + FLOATS, ROW_BYTES);
-    _tile_loadd(4, block->deltas + chunk * QUERIES, 0);
-    _tile_loadd(7, block->deltas + chunk * QUERIES + ROWS, 0);
-    for (size_t d = 0; d < width; d++) {
-        _tile_loadd(5, block->value + (key_row * width + d) * HALVES, ROW_BYTES);
-        _tile_loadd(6, gradient + d * HALVES, ROW_BYTES);
-        _tile_dpbf16ps(4, 5, 6);
-        _tile_loadd(6, gradient + (width + d) * HALVES, ROW_BYTES);
-        _tile_dpbf16ps(7, 5, 6);
-    }
-    _tile_stored(4, gradients, ROW_BYTES);
-    _tile_stored(7, gradients + FLOATS, ROW_BYTES);
+    finish_stores();
+    multiply_chunk(block->offsets + chunk * QUERIES, block->key + key_row * depth * HALVES,
+                   block->query_transposed + chunk * 2 * depth * HALVES, depth, tile->memory->scores[chunk % 2], queue);
+    multiply_chunk(block->deltas + chunk * QUERIES, block->value + key_row * width * HALVES,
+                   block->output_gradient_transposed + chunk * 2 * width * HALVES, width,
+                   tile->memory->probability_gradients[chunk % 2], queue);
 }
 
 /* Those of 16 queries from `query` on that exist and see the key. */
@@ -73,71 +127,43 @@ static inline __mmask16 queries_that_see(const lilac_tile_backward *block, size_
     return columns_below(block->queries, query) & (__mmask16)~blind;
 }
 
-/* Probabilities and gradients of scores of a key, rounded; returns the latter. */
-ALWAYS_INLINE __m512i differentiate_row(const key_tile *tile, size_t chunk, size_t row, const bool edge) {
-    const step_memory *memory = tile->memory;
-    __m512 p[2], ds[2];
-    for (size_t half = 0; half < 2; half++) {
-        const size_t place = half * FLOATS + row * ROWS;
-        p[half] = rough_exp2(_mm512_load_ps(memory->scores[chunk % 2] + place));
-        ds[half] = _mm512_mul_ps(p[half], _mm512_load_ps(memory->probability_gradients[chunk % 2] + place));
-        if (edge) {
-            const __mmask16 mask = queries_that_see(tile->block, tile->first + row, chunk * QUERIES + half * ROWS);
-            p[half] = _mm512_maskz_mov_ps(mask, p[half]);
-            ds[half] = _mm512_maskz_mov_ps(mask, ds[half]);
+/* Where a query does not see a key the score becomes -infinity and the probability's gradient 0. */
+static void mask_chunk(const key_tile *tile, size_t chunk) {
+    const __m512 lowest = _mm512_set1_ps(-INFINITY);
+    for (size_t row = 0; row < ROWS; row++) {
+        for (size_t half = 0; half < 2; half++) {
+            const size_t place = half * FLOATS + row * ROWS;
+            const __mmask16 blind =
+                (__mmask16)~queries_that_see(tile->block, tile->first + row, chunk * QUERIES + half * ROWS);
+            _mm512_mask_store_ps(tile->memory->scores[chunk % 2] + place, blind, lowest);
+            _mm512_mask_store_ps(tile->memory->probability_gradients[chunk % 2] + place, blind, _mm512_setzero_ps());
         }
     }
-    const __m512i gradients = round_to_bf16(ds[0], ds[1]);
-    _mm512_store_si512(tile->memory->probabilities[chunk % 2] + row * DEPTH, round_to_bf16(p[0], p[1]));
-    _mm512_store_si512(tile->memory->score_gradients[chunk % 2] + row * DEPTH, gradients);
-    return gradients;
 }
 
-/* Where the gradients of the scores of chunk and key are kept as right operands: two tiles. */
-static inline uint16_t *kept_gradients(const lilac_tile_backward *block, size_t chunk, size_t key) {
-    return block->score_gradients + (chunk * (LILAC_TILE_KEY_BLOCK / DEPTH) + key / DEPTH) * 2 * HALVES;
-}
-
-ALWAYS_INLINE void differentiate_rows(const key_tile *tile, size_t chunk, const bool edge) {
-    uint16_t *kept = kept_gradients(tile->block, chunk, tile->first) + tile->first % DEPTH / 2 * DEPTH;
-    for (size_t row = 0; row < ROWS; row += 2) {
-        const __m512i even = differentiate_row(tile, chunk, row, edge);
-        const __m512i odd = differentiate_row(tile, chunk, row + 1, edge);
-        _mm512_store_si512(kept + row / 2 * DEPTH, _mm512_unpacklo_epi16(even, odd));
-        _mm512_store_si512(kept + HALVES + row / 2 * DEPTH, _mm512_unpackhi_epi16(even, odd));
-    }
-}
-
-static void differentiate_edge(const key_tile *tile, size_t chunk) {
-    differentiate_rows(tile, chunk, true);
-}
-
-ALWAYS_INLINE void differentiate(const key_tile *tile, size_t chunk) {
+static inline bool is_whole(const key_tile *tile, size_t chunk) {
     const lilac_tile_backward *block = tile->block;
-    const size_t query = chunk * QUERIES;
-    const bool whole = tile->first + ROWS <= block->keys && query + QUERIES <= block->queries &&
-                       lilac_tile_visible(query, block->diagonal, block->keys) >= tile->first + ROWS;
-    if (whole) {
-        differentiate_rows(tile, chunk, false);
-    } else {
-        differentiate_edge(tile, chunk);
-    }
+    const size_t query = chunk * QUERIES, end = tile->first + ROWS;
+    return end <= block->keys && query + QUERIES <= block->queries &&
+           lilac_tile_visible(query, block->diagonal, block->keys) >= end;
 }
 
 /* The product of tile 4 and of `columns` tiles is added to as many sums in memory. Tiles: 5 the right operand, 6 sums.
  */
-ALWAYS_INLINE void add_to_memory(const uint16_t *right, float *sums, size_t columns) {
+ALWAYS_INLINE void add_to_memory(const uint16_t *right, float *sums, size_t columns, row_queue *queue) {
     for (size_t c = 0; c < columns; c++) {
         _tile_loadd(6, sums + c * FLOATS, ROW_BYTES);
         _tile_loadd(5, right + c * HALVES, ROW_BYTES);
         _tile_dpbf16ps(6, 4, 5);
+        next_row(queue);
         _tile_stored(6, sums + c * FLOATS, ROW_BYTES);
     }
 }
 
 /* Adds a chunk's part of the gradients of keys and values. Tiles: 0 and 1 sums of values' gradients, 2 and 3 of keys',
  * if there are no more than these; 4 and 7 left operands, 5 and 6 right ones. */
-ALWAYS_INLINE void add_gradients(const key_tile *tile, size_t chunk, const size_t depth, const size_t width) {
+ALWAYS_INLINE void add_gradients(const key_tile *tile, size_t chunk, const size_t depth, const size_t width,
+                                 row_queue *queue) {
     const lilac_tile_backward *block = tile->block;
     const uint16_t *query = block->query + chunk * 2 * depth * HALVES;
     const uint16_t *gradient = block->output_gradient + chunk * 2 * width * HALVES;
@@ -145,29 +171,50 @@ ALWAYS_INLINE void add_gradients(const key_tile *tile, size_t chunk, const size_
     finish_stores();
     _tile_loadd(4, tile->memory->probabilities[chunk % 2], ROW_BYTES);
     if (depth > 1 || width > 1) {
-        add_to_memory(gradient, block->value_gradient + key_row * 2 * width * FLOATS, 2 * width);
+        add_to_memory(gradient, block->value_gradient + key_row * 2 * width * FLOATS, 2 * width, queue);
         _tile_loadd(4, tile->memory->score_gradients[chunk % 2], ROW_BYTES);
-        add_to_memory(query, block->key_gradient + key_row * 2 * depth * FLOATS, 2 * depth);
+        add_to_memory(query, block->key_gradient + key_row * 2 * depth * FLOATS, 2 * depth, queue);
         return;
     }
     _tile_loadd(5, gradient, ROW_BYTES);
+    next_row(queue);
     _tile_dpbf16ps(0, 4, 5);
     _tile_loadd(6, gradient + HALVES, ROW_BYTES);
+    next_row(queue);
     _tile_dpbf16ps(1, 4, 6);
     _tile_loadd(7, tile->memory->score_gradients[chunk % 2], ROW_BYTES);
+    next_row(queue);
     _tile_loadd(5, query, ROW_BYTES);
     _tile_dpbf16ps(2, 7, 5);
+    next_row(queue);
     _tile_loadd(6, query + HALVES, ROW_BYTES);
     _tile_dpbf16ps(3, 7, 6);
+    next_row(queue);
 }
 
-/* Takes 16 keys through the queries: scores of the next chunk are on their way while the present one is differentiated.
+/* Differentiates a chunk while the next one's scores are computed, if there is one, and the last one's gradients added.
  */
+ALWAYS_INLINE void step(const key_tile *tile, size_t chunk, const size_t depth, const size_t width, const bool next,
+                        const bool last) {
+    row_queue queue = queue_rows(tile, chunk);
+    if (next) {
+        score_chunk(tile, chunk + 1, depth, width, &queue);
+    }
+    if (last) {
+        add_gradients(tile, chunk - 1, depth, width, &queue);
+    }
+    while (queue.done < ROWS) {
+        next_row(&queue);
+    }
+}
+
+/* Takes 16 keys through the queries. */
 ALWAYS_INLINE void differentiate_keys(const key_tile *tile, const size_t depth, const size_t width) {
     const lilac_tile_backward *block = tile->block;
     const size_t chunks = (block->queries + QUERIES - 1) / QUERIES, first = first_chunk(block, tile->first);
     const bool resident = depth == 1 && width == 1;
     float *values = block->value_gradient + tile->first * DEPTH, *keys = block->key_gradient + tile->first * DEPTH;
+    row_queue none = {.done = ROWS};
     if (first >= chunks) {
         return;
     }
@@ -178,17 +225,20 @@ ALWAYS_INLINE void differentiate_keys(const key_tile *tile, const size_t depth, 
         _tile_loadd(2, keys, ROW_BYTES);
         _tile_loadd(3, keys + FLOATS, ROW_BYTES);
     }
-    score_chunk(tile, first, depth, width);
+    score_chunk(tile, first, depth, width, &none);
     for (size_t chunk = first; chunk < chunks; chunk++) {
-        if (chunk + 1 < chunks) {
-            score_chunk(tile, chunk + 1, depth, width);
+        if (!is_whole(tile, chunk)) {
+            mask_chunk(tile, chunk);
         }
-        differentiate(tile, chunk);
-        if (chunk > first) {
-            add_gradients(tile, chunk - 1, depth, width);
+        if (chunk + 1 == chunks) {
+            step(tile, chunk, depth, width, false, chunk > first);
+        } else if (chunk == first) {
+            step(tile, chunk, depth, width, true, false);
+        } else {
+            step(tile, chunk, depth, width, true, true);
         }
     }
-    add_gradients(tile, chunks - 1, depth, width);
+    add_gradients(tile, chunks - 1, depth, width, &none);
     if (resident) {
         _tile_stored(0, values, ROW_BYTES);
         _tile_stored(1, values + FLOATS, ROW_BYTES);
@@ -255,30 +305,22 @@ static void query_gradients(const lilac_tile_backward *block) {
 
 /* ---- Before and after ---- */
 
-static __m512 load_gradient(const lilac_tile_source *source, size_t row, size_t column) {
-    const __mmask16 mask = columns_below(source->size, column);
-    const size_t place = row * source->ld + column;
-    if (!source->bf16) {
-        return _mm512_maskz_loadu_ps(mask, (const float *)source->data + place);
-    }
-    const __m256i halves = _mm256_maskz_loadu_epi16(mask, (const uint16_t *)source->data + place);
-    return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(halves), 16));
-}
-
 static void row_numbers(const lilac_tile_row_numbers *rows) {
-    const size_t size = rows->value_size;
-    for (size_t r = 0; r < rows->count; r++) {
+    const size_t count = rows->output.count;
+    for (size_t r = 0; r < count; r++) {
         __m512 sum = _mm512_setzero_ps();
-        for (size_t column = 0; column < size; column += ROWS) {
-            const float *output = rows->output + r * rows->output_stride + column;
-            sum = _mm512_fmadd_ps(_mm512_maskz_loadu_ps(columns_below(size, column), output),
-                                  load_gradient(&rows->output_gradient, r, column), sum);
+        for (size_t column = 0; column < rows->output.size; column += ROWS) {
+            sum = _mm512_fmadd_ps(load_floats(&rows->output, r, column), load_floats(&rows->output_gradient, r, column),
+                                  sum);
+        }
+        if (rows->output.ahead != NULL) {
+            fetch_row(&rows->output, r);
         }
         const float log_sum_exp = rows->log_sum_exp[r];
         rows->deltas[r] = -_mm512_reduce_add_ps(sum);
         rows->offsets[r] = log_sum_exp == -INFINITY ? -INFINITY : log_sum_exp * -0x1.715476p0f;
     }
-    for (size_t r = rows->count; r % DEPTH != 0; r++) {
+    for (size_t r = count; r % DEPTH != 0; r++) {
         rows->deltas[r] = 0.0f;
         rows->offsets[r] = -INFINITY;
     }
