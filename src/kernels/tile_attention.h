@@ -29,7 +29,7 @@ enum {
     LILAC_TILE_ROWS = 16,  /* rows of a tile; floats, or pairs of bf16 numbers, in a row of one */
     LILAC_TILE_DEPTH = 32, /* bf16 numbers in a row of a tile: rows and columns of a packed block are multiples */
     LILAC_TILE_BYTES = 1024,
-    LILAC_TILE_QUERY_BLOCK = 256, /* most queries and keys in a block of the backward pass */
+    LILAC_TILE_QUERY_BLOCK = 512, /* most queries and keys in a block of the backward pass */
     LILAC_TILE_KEY_BLOCK = 64
 };
 
