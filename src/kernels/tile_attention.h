@@ -29,13 +29,13 @@ enum {
     LILAC_TILE_ROWS = 16,  /* rows of a tile; floats, or pairs of bf16 numbers, in a row of one */
     LILAC_TILE_DEPTH = 32, /* bf16 numbers in a row of a tile: rows and columns of a packed block are multiples */
     LILAC_TILE_BYTES = 1024,
-    LILAC_TILE_QUERY_BLOCK = 256, /* most queries and keys in a block of the backward pass */
+    LILAC_TILE_QUERY_BLOCK = 512, /* most queries and keys in a block of the backward pass */
     LILAC_TILE_KEY_BLOCK = 64
 };
 
 /* Rows of floats, or of bf16 numbers, that are to be packed. */
 typedef struct lilac_tile_source {
-    const void *data;
+    const void *data; /* of any alignment */
     bool bf16;
     size_t count, size, ld; /* rows; numbers in a row, at least 1; from row to row */
     float scale;            /* what they are multiplied by before they are rounded */
@@ -88,13 +88,14 @@ typedef struct lilac_tile_backward {
     uint16_t *score_gradients; /* LILAC_TILE_QUERY_BLOCK * LILAC_TILE_KEY_BLOCK numbers, from one kernel to the other */
 } lilac_tile_backward;
 
-/* What a backward pass needs of each query. */
+/*
+ * What a backward pass needs of each query: offset = -log_sum_exp / log(2), -INFINITY for a row without keys, and delta
+ * = -output . output_gradient, each [count rounded up to LILAC_TILE_DEPTH], the last of them -INFINITY and 0.
+ */
 typedef struct lilac_tile_row_numbers {
     lilac_tile_source output, output_gradient; /* of the same count and size; scale and ones are not looked at */
-    const float *log_sum_exp;                  /* [count] */
-    float
-        *offsets;  /* [count rounded up to LILAC_TILE_DEPTH]: -log_sum_exp / log(2); -INFINITY for a row without keys */
-    float *deltas; /* likewise: -output . output_gradient */
+    const float *log_sum_exp;                  /* [count], of any alignment */
+    float *offsets, *deltas;
 } lilac_tile_row_numbers;
 
 typedef struct lilac_tile_attention_kernels {
@@ -128,12 +129,6 @@ typedef struct lilac_tile_attention_kernels {
     void (*store_query_gradients)(size_t count, size_t size, size_t columns, float factor, const float *gradient,
                                   float *y, size_t ldy);
 } lilac_tile_attention_kernels;
-
-/* The bytes of one form of a matrix. */
-static inline size_t lilac_tile_form_bytes(size_t rows, size_t columns) {
-    const size_t blocks = (rows + LILAC_TILE_DEPTH - 1) / LILAC_TILE_DEPTH;
-    return blocks * LILAC_TILE_DEPTH * columns * sizeof(uint16_t);
-}
 
 static inline size_t lilac_tile_visible(size_t row, ptrdiff_t diagonal, size_t keys) {
     const ptrdiff_t visible = (ptrdiff_t)row + diagonal;

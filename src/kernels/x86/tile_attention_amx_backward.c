@@ -12,19 +12,24 @@ enum { QUERIES = DEPTH };
 
 /* A step is 16 keys against 32 queries: two tiles of floats or one of bf16 numbers. Memory for it, used in turn. */
 typedef struct step_memory {
-    _Alignas(64) float scores[2][2 * FLOATS];
-    float probability_gradients[2][2 * FLOATS]; /* less the deltas */
-    uint16_t probabilities[2][HALVES];
-    uint16_t score_gradients[2][HALVES];
+    _Alignas(64) float scores[2 * FLOATS];
+    float probability_gradients[2 * FLOATS]; /* less the deltas */
+    uint16_t probabilities[HALVES];
+    uint16_t score_gradients[HALVES];
 } step_memory;
 
-/* 16 keys on their way through the queries. */
-typedef struct key_tile {
-    const lilac_tile_backward *block;
+typedef struct step_place {
+    size_t key, chunk; /* the first of 16; a chunk of 32 queries */
     step_memory *memory;
-    size_t first;        /* key */
+} step_place;
+
+/* The way of a block of keys through the queries: 16 keys through all that see them, then the next 16. */
+typedef struct walk {
+    const lilac_tile_backward *block;
+    size_t chunks;
     size_t depth, width; /* tiles of a row of keys, and of values, as left operands */
-} key_tile;
+    step_memory memory[2];
+} walk;
 
 /* The chunks of 32 queries from this one on see some of the 32 keys around key number `key`. */
 static inline size_t first_chunk(const lilac_tile_backward *block, size_t key) {
@@ -46,14 +51,13 @@ typedef struct row_queue {
     __m512i even; /* the last even row of score gradients */
 } row_queue;
 
-ALWAYS_INLINE row_queue queue_rows(const key_tile *tile, size_t chunk) {
-    step_memory *memory = tile->memory;
+ALWAYS_INLINE row_queue queue_rows(const walk *w, const step_place *place) {
     return (row_queue){
-        .scores = memory->scores[chunk % 2],
-        .probability_gradients = memory->probability_gradients[chunk % 2],
-        .probabilities = memory->probabilities[chunk % 2],
-        .score_gradients = memory->score_gradients[chunk % 2],
-        .kept = kept_gradients(tile->block, chunk, tile->first) + tile->first % DEPTH / 2 * DEPTH,
+        .scores = place->memory->scores,
+        .probability_gradients = place->memory->probability_gradients,
+        .probabilities = place->memory->probabilities,
+        .score_gradients = place->memory->score_gradients,
+        .kept = kept_gradients(w->block, place->chunk, place->key) + place->key % DEPTH / 2 * DEPTH,
         .even = _mm512_setzero_si512(),
     };
 }
@@ -104,17 +108,17 @@ ALWAYS_INLINE void multiply_chunk(const float *starts, const uint16_t *left, con
     next_row(queue);
 }
 
-/* Scores and gradients of probabilities of a chunk. */
-ALWAYS_INLINE void score_chunk(const key_tile *tile, size_t chunk, const size_t depth, const size_t width,
-                               row_queue *queue) {
-    const lilac_tile_backward *block = tile->block;
-    const size_t key_row = tile->first / ROWS;
+/* Scores and gradients of probabilities. */
+ALWAYS_INLINE void score(const walk *w, const step_place *place, const size_t depth, const size_t width,
+                         row_queue *queue) {
+    const lilac_tile_backward *block = w->block;
+    const size_t key_row = place->key / ROWS, chunk = place->chunk;
     finish_stores();
     multiply_chunk(block->offsets + chunk * QUERIES, block->key + key_row * depth * HALVES,
-                   block->query_transposed + chunk * 2 * depth * HALVES, depth, tile->memory->scores[chunk % 2], queue);
+                   block->query_transposed + chunk * 2 * depth * HALVES, depth, place->memory->scores, queue);
     multiply_chunk(block->deltas + chunk * QUERIES, block->value + key_row * width * HALVES,
                    block->output_gradient_transposed + chunk * 2 * width * HALVES, width,
-                   tile->memory->probability_gradients[chunk % 2], queue);
+                   place->memory->probability_gradients, queue);
 }
 
 /* Those of 16 queries from `query` on that exist and see the key. */
@@ -128,22 +132,22 @@ static inline __mmask16 queries_that_see(const lilac_tile_backward *block, size_
 }
 
 /* Where a query does not see a key the score becomes -infinity and the probability's gradient 0. */
-static void mask_chunk(const key_tile *tile, size_t chunk) {
+static void mask_step(const walk *w, const step_place *place) {
     const __m512 lowest = _mm512_set1_ps(-INFINITY);
     for (size_t row = 0; row < ROWS; row++) {
         for (size_t half = 0; half < 2; half++) {
-            const size_t place = half * FLOATS + row * ROWS;
+            const size_t at = half * FLOATS + row * ROWS;
             const __mmask16 blind =
-                (__mmask16)~queries_that_see(tile->block, tile->first + row, chunk * QUERIES + half * ROWS);
-            _mm512_mask_store_ps(tile->memory->scores[chunk % 2] + place, blind, lowest);
-            _mm512_mask_store_ps(tile->memory->probability_gradients[chunk % 2] + place, blind, _mm512_setzero_ps());
+                (__mmask16)~queries_that_see(w->block, place->key + row, place->chunk * QUERIES + half * ROWS);
+            _mm512_mask_store_ps(place->memory->scores + at, blind, lowest);
+            _mm512_mask_store_ps(place->memory->probability_gradients + at, blind, _mm512_setzero_ps());
         }
     }
 }
 
-static inline bool is_whole(const key_tile *tile, size_t chunk) {
-    const lilac_tile_backward *block = tile->block;
-    const size_t query = chunk * QUERIES, end = tile->first + ROWS;
+static inline bool is_whole(const walk *w, const step_place *place) {
+    const lilac_tile_backward *block = w->block;
+    const size_t query = place->chunk * QUERIES, end = place->key + ROWS;
     return end <= block->keys && query + QUERIES <= block->queries &&
            lilac_tile_visible(query, block->diagonal, block->keys) >= end;
 }
@@ -160,29 +164,51 @@ ALWAYS_INLINE void add_to_memory(const uint16_t *right, float *sums, size_t colu
     }
 }
 
-/* Adds a chunk's part of the gradients of keys and values. Tiles: 0 and 1 sums of values' gradients, 2 and 3 of keys',
+/* Between tiles 0 to 3 and the sums of 16 keys in memory. */
+ALWAYS_INLINE void load_sums(const lilac_tile_backward *block, size_t key) {
+    const float *values = block->value_gradient + key * DEPTH, *keys = block->key_gradient + key * DEPTH;
+    _tile_loadd(0, values, ROW_BYTES);
+    _tile_loadd(1, values + FLOATS, ROW_BYTES);
+    _tile_loadd(2, keys, ROW_BYTES);
+    _tile_loadd(3, keys + FLOATS, ROW_BYTES);
+}
+
+ALWAYS_INLINE void store_sums(const lilac_tile_backward *block, size_t key) {
+    float *values = block->value_gradient + key * DEPTH, *keys = block->key_gradient + key * DEPTH;
+    _tile_stored(0, values, ROW_BYTES);
+    _tile_stored(1, values + FLOATS, ROW_BYTES);
+    _tile_stored(2, keys, ROW_BYTES);
+    _tile_stored(3, keys + FLOATS, ROW_BYTES);
+}
+
+/* Adds a step's part of the gradients of keys and values. Tiles: 0 and 1 sums of values' gradients, 2 and 3 of keys',
  * if there are no more than these; 4 and 7 left operands, 5 and 6 right ones. */
-ALWAYS_INLINE void add_gradients(const key_tile *tile, size_t chunk, const size_t depth, const size_t width,
+ALWAYS_INLINE void add_gradients(const walk *w, const step_place *place, const size_t depth, const size_t width,
                                  row_queue *queue) {
-    const lilac_tile_backward *block = tile->block;
-    const uint16_t *query = block->query + chunk * 2 * depth * HALVES;
-    const uint16_t *gradient = block->output_gradient + chunk * 2 * width * HALVES;
-    const size_t key_row = tile->first / ROWS;
+    const lilac_tile_backward *block = w->block;
+    const uint16_t *query = block->query + place->chunk * 2 * depth * HALVES;
+    const uint16_t *gradient = block->output_gradient + place->chunk * 2 * width * HALVES;
+    const size_t key_row = place->key / ROWS;
+    const step_memory *memory = place->memory;
     finish_stores();
-    _tile_loadd(4, tile->memory->probabilities[chunk % 2], ROW_BYTES);
     if (depth > 1 || width > 1) {
+        _tile_loadd(4, memory->probabilities, ROW_BYTES);
         add_to_memory(gradient, block->value_gradient + key_row * 2 * width * FLOATS, 2 * width, queue);
-        _tile_loadd(4, tile->memory->score_gradients[chunk % 2], ROW_BYTES);
+        _tile_loadd(4, memory->score_gradients, ROW_BYTES);
         add_to_memory(query, block->key_gradient + key_row * 2 * depth * FLOATS, 2 * depth, queue);
         return;
     }
+    if (place->chunk == first_chunk(block, place->key)) {
+        load_sums(block, place->key);
+    }
+    _tile_loadd(4, memory->probabilities, ROW_BYTES);
     _tile_loadd(5, gradient, ROW_BYTES);
     next_row(queue);
     _tile_dpbf16ps(0, 4, 5);
     _tile_loadd(6, gradient + HALVES, ROW_BYTES);
     next_row(queue);
     _tile_dpbf16ps(1, 4, 6);
-    _tile_loadd(7, tile->memory->score_gradients[chunk % 2], ROW_BYTES);
+    _tile_loadd(7, memory->score_gradients, ROW_BYTES);
     next_row(queue);
     _tile_loadd(5, query, ROW_BYTES);
     _tile_dpbf16ps(2, 7, 5);
@@ -190,75 +216,74 @@ ALWAYS_INLINE void add_gradients(const key_tile *tile, size_t chunk, const size_
     _tile_loadd(6, query + HALVES, ROW_BYTES);
     _tile_dpbf16ps(3, 7, 6);
     next_row(queue);
+    if (place->chunk + 1 == w->chunks) {
+        store_sums(block, place->key);
+    }
 }
 
-/* Differentiates a chunk while the next one's scores are computed, if there is one, and the last one's gradients added.
- */
-ALWAYS_INLINE void step(const key_tile *tile, size_t chunk, const size_t depth, const size_t width, const bool next,
-                        const bool last) {
-    row_queue queue = queue_rows(tile, chunk);
-    if (next) {
-        score_chunk(tile, chunk + 1, depth, width, &queue);
+/* The step after this one; false if it was the last. */
+static inline bool step_on(walk *w, const step_place *now, step_place *next) {
+    *next = (step_place){now->key, now->chunk + 1, now->memory == &w->memory[0] ? &w->memory[1] : &w->memory[0]};
+    if (next->chunk == w->chunks) {
+        next->key += ROWS;
+        next->chunk = first_chunk(w->block, next->key);
     }
-    if (last) {
-        add_gradients(tile, chunk - 1, depth, width, &queue);
+    /* Both halves of 32 keys: as right operands they share tiles. */
+    return next->key < (w->block->keys + DEPTH - 1) / DEPTH * DEPTH && next->chunk < w->chunks;
+}
+
+/* Differentiates a step while the next one's scores are computed, if there is one, and the last one's gradients added.
+ */
+ALWAYS_INLINE void step(const walk *w, const step_place *now, const step_place *next, const step_place *last,
+                        const size_t depth, const size_t width) {
+    row_queue queue = queue_rows(w, now);
+    if (next != NULL) {
+        score(w, next, depth, width, &queue);
+    }
+    if (last != NULL) {
+        add_gradients(w, last, depth, width, &queue);
     }
     while (queue.done < ROWS) {
         next_row(&queue);
     }
 }
 
-/* Takes 16 keys through the queries. */
-ALWAYS_INLINE void differentiate_keys(const key_tile *tile, const size_t depth, const size_t width) {
-    const lilac_tile_backward *block = tile->block;
-    const size_t chunks = (block->queries + QUERIES - 1) / QUERIES, first = first_chunk(block, tile->first);
-    const bool resident = depth == 1 && width == 1;
-    float *values = block->value_gradient + tile->first * DEPTH, *keys = block->key_gradient + tile->first * DEPTH;
+ALWAYS_INLINE void walk_through(walk *w, const size_t depth, const size_t width) {
     row_queue none = {.done = ROWS};
-    if (first >= chunks) {
+    step_place last, now = {0, first_chunk(w->block, 0), &w->memory[0]}, next;
+    if (now.chunk >= w->chunks) {
         return;
     }
-    finish_stores();
-    if (resident) {
-        _tile_loadd(0, values, ROW_BYTES);
-        _tile_loadd(1, values + FLOATS, ROW_BYTES);
-        _tile_loadd(2, keys, ROW_BYTES);
-        _tile_loadd(3, keys + FLOATS, ROW_BYTES);
-    }
-    score_chunk(tile, first, depth, width, &none);
-    for (size_t chunk = first; chunk < chunks; chunk++) {
-        if (!is_whole(tile, chunk)) {
-            mask_chunk(tile, chunk);
+    score(w, &now, depth, width, &none);
+    for (bool first = true, more = true; more; first = false) {
+        more = step_on(w, &now, &next);
+        if (!is_whole(w, &now)) {
+            mask_step(w, &now);
         }
-        if (chunk + 1 == chunks) {
-            step(tile, chunk, depth, width, false, chunk > first);
-        } else if (chunk == first) {
-            step(tile, chunk, depth, width, true, false);
+        if (more && !first) {
+            step(w, &now, &next, &last, depth, width);
+        } else if (more) {
+            step(w, &now, &next, NULL, depth, width);
         } else {
-            step(tile, chunk, depth, width, true, true);
+            step(w, &now, NULL, first ? NULL : &last, depth, width);
         }
+        last = now;
+        now = next;
     }
-    add_gradients(tile, chunks - 1, depth, width, &none);
-    if (resident) {
-        _tile_stored(0, values, ROW_BYTES);
-        _tile_stored(1, values + FLOATS, ROW_BYTES);
-        _tile_stored(2, keys, ROW_BYTES);
-        _tile_stored(3, keys + FLOATS, ROW_BYTES);
-    }
+    add_gradients(w, &last, depth, width, &none);
 }
 
 static void backward(const lilac_tile_backward *block) {
-    step_memory memory;
-    key_tile tile = {
-        .block = block, .memory = &memory, .depth = block->key_columns / DEPTH, .width = block->value_columns / DEPTH};
+    walk w;
+    w.block = block;
+    w.chunks = (block->queries + QUERIES - 1) / QUERIES;
+    w.depth = block->key_columns / DEPTH;
+    w.width = block->value_columns / DEPTH;
     set_tile_shapes();
-    /* Both halves of 32 keys: as right operands they share tiles. */
-    for (tile.first = 0; tile.first < (block->keys + DEPTH - 1) / DEPTH * DEPTH; tile.first += ROWS) {
-        if (tile.depth == 1 && tile.width == 1) {
-            differentiate_keys(&tile, 1, 1);
-        } else {
-            differentiate_keys(&tile, tile.depth, tile.width);
-        }
+    if (w.depth == 1 && w.width == 1) {
+        walk_through(&w, 1, 1);
+    } else {
+        walk_through(&w, w.depth, w.width);
     }
     _tile_release();
 }
