@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* Softmax attention in AMX tiles: packing and the forward pass. Exponentials take more time than products here. */
 #include "kernels/x86/tile_attention_amx.h"
-#include "kernels/x86/vector_avx512.h"
 
 #include <math.h>
 #include <string.h>
@@ -28,24 +27,6 @@ static void load_block(const lilac_tile_source *source, size_t row, size_t colum
     }
     for (size_t r = count; r < DEPTH; r++) {
         block[r] = _mm512_setzero_si512();
-    }
-}
-
-static void store_tile(uint16_t *tile, const __m512i rows[ROWS]) {
-    for (size_t r = 0; r < ROWS; r++) {
-        _mm512_store_si512(tile + r * DEPTH, rows[r]);
-    }
-}
-
-/* The 32-bit words of 16 rows transposed. */
-static void store_transposed(uint16_t *tile, const __m512i rows[ROWS]) {
-    __m512 words[VECTOR_LANES];
-    for (size_t r = 0; r < ROWS; r++) {
-        words[r] = _mm512_castsi512_ps(rows[r]);
-    }
-    vector_transpose(words);
-    for (size_t r = 0; r < ROWS; r++) {
-        _mm512_store_ps(tile + r * DEPTH, words[r]);
     }
 }
 

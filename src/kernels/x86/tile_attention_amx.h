@@ -1,48 +1,19 @@
 /* SPDX-License-Identifier: MIT */
-/*
- * What the AMX kernels of softmax attention have in common. The tiles' shapes are set by each kernel when it starts and
- * dropped when it ends: other libraries set theirs on the same threads. GCC makes text of a tile's number, which must
- * therefore be written as a number; the comment of each function says what its tiles hold.
- */
+/* What the AMX kernels of softmax attention have in common. */
 #ifndef LILAC_KERNELS_X86_TILE_ATTENTION_AMX_H
 #define LILAC_KERNELS_X86_TILE_ATTENTION_AMX_H
 
 #include "kernels/tile_attention.h"
-
-#include <immintrin.h>
+#include "kernels/x86/tiles_amx.h"
 
 #define ALWAYS_INLINE static inline __attribute__((always_inline))
 
 enum {
     ROWS = LILAC_TILE_ROWS,
     DEPTH = LILAC_TILE_DEPTH,
-    ROW_BYTES = 64,                            /* of a tile: the stride of all that are packed */
     FLOATS = LILAC_TILE_BYTES / sizeof(float), /* in a tile */
     HALVES = LILAC_TILE_BYTES / sizeof(uint16_t)
 };
-
-/* What ldtilecfg reads. */
-typedef struct tile_shapes {
-    _Alignas(64) uint8_t palette;
-    uint8_t start_row, reserved[14];
-    uint16_t row_bytes[16];
-    uint8_t rows[16];
-} tile_shapes;
-
-/* All eight are as large as can be. */
-static inline void set_tile_shapes(void) {
-    static const tile_shapes shapes = {
-        .palette = 1,
-        .row_bytes = {64, 64, 64, 64, 64, 64, 64, 64},
-        .rows = {16, 16, 16, 16, 16, 16, 16, 16},
-    };
-    _tile_loadconfig(&shapes);
-}
-
-/* To GCC a tile's load reads no memory: vectors that are stored before must not be moved behind it. */
-static inline void finish_stores(void) {
-    __asm__ volatile("" ::: "memory");
-}
 
 /*
  * 2^x to within 8e-5 of itself, a fiftieth of what rounding to bf16 may add: 2^x = 2^n p(f), n + f = x, 0 <= f < 1, p a
@@ -56,17 +27,9 @@ static inline __m512 rough_exp2(__m512 x) {
     return _mm512_scalef_ps(p, x);
 }
 
-/* The numbers of `low`, then those of `high`, rounded to bf16. */
-static inline __m512i round_to_bf16(__m512 low, __m512 high) {
-    return (__m512i)_mm512_cvtne2ps_pbh(high, low);
-}
-
 /* The lanes of 16 columns from `column` on that are below `size`. */
 static inline __mmask16 columns_below(size_t size, size_t column) {
-    if (size <= column) {
-        return 0;
-    }
-    return size - column >= ROWS ? (__mmask16)0xFFFF : (__mmask16)((1u << (size - column)) - 1);
+    return size <= column ? 0 : first_lanes(size - column);
 }
 
 /* 16 numbers of a row; 0 beyond its size. */

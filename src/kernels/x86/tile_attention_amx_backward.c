@@ -4,7 +4,6 @@
  * gradients then are left operands as they are, and right ones after pairs of rows have been interleaved.
  */
 #include "kernels/x86/tile_attention_amx.h"
-#include "kernels/x86/vector_avx512.h"
 
 #include <math.h>
 

@@ -1,24 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 #include "kernels/rounded_product.h"
+#include "kernels/x86/tiles_amx.h"
 
-#include <immintrin.h>
-
-enum { LANES = LILAC_ROUNDED_LANES, TILE = LILAC_TILE_PRODUCT_WORDS, TILE_ROW = 64 /* bytes */ };
-
-static __mmask16 first_lanes(size_t count) {
-    return count >= LANES ? (__mmask16)0xffff : (__mmask16)((1u << count) - 1);
-}
+enum { LANES = LILAC_ROUNDED_LANES, TILE = LILAC_TILE_PRODUCT_WORDS };
 
 /* ---- Packing ---- */
 
-/* Two vectors of floats as one of bf16, the first below the second. */
-static __m512i round_vectors(__m512 first, __m512 second) {
-    return (__m512i)_mm512_cvtne2ps_pbh(second, first);
-}
-
 /* 16 words, each of two neighbours in depth of one row. */
 static __m512i load_row(const float *x, const __mmask16 lanes[2]) {
-    return round_vectors(_mm512_maskz_loadu_ps(lanes[0], x), _mm512_maskz_loadu_ps(lanes[1], x + LANES));
+    return round_to_bf16(_mm512_maskz_loadu_ps(lanes[0], x), _mm512_maskz_loadu_ps(lanes[1], x + LANES));
 }
 
 /* The words of a tile, a vector for each row or column. */
@@ -28,7 +18,7 @@ static void load_contiguous(const lilac_rounded_block *block, const lilac_rounde
     const size_t depth = block->depth - k, rows = panel->count > i ? panel->count - i : 0;
     if (depth >= 2 * LANES && rows >= LANES) {
         for (size_t row = 0; row < LANES; row++) {
-            r[row] = round_vectors(_mm512_loadu_ps(x + row * block->ld), _mm512_loadu_ps(x + row * block->ld + LANES));
+            r[row] = round_to_bf16(_mm512_loadu_ps(x + row * block->ld), _mm512_loadu_ps(x + row * block->ld + LANES));
         }
         return;
     }
@@ -47,7 +37,7 @@ static void load_strided(const lilac_rounded_block *block, const lilac_rounded_p
     const size_t depth = block->depth - k, count = panel->count > i ? panel->count - i : 0;
     if (depth >= 2 * LANES && count >= LANES) {
         for (size_t pair = 0; pair < LANES; pair++, x += 2 * block->ld) {
-            const __m512i words = round_vectors(_mm512_loadu_ps(x), _mm512_loadu_ps(x + block->ld));
+            const __m512i words = round_to_bf16(_mm512_loadu_ps(x), _mm512_loadu_ps(x + block->ld));
             r[pair] = _mm512_permutexvar_epi16(alternate, words);
         }
         return;
@@ -55,37 +45,8 @@ static void load_strided(const lilac_rounded_block *block, const lilac_rounded_p
     for (size_t pair = 0; pair < LANES; pair++, x += 2 * block->ld) {
         const __mmask16 low = 2 * pair < depth ? first_lanes(count) : 0;
         const __mmask16 high = 2 * pair + 1 < depth ? first_lanes(count) : 0;
-        const __m512i words = round_vectors(_mm512_maskz_loadu_ps(low, x), _mm512_maskz_loadu_ps(high, x + block->ld));
+        const __m512i words = round_to_bf16(_mm512_maskz_loadu_ps(low, x), _mm512_maskz_loadu_ps(high, x + block->ld));
         r[pair] = _mm512_permutexvar_epi16(alternate, words);
-    }
-}
-
-/* Transposes 16 x 16 words. */
-static void transpose(__m512i r[LANES]) {
-    __m512i t[LANES];
-    for (size_t i = 0; i < LANES; i += 2) {
-        t[i] = _mm512_unpacklo_epi32(r[i], r[i + 1]);
-        t[i + 1] = _mm512_unpackhi_epi32(r[i], r[i + 1]);
-    }
-    /* Quarter q of r[4 g + c] is column 4 q + c of rows 4 g to 4 g + 3. */
-    for (size_t i = 0; i < LANES; i += 4) {
-        r[i] = _mm512_unpacklo_epi64(t[i], t[i + 2]);
-        r[i + 1] = _mm512_unpackhi_epi64(t[i], t[i + 2]);
-        r[i + 2] = _mm512_unpacklo_epi64(t[i + 1], t[i + 3]);
-        r[i + 3] = _mm512_unpackhi_epi64(t[i + 1], t[i + 3]);
-    }
-    for (size_t c = 0; c < 4; c++) {
-        const __m512i low = _mm512_shuffle_i32x4(r[c], r[4 + c], 0x88),
-                      high = _mm512_shuffle_i32x4(r[c], r[4 + c], 0xdd);
-        const __m512i low2 = _mm512_shuffle_i32x4(r[8 + c], r[12 + c], 0x88);
-        const __m512i high2 = _mm512_shuffle_i32x4(r[8 + c], r[12 + c], 0xdd);
-        t[c] = _mm512_shuffle_i32x4(low, low2, 0x88);
-        t[4 + c] = _mm512_shuffle_i32x4(high, high2, 0x88);
-        t[8 + c] = _mm512_shuffle_i32x4(low, low2, 0xdd);
-        t[12 + c] = _mm512_shuffle_i32x4(high, high2, 0xdd);
-    }
-    for (size_t i = 0; i < LANES; i++) {
-        r[i] = t[i];
     }
 }
 
@@ -97,12 +58,11 @@ static void pack_tile(const lilac_rounded_block *block, const lilac_rounded_pane
     } else {
         load_contiguous(block, panel, i, k, r);
     }
+    uint32_t *tile = panel->words + (k / (2 * LANES) * (panel->width / LANES) + i / LANES) * TILE;
     if (block->strided != block->columns) {
-        transpose(r);
-    }
-    uint32_t *words = panel->words + (k / (2 * LANES) * (panel->width / LANES) + i / LANES) * TILE;
-    for (size_t row = 0; row < LANES; row++) {
-        _mm512_store_si512(words + row * LANES, r[row]);
+        store_transposed(tile, r);
+    } else {
+        store_tile(tile, r);
     }
 }
 
@@ -123,17 +83,7 @@ static float pack(const lilac_rounded_block *block, size_t count, const lilac_ro
 
 /* ---- Multiplying ---- */
 
-typedef struct {
-    uint8_t palette, start_row, reserved[14];
-    uint16_t row_bytes[16];
-    uint8_t rows[16];
-} tile_config;
-
-/* 16 rows of 64 bytes in each: sums in 0 to 3, A in 4 and 5, B in 6 and 7. */
-static const tile_config whole_tiles = {
-    .palette = 1, .row_bytes = {64, 64, 64, 64, 64, 64, 64, 64}, .rows = {16, 16, 16, 16, 16, 16, 16, 16}};
-
-/* The sums of up to 2 x 2 tiles start at 0 or, with `add`, at c. */
+/* The sums of up to 2 x 2 tiles start at 0 or, with `add`, at c. Tiles: 0 to 3 sums, row by row. */
 static void start_sums(size_t tile_rows, size_t tile_cols, bool add, const float *c, size_t ldc) {
     const size_t stride = ldc * sizeof(float);
     _tile_zero(0);
@@ -163,14 +113,15 @@ static void fetch_for_writing(const lilac_rounded_product *product, const float 
     }
 }
 
+/* Tiles: 0 to 3 sums, 4 and 5 of A, 6 and 7 of B. */
 static void add_products(size_t tile_rows, size_t tile_cols, size_t depth, const uint32_t *a, const uint32_t *b) {
     const uint32_t *end = b + (depth + 2 * LANES - 1) / (2 * LANES) * tile_cols * TILE;
     if (tile_rows > 1 && tile_cols > 1) {
         for (; b < end; a += 2 * TILE, b += 2 * TILE) {
-            _tile_loadd(4, a, TILE_ROW);
-            _tile_loadd(5, a + TILE, TILE_ROW);
-            _tile_loadd(6, b, TILE_ROW);
-            _tile_loadd(7, b + TILE, TILE_ROW);
+            _tile_loadd(4, a, ROW_BYTES);
+            _tile_loadd(5, a + TILE, ROW_BYTES);
+            _tile_loadd(6, b, ROW_BYTES);
+            _tile_loadd(7, b + TILE, ROW_BYTES);
             _tile_dpbf16ps(0, 4, 6);
             _tile_dpbf16ps(1, 4, 7);
             _tile_dpbf16ps(2, 5, 6);
@@ -178,19 +129,19 @@ static void add_products(size_t tile_rows, size_t tile_cols, size_t depth, const
         }
     } else if (tile_rows > 1) {
         for (; b < end; a += 2 * TILE, b += TILE) {
-            _tile_loadd(4, a, TILE_ROW);
-            _tile_loadd(6, b, TILE_ROW);
+            _tile_loadd(4, a, ROW_BYTES);
+            _tile_loadd(6, b, ROW_BYTES);
             _tile_dpbf16ps(0, 4, 6);
-            _tile_loadd(5, a + TILE, TILE_ROW);
+            _tile_loadd(5, a + TILE, ROW_BYTES);
             _tile_dpbf16ps(2, 5, 6);
         }
     } else {
         for (; b < end; a += TILE, b += tile_cols * TILE) {
-            _tile_loadd(4, a, TILE_ROW);
-            _tile_loadd(6, b, TILE_ROW);
+            _tile_loadd(4, a, ROW_BYTES);
+            _tile_loadd(6, b, ROW_BYTES);
             _tile_dpbf16ps(0, 4, 6);
             if (tile_cols > 1) {
-                _tile_loadd(7, b + TILE, TILE_ROW);
+                _tile_loadd(7, b + TILE, ROW_BYTES);
                 _tile_dpbf16ps(1, 4, 7);
             }
         }
@@ -226,7 +177,7 @@ static void scale_sums(const lilac_rounded_product *product,
 }
 
 static void begin(void) {
-    _tile_loadconfig(&whole_tiles);
+    set_tile_shapes();
 }
 
 static void end(void) {
