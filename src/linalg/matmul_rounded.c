@@ -17,8 +17,9 @@ enum {
     PACKED_PANELS = 4,
     BLOCK_ROW_PANELS = 4,
     BLOCK_COLUMN_PANELS = 6,
+    /* Of tiles: about the depth that is packed and multiplied at a time, and that of one tile. */
     TILE_DEPTH = 256,
-    SLICE_DEPTH = 2 * LILAC_ROUNDED_LANES /* of a tile */
+    SLICE_DEPTH = 2 * LILAC_ROUNDED_LANES
 };
 
 /* An operand, whose rows or columns lie in its panels by vectors of LILAC_ROUNDED_LANES. */
