@@ -5,6 +5,7 @@
 #include "core/memory.h"
 
 #include <math.h>
+#include <sched.h>
 #include <string.h>
 
 /* Heads packed at a time for each thread. */
@@ -87,6 +88,15 @@ lilac_workspace lilac_softmax_scratch_take(const lilac_softmax_scratch *scratch,
 
 void lilac_softmax_scratch_give(const lilac_softmax_scratch *scratch, size_t index) {
     atomic_flag_clear(&scratch->taken[index]);
+}
+
+void lilac_softmax_await(atomic_size_t *counter, size_t value) {
+    enum { SPINS = 1000 }; /* looks at it before the processor is given away */
+    for (size_t spins = 0; atomic_load_explicit(counter, memory_order_acquire) != value; spins++) {
+        if (spins >= SPINS) {
+            sched_yield();
+        }
+    }
 }
 
 size_t lilac_softmax_visible_keys(const lilac_softmax_attention_config *config, size_t head) {

@@ -50,6 +50,9 @@ void lilac_softmax_scratch_reset(const lilac_softmax_scratch *scratch, size_t th
 lilac_workspace lilac_softmax_scratch_take(const lilac_softmax_scratch *scratch, size_t *index);
 void lilac_softmax_scratch_give(const lilac_softmax_scratch *scratch, size_t index);
 
+/* Waits until another thread has stored this value, and sees what it wrote before. */
+void lilac_softmax_await(atomic_size_t *counter, size_t value);
+
 /* The number of keys of a head that are not masked. */
 size_t lilac_softmax_visible_keys(const lilac_softmax_attention_config *config, size_t head);
 

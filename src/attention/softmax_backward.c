@@ -11,14 +11,12 @@
 #include "runtime/parallel.h"
 
 #include <math.h>
-#include <sched.h>
 #include <stdatomic.h>
 #include <string.h>
 
 enum {
     QUERY_BLOCK = 96, /* a multiple of LILAC_SOFTMAX_ROWS */
-    KEY_BLOCK = LILAC_SOFTMAX_KEY_BLOCK,
-    SPINS = 1000 /* looks at a counter before the processor is given away */
+    KEY_BLOCK = LILAC_SOFTMAX_KEY_BLOCK
 };
 
 /* What one thread needs: a block of keys and values, and its work on a block of queries. */
@@ -184,11 +182,7 @@ static void differentiate(const backward_pass *pass, const scratch *own, const k
 
     const size_t before = range->first / KEY_BLOCK;
     atomic_size_t *added = &pass->added[range->slot * pass->query_blocks + query_block];
-    for (size_t spins = 0; atomic_load_explicit(added, memory_order_acquire) != before; spins++) {
-        if (spins >= SPINS) {
-            sched_yield();
-        }
-    }
+    lilac_softmax_await(added, before);
     kernels->multiply(&block, own->score_gradients, shape->key_size, own->keys, plan->key_stride,
                       pass->query_gradients + row * plan->key_stride, plan->key_stride);
     atomic_store_explicit(added, before + 1, memory_order_release);

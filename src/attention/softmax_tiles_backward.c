@@ -8,15 +8,10 @@
 #include "kernels/kernel_table.h"
 #include "runtime/parallel.h"
 
-#include <sched.h>
 #include <stdatomic.h>
 #include <string.h>
 
-enum {
-    QUERY_BLOCK = LILAC_TILE_QUERY_BLOCK,
-    KEY_BLOCK = LILAC_TILE_KEY_BLOCK,
-    SPINS = 1000 /* looks at a counter before the processor is given away */
-};
+enum { QUERY_BLOCK = LILAC_TILE_QUERY_BLOCK, KEY_BLOCK = LILAC_TILE_KEY_BLOCK };
 
 /* What one thread needs: a block of keys and values. */
 typedef struct scratch {
@@ -172,11 +167,7 @@ static void differentiate(const backward_pass *pass, const scratch *own, const k
     pass->kernels->backward(&block);
     const size_t before = range->first / KEY_BLOCK;
     atomic_size_t *added = &pass->added[range->slot * pass->query_blocks + query_block];
-    for (size_t spins = 0; atomic_load_explicit(added, memory_order_acquire) != before; spins++) {
-        if (spins >= SPINS) {
-            sched_yield();
-        }
-    }
+    lilac_softmax_await(added, before);
     pass->kernels->query_gradients(&block);
     atomic_store_explicit(added, before + 1, memory_order_release);
 }
