@@ -59,7 +59,7 @@ static lilac_rounded_panel panel_at(const operand *x, size_t index) {
     return p;
 }
 
-/* Packs the panels begin .. end - 1 from depth k on, a multiple of both sizes of a block, for `depth` at most. */
+/* Packs `depth` at most of the panels begin .. end - 1, from k on, which is a multiple of SLICE_DEPTH. Gives the scale. */
 static float pack_part(const operand *x, size_t k, size_t depth, size_t begin, size_t end) {
     lilac_rounded_panel panels[PACKED_PANELS];
     for (size_t p = begin; p < end; p++) {
@@ -198,6 +198,7 @@ lilac_status lilac_matmul_rounded(lilac_context *context, lilac_matmul_type type
     const bool half = type == LILAC_MATMUL_F16;
     const size_t depth = shape->k, step = depth_step(depth, half);
     lilac_matmul_shape part = *shape;
+    /* The first part takes the most memory: none fails after it has written. */
     for (size_t k = 0; k < depth; k += step) {
         part.k = lilac_size_min(step, depth - k);
         const float *part_a = a + (shape->transpose_a ? k * shape->lda : k);
