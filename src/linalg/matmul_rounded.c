@@ -59,7 +59,8 @@ static lilac_rounded_panel panel_at(const operand *x, size_t index) {
     return p;
 }
 
-/* Packs `depth` at most of the panels begin .. end - 1, from k on, which is a multiple of SLICE_DEPTH. Gives the scale. */
+/* Packs `depth` at most of the panels begin .. end - 1, from k on, which is a multiple of SLICE_DEPTH. Gives the scale.
+ */
 static float pack_part(const operand *x, size_t k, size_t depth, size_t begin, size_t end) {
     lilac_rounded_panel panels[PACKED_PANELS];
     for (size_t p = begin; p < end; p++) {
