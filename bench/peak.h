@@ -18,9 +18,9 @@ typedef struct lilac_peak_rate {
 } lilac_peak_rate;
 
 typedef struct lilac_peak_figures {
-    lilac_peak_rate f32;                         /* GFLOP/s of multiplications and additions */
-    lilac_peak_rate bf16;                        /* the same of products in bf16, of tiles where the cpu has AMX; 0: none */
-    lilac_peak_rate f16;                         /* the same of f16; 0 where the level has none */
+    lilac_peak_rate f32;  /* GFLOP/s of multiplications and additions */
+    lilac_peak_rate bf16; /* the same of products in bf16, of tiles where the cpu has AMX; 0: none */
+    lilac_peak_rate f16;  /* the same of f16; 0 where the level has none */
     lilac_peak_rate read[LILAC_PEAK_READ_SIZES]; /* GB/s (10^9 bytes) of reading a block again and again; all threads
                                                     have a part each */
 } lilac_peak_figures;

@@ -158,13 +158,13 @@ const lilac_command lilac_command_bench_matmul = {
     .name = "bench matmul",
     .summary = "time the matrix products of a transformer",
     .description =
-        "Times the products of a transformer's linear layers on random matrices: C (m x n) sums k products an element. "
-        "Of a training pass: the forward pass, the gradients of the inputs and those of the weights, which are added "
-        "to others; of generation: one step of a number of sequences, with weights that were packed before, in f32 or "
-        "in bf16, never in f16. Products in f16, and in bf16 those of AMX's tiles, take f32, and rounding it counts as "
-        "theirs; others in bf16 are given so. '-' stands for what this processor has no fast way for. Times are those of the fastest run; shares "
-        "are of the peak that the same threads reach in registers, in bf16 or f16 where both operands are, else in "
-        "f32.",
+        "Times the products of a transformer's linear layers on random matrices: C (m x n) sums k products an "
+        "element. Of a training pass: the forward pass, the gradients of the inputs and those of the weights, which "
+        "are added to others; of generation: one step of a number of sequences, with weights that were packed before, "
+        "in f32 or in bf16, never in f16. Products in f16, and in bf16 those of AMX's tiles, take f32, and rounding "
+        "it counts as theirs; others in bf16 are given so. '-' stands for what this processor has no fast way for. "
+        "Times are those of the fastest run; shares are of the peak that the same threads reach in registers, in bf16 "
+        "or f16 where both operands are, else in f32.",
     .example = "lilac bench matmul\n"
                "lilac bench matmul --tokens 1566 --width 512 --feed-forward 2048\n",
     .options = options,

@@ -200,9 +200,8 @@ static void measure_peak(lilac_session *session, const lilac_train_settings *set
     if (!settings->no_peak) {
         lilac_peak_rate peak = {0.0, 0.0};
         /* Where bf16 or f16 products cannot be had, training takes f32. */
-        if (settings->precision == LILAC_PRECISION_BF16 &&
-            (lilac_matmul_rounds(session->context, LILAC_MATMUL_TILES) ||
-             lilac_matmul_check_bf16(session->context) == LILAC_OK)) {
+        if (settings->precision == LILAC_PRECISION_BF16 && (lilac_matmul_rounds(session->context, LILAC_MATMUL_TILES) ||
+                                                            lilac_matmul_check_bf16(session->context) == LILAC_OK)) {
             peak = lilac_bench_peak_bf16(session->context);
         } else if (settings->precision == LILAC_PRECISION_F16 &&
                    lilac_matmul_rounds(session->context, LILAC_MATMUL_F16)) {

@@ -23,8 +23,8 @@ typedef struct lilac_matmul_shape {
     float beta; /* 0 (C is not read) or 1 */
 } lilac_matmul_shape;
 
-/* The numbers that a product multiplies: matrices of f32 or bf16; matrices of f32 that it rounds to f16 or, for tiles of
- * these, to bf16. */
+/* The numbers that a product multiplies: matrices of f32 or bf16; matrices of f32 that it rounds to f16 or, for tiles
+ * of these, to bf16. */
 typedef enum lilac_matmul_type {
     LILAC_MATMUL_F32,
     LILAC_MATMUL_BF16,

@@ -49,8 +49,8 @@ struct lilac_transformer_pass {
     const lilac_transformer *model;
     lilac_transformer_pass_config config;
     lilac_matmul_type products; /* of matrices, but for the output layer's */
-    size_t rows; /* T of the largest B */
-    size_t B;    /* of the pass under way */
+    size_t rows;                /* T of the largest B */
+    size_t B;                   /* of the pass under way */
     bool has_dropout;
     lilac_random dropout;
 

@@ -5,7 +5,7 @@
 
 enum {
     LANES = LILAC_ROUNDED_LANES,
-    ROWS = LANES / 2,                   /* of A in a tile: with three vectors of B they fill the registers */
+    ROWS = LANES / 2,                    /* of A in a tile: with three vectors of B they fill the registers */
     VECTORS = LILAC_HALF_COLUMNS / LANES /* of a pair of rows of B's widest panel */
 };
 
@@ -107,7 +107,8 @@ static void pack_contiguous(const lilac_rounded_block *block, const lilac_rounde
 }
 
 /* Rows of x in turn, through all panels: their elements are far apart from row to row. */
-static void pack_strided(const lilac_rounded_block *block, size_t count, const lilac_rounded_panel *panels, __m512 scale) {
+static void pack_strided(const lilac_rounded_block *block, size_t count, const lilac_rounded_panel *panels,
+                         __m512 scale) {
     for (size_t k = 0; k < block->depth; k += 2) {
         const float *even = block->x + k * block->ld, *odd = even + block->ld;
         for (size_t p = 0; p < count; p++) {
@@ -147,8 +148,8 @@ typedef struct {
     __m512 sums[ROWS][VECTORS][2];
 } tile;
 
-/* Adds scale * the products of so many pairs, at most LILAC_ROUNDED_BLOCK, to the tile. `vectors` is a constant where this
- * is inlined. */
+/* Adds scale * the products of so many pairs, at most LILAC_ROUNDED_BLOCK, to the tile. `vectors` is a constant where
+ * this is inlined. */
 static inline __attribute__((always_inline)) void multiply_block(size_t vectors, size_t pairs, const uint32_t *a,
                                                                  const uint32_t *b, float scale, bool first, tile *t) {
     __m512h sums[ROWS][VECTORS];
