@@ -148,6 +148,19 @@ lilac_status lilac_matmul_bf16(lilac_context *context, const lilac_matmul_shape 
     return multiply(context, shape, true, a, b, c);
 }
 
+lilac_status lilac_matmul(lilac_context *context, const lilac_matmul_shape *shape, lilac_operand a, lilac_operand b,
+                          float *c) {
+    const lilac_matmul_type type = a.type == b.type ? a.type : LILAC_MATMUL_F32;
+    switch (type) {
+    case LILAC_MATMUL_F32:
+        return lilac_matmul_f32(context, shape, a.values, b.values, c);
+    case LILAC_MATMUL_BF16:
+        return lilac_matmul_bf16(context, shape, a.rounded, b.rounded, c);
+    default:
+        return lilac_matmul_rounded(context, type, shape, a.values, b.values, c);
+    }
+}
+
 lilac_status lilac_matmul_check_bf16(lilac_context *context) {
     const lilac_matmul_shape shape = {.m = 1, .n = 1, .k = 1, .lda = 1, .ldb = 1, .ldc = 1, .alpha = 1.0f};
     const uint16_t one = 0x3f80;

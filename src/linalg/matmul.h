@@ -66,6 +66,24 @@ lilac_status lilac_matmul_rounded(lilac_context *context, lilac_matmul_type type
  * False for F32 and BF16. */
 bool lilac_matmul_rounds(const lilac_context *context, lilac_matmul_type type);
 
+/*
+ * A matrix for products of a type. It is given as floats or, where the type is BF16, as bf16. Where the types of two
+ * operands differ their product is that of the floats.
+ */
+typedef struct lilac_operand {
+    lilac_matmul_type type;
+    const float *values;
+    const uint16_t *rounded; /* BF16 */
+} lilac_operand;
+
+static inline lilac_operand lilac_operand_of(const float *values) {
+    return (lilac_operand){.values = values};
+}
+
+/* The product of such operands. Errors: those of the function for their type. */
+lilac_status lilac_matmul(lilac_context *context, const lilac_matmul_shape *shape, lilac_operand a, lilac_operand b,
+                          float *c);
+
 /* "oneDNN 2.6.3", for `lilac info`. */
 const char *lilac_matmul_library(void);
 

@@ -8,31 +8,18 @@
 /* Rows, or columns of a sum, that one thread takes at a time; columns of a sum in parts, and how many parts. */
 enum { ROW_BLOCK = 64, COLUMN_BLOCK = 128, STRIP_COLUMNS = 512, STRIP_PARTS = 16 };
 
-static lilac_status multiply(lilac_context *context, const lilac_matmul_shape *shape, lilac_operand a, lilac_operand b,
-                             float *c) {
-    const lilac_matmul_type type = a.type == b.type ? a.type : LILAC_MATMUL_F32;
-    switch (type) {
-    case LILAC_MATMUL_F32:
-        return lilac_matmul_f32(context, shape, a.values, b.values, c);
-    case LILAC_MATMUL_BF16:
-        return lilac_matmul_bf16(context, shape, a.rounded, b.rounded, c);
-    default:
-        return lilac_matmul_rounded(context, type, shape, a.values, b.values, c);
-    }
-}
-
 lilac_status lilac_linear_forward(lilac_context *context, size_t B, size_t in, size_t out, lilac_operand x,
                                   lilac_operand W, float *y) {
     const lilac_matmul_shape shape = {
         .m = B, .n = out, .k = in, .transpose_b = true, .lda = in, .ldb = in, .ldc = out, .alpha = 1.0f};
-    return multiply(context, &shape, x, W, y);
+    return lilac_matmul(context, &shape, x, W, y);
 }
 
 lilac_status lilac_linear_backward_input(lilac_context *context, size_t B, size_t in, size_t out, lilac_operand W,
                                          lilac_operand dy, bool add, float *dx) {
     const lilac_matmul_shape shape = {
         .m = B, .n = in, .k = out, .lda = out, .ldb = in, .ldc = in, .alpha = 1.0f, .beta = add ? 1.0f : 0.0f};
-    return multiply(context, &shape, dy, W, dx);
+    return lilac_matmul(context, &shape, dy, W, dx);
 }
 
 lilac_status lilac_linear_backward_weight(lilac_context *context, size_t B, size_t in, size_t out, lilac_operand x,
@@ -46,7 +33,7 @@ lilac_status lilac_linear_backward_weight(lilac_context *context, size_t B, size
                                       .ldc = in,
                                       .alpha = 1.0f,
                                       .beta = add ? 1.0f : 0.0f};
-    return multiply(context, &shape, dy, x, dW);
+    return lilac_matmul(context, &shape, dy, x, dW);
 }
 
 typedef struct {

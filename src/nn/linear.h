@@ -11,20 +11,6 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/*
- * A matrix for products of a type. It is given as floats or, where the type is BF16, as bf16. Where the types of two
- * operands differ their product is that of the floats.
- */
-typedef struct lilac_operand {
-    lilac_matmul_type type;
-    const float *values;
-    const uint16_t *rounded; /* BF16 */
-} lilac_operand;
-
-static inline lilac_operand lilac_operand_of(const float *values) {
-    return (lilac_operand){.values = values};
-}
-
 /* The product alone: y = x W^T. The bias is added by what follows it (lilac_add_bias, lilac_bias_relu_dropout_forward).
  */
 lilac_status lilac_linear_forward(lilac_context *context, size_t B, size_t in, size_t out, lilac_operand x,

@@ -53,11 +53,8 @@ static void round_values(lilac_context *context, size_t n, const iterate *x) {
 
 static lilac_status multiply(lilac_context *context, lilac_matmul_type products, const lilac_matmul_shape *shape,
                              const iterate *a, const iterate *b, const iterate *c) {
-    if (products == LILAC_MATMUL_F16 || products == LILAC_MATMUL_TILES) {
-        return lilac_matmul_rounded(context, products, shape, a->values, b->values, c->values);
-    }
-    return a->rounded != NULL ? lilac_matmul_bf16(context, shape, a->rounded, b->rounded, c->values)
-                              : lilac_matmul_f32(context, shape, a->values, b->values, c->values);
+    const lilac_operand left = {products, a->values, a->rounded}, right = {products, b->values, b->rounded};
+    return lilac_matmul(context, shape, left, right, c->values);
 }
 
 /* polynomial = linear I + cubic G + quintic G^2, where `polynomial` holds G^2. */
