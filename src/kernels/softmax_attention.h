@@ -38,12 +38,16 @@ typedef struct lilac_softmax_block {
     size_t ahead_bytes;
 } lilac_softmax_block;
 
-static inline size_t lilac_softmax_visible(const lilac_softmax_block *block, size_t row) {
-    const ptrdiff_t keys = (ptrdiff_t)row + block->diagonal;
-    if (keys <= 0) {
+static inline size_t lilac_softmax_row_visible(size_t row, ptrdiff_t diagonal, size_t keys) {
+    const ptrdiff_t visible = (ptrdiff_t)row + diagonal;
+    if (visible <= 0) {
         return 0;
     }
-    return (size_t)keys < block->keys ? (size_t)keys : block->keys;
+    return (size_t)visible < keys ? (size_t)visible : keys;
+}
+
+static inline size_t lilac_softmax_visible(const lilac_softmax_block *block, size_t row) {
+    return lilac_softmax_row_visible(row, block->diagonal, block->keys);
 }
 
 /* What the forward pass carries from one block of keys to the next, for each row. */

@@ -21,6 +21,8 @@
 #ifndef LILAC_KERNELS_TILE_ATTENTION_H
 #define LILAC_KERNELS_TILE_ATTENTION_H
 
+#include "kernels/softmax_attention.h"
+
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -129,14 +131,6 @@ typedef struct lilac_tile_attention_kernels {
     void (*store_query_gradients)(size_t count, size_t size, size_t columns, float factor, const float *gradient,
                                   float *y, size_t ldy);
 } lilac_tile_attention_kernels;
-
-static inline size_t lilac_tile_visible(size_t row, ptrdiff_t diagonal, size_t keys) {
-    const ptrdiff_t visible = (ptrdiff_t)row + diagonal;
-    if (visible <= 0) {
-        return 0;
-    }
-    return (size_t)visible < keys ? (size_t)visible : keys;
-}
 
 /* Fill in the kernels of one level; the SIMD level overrides what the reference filled in. */
 void lilac_tile_attention_kernels_reference(lilac_tile_attention_kernels *kernels);

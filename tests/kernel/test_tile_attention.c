@@ -192,7 +192,7 @@ static ptrdiff_t random_diagonal(kernel_test *test, size_t queries, size_t keys)
 
 static void check_output_row(const lilac_tile_forward *pass, size_t r, const matrix *q, const matrix *k,
                              const matrix *v) {
-    const size_t visible = lilac_tile_visible(r, pass->diagonal, pass->keys);
+    const size_t visible = lilac_softmax_row_visible(r, pass->diagonal, pass->keys);
     double maximum = -INFINITY, sum = 0.0, size, error = 0.0;
     for (size_t j = 0; j < visible; j++) {
         maximum = fmax(maximum, dot(q, r, k, j, &size));
@@ -355,7 +355,7 @@ static sums exact_gradients(const backward_problem *p) {
     const sums s = {zeros(queries, D), zeros(keys, D), zeros(keys, M),
                     zeros(queries, D), zeros(keys, D), zeros(keys, M)};
     for (size_t r = 0; r < queries; r++) {
-        for (size_t k = 0; k < lilac_tile_visible(r, p->block.diagonal, keys); k++) {
+        for (size_t k = 0; k < lilac_softmax_row_visible(r, p->block.diagonal, keys); k++) {
             double score_size, gradient_size;
             const double score = dot(&p->q, r, &p->k, k, &score_size) + (double)p->block.offsets[r];
             const double gradient = dot(&p->g, r, &p->v, k, &gradient_size) + (double)p->block.deltas[r];

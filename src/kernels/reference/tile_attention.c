@@ -69,7 +69,7 @@ static float score(const lilac_tile_forward *pass, size_t r, size_t k) {
 }
 
 static void forward_row(const lilac_tile_forward *pass, size_t r) {
-    const size_t visible = lilac_tile_visible(r, pass->diagonal, pass->keys);
+    const size_t visible = lilac_softmax_row_visible(r, pass->diagonal, pass->keys);
     float *output = pass->output + r * pass->output_stride, *sums = pass->scratch, maximum = -INFINITY;
     for (size_t k = 0; k < visible; k++) {
         maximum = fmaxf(maximum, score(pass, r, k));
@@ -159,7 +159,7 @@ static void add_pair(const lilac_tile_backward *block, size_t r, size_t k) {
 
 static void backward(const lilac_tile_backward *block) {
     for (size_t r = 0; r < block->queries; r++) {
-        for (size_t k = 0; k < lilac_tile_visible(r, block->diagonal, block->keys); k++) {
+        for (size_t k = 0; k < lilac_softmax_row_visible(r, block->diagonal, block->keys); k++) {
             add_pair(block, r, k);
         }
     }
@@ -168,7 +168,7 @@ static void backward(const lilac_tile_backward *block) {
 static void query_gradients(const lilac_tile_backward *block) {
     const size_t D = block->key_columns;
     for (size_t r = 0; r < block->queries; r++) {
-        for (size_t k = 0; k < lilac_tile_visible(r, block->diagonal, block->keys); k++) {
+        for (size_t k = 0; k < lilac_softmax_row_visible(r, block->diagonal, block->keys); k++) {
             const float ds = bf16(block->score_gradients, r * LILAC_TILE_KEY_BLOCK + k);
             for (size_t c = 0; c < D; c++) {
                 block->query_gradient[query_gradient_place(D, r, c)] +=

@@ -1,17 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 #include "kernels/rounded_product.h"
-
-#include <immintrin.h>
+#include "kernels/x86/vector_avx512.h"
 
 enum {
     LANES = LILAC_ROUNDED_LANES,
     ROWS = LANES / 2,                    /* of A in a tile: with three vectors of B they fill the registers */
     VECTORS = LILAC_HALF_COLUMNS / LANES /* of a pair of rows of B's widest panel */
 };
-
-static __mmask16 first_lanes(size_t count) {
-    return count >= LANES ? (__mmask16)0xffff : (__mmask16)((1u << count) - 1);
-}
 
 /* ---- Packing ---- */
 
@@ -24,7 +19,7 @@ static __m512i larger(__m512i most, __mmask16 lanes, const float *x) {
 /* The bits of the largest magnitude of rows x cols numbers. */
 static uint32_t largest(size_t rows, size_t cols, const float *x, size_t ld) {
     const size_t whole = cols / (2 * LANES) * (2 * LANES), rest = cols - whole;
-    const __mmask16 all = 0xffff, first = first_lanes(rest), second = first_lanes(rest > LANES ? rest - LANES : 0);
+    const __mmask16 all = 0xffff, first = lanes_below(rest, 0), second = lanes_below(rest, LANES);
     __m512i even = _mm512_setzero_si512(), odd = even;
     for (size_t r = 0; r < rows; r++) {
         const float *row = x + r * ld;
@@ -94,7 +89,7 @@ static void pack_contiguous(const lilac_rounded_block *block, const lilac_rounde
         const float *x = block->x + (panel->first + first) * block->ld;
         for (size_t pair = 0; pair < pairs; pair += LANES) {
             const size_t depth = block->depth - 2 * pair;
-            const __mmask16 lanes[2] = {first_lanes(depth), first_lanes(depth > LANES ? depth - LANES : 0)};
+            const __mmask16 lanes[2] = {lanes_below(depth, 0), lanes_below(depth, LANES)};
             __m512i r[ROWS], columns[ROWS];
             for (size_t i = 0; i < ROWS; i++) {
                 r[i] = first + i < panel->count ? load_words(x + i * block->ld + 2 * pair, lanes, scale)
@@ -115,7 +110,7 @@ static void pack_strided(const lilac_rounded_block *block, size_t count, const l
             uint32_t *to = panels[p].words + k / 2 * panels[p].width;
             for (size_t i = 0; i < panels[p].width; i += LANES) {
                 const size_t at = panels[p].first + i;
-                const __mmask16 lanes = panels[p].count > i ? first_lanes(panels[p].count - i) : 0;
+                const __mmask16 lanes = lanes_below(panels[p].count, i);
                 const __m512i low = _mm512_cvtepu16_epi32(load_half(even + at, lanes, scale));
                 const __m512i high = k + 1 < block->depth ? _mm512_cvtepu16_epi32(load_half(odd + at, lanes, scale))
                                                           : _mm512_setzero_si512();
@@ -212,7 +207,7 @@ static void store_tile(const lilac_rounded_product *product, size_t rows, const 
             const __m512 low = t->sums[i][v][0], high = t->sums[i][v][1];
             const __m512 sum =
                 _mm512_add_ps(_mm512_permutex2var_ps(low, even, high), _mm512_permutex2var_ps(low, odd, high));
-            const __mmask16 lanes = first_lanes(product->cols - v * LANES);
+            const __mmask16 lanes = lanes_below(product->cols, v * LANES);
             float *to = c + i * product->ldc + v * LANES;
             const __m512 before = product->add ? _mm512_maskz_loadu_ps(lanes, to) : _mm512_setzero_ps();
             _mm512_mask_storeu_ps(to, lanes, _mm512_add_ps(before, _mm512_mul_ps(alpha, sum)));

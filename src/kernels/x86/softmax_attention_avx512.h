@@ -4,7 +4,7 @@
 #define LILAC_KERNELS_X86_SOFTMAX_ATTENTION_AVX512_H
 
 #include "kernels/softmax_attention.h"
-#include "kernels/x86/exp_avx512.h"
+#include "kernels/x86/vector_avx512.h"
 
 #include <immintrin.h>
 #include <math.h>
@@ -21,14 +21,6 @@ enum {
 
 /* Scores may exceed a row's subtracted maximum by this much (in log2) before the row is rescaled. */
 static const float SLACK = 8.0f;
-
-/* The lanes of the vector that starts at `first` whose index is below `count`. */
-ALWAYS_INLINE __mmask16 lanes_below(size_t count, size_t first) {
-    if (count <= first) {
-        return 0;
-    }
-    return count - first >= LANES ? (__mmask16)0xFFFF : (__mmask16)((1u << (count - first)) - 1);
-}
 
 ALWAYS_INLINE void zero_tile(__m512 sum[ROWS][VECTORS]) {
     for (int r = 0; r < ROWS; r++) {

@@ -295,9 +295,9 @@ static void mask_scores(const lilac_tile_forward *pass, query_tile *tile, size_t
     const __m512 lowest = _mm512_set1_ps(-INFINITY);
     float *scores = tile->scores[chunk % 2];
     for (size_t r = 0; r < ROWS; r++) {
-        const size_t visible = lilac_tile_visible(tile->first + r, pass->diagonal, pass->keys);
-        const __mmask16 low = columns_below(visible, chunk * DEPTH);
-        const __mmask16 high = columns_below(visible, chunk * DEPTH + ROWS);
+        const size_t visible = lilac_softmax_row_visible(tile->first + r, pass->diagonal, pass->keys);
+        const __mmask16 low = lanes_below(visible, chunk * DEPTH);
+        const __mmask16 high = lanes_below(visible, chunk * DEPTH + ROWS);
         _mm512_mask_store_ps(scores + r * ROWS, (__mmask16)~low, lowest);
         _mm512_mask_store_ps(scores + FLOATS + r * ROWS, (__mmask16)~high, lowest);
     }
@@ -320,7 +320,7 @@ ALWAYS_INLINE void raise_sums(const lilac_tile_forward *pass, query_tile *tile, 
 ALWAYS_INLINE void attend(const lilac_tile_forward *pass, query_tile *tile, size_t end, const size_t depth,
                           const size_t width) {
     const size_t chunks = (end + DEPTH - 1) / DEPTH;
-    const size_t whole = lilac_tile_visible(tile->first, pass->diagonal, pass->keys) / DEPTH;
+    const size_t whole = lilac_softmax_row_visible(tile->first, pass->diagonal, pass->keys) / DEPTH;
     row_queue none = {.done = ROWS};
     score_chunk(pass, tile, 0, depth, &none);
     for (size_t chunk = 0; chunk < chunks; chunk++) {
@@ -369,14 +369,14 @@ static void finish_rows(const lilac_tile_forward *pass, const query_tile *tile, 
         float *output = pass->output + (tile->first + r) * pass->output_stride;
         for (size_t column = 0; column < pass->value_size; column += ROWS) {
             const __m512 y = _mm512_load_ps(pass->scratch + column / ROWS * FLOATS + r * ROWS);
-            _mm512_mask_storeu_ps(output + column, columns_below(pass->value_size, column),
+            _mm512_mask_storeu_ps(output + column, lanes_below(pass->value_size, column),
                                   _mm512_mul_ps(y, _mm512_set1_ps(factors[r])));
         }
     }
     if (pass->log_sum_exp != NULL) {
         const __m512 offset = _mm512_i32gather_ps(rows, tile->start, sizeof(float)); /* negative */
         const __m512 y = _mm512_mul_ps(_mm512_sub_ps(log2_of(sum), offset), _mm512_set1_ps(0x1.62e430p-1f));
-        _mm512_mask_storeu_ps(pass->log_sum_exp + tile->first, columns_below(count, 0),
+        _mm512_mask_storeu_ps(pass->log_sum_exp + tile->first, lanes_below(count, 0),
                               _mm512_mask_blend_ps(seen, _mm512_set1_ps(-INFINITY), y));
     }
 }
@@ -384,7 +384,7 @@ static void finish_rows(const lilac_tile_forward *pass, const query_tile *tile, 
 ALWAYS_INLINE void forward_tile(const lilac_tile_forward *pass, query_tile *tile, const size_t depth,
                                 const size_t width) {
     const size_t count = pass->queries - tile->first < ROWS ? pass->queries - tile->first : ROWS;
-    const size_t end = lilac_tile_visible(tile->first + count - 1, pass->diagonal, pass->keys);
+    const size_t end = lilac_softmax_row_visible(tile->first + count - 1, pass->diagonal, pass->keys);
     zero_floats(tile->start, FLOATS);
     if (width > 3 || end == 0) {
         zero_floats(pass->scratch, width * FLOATS);

@@ -27,14 +27,9 @@ static inline __m512 rough_exp2(__m512 x) {
     return _mm512_scalef_ps(p, x);
 }
 
-/* The lanes of 16 columns from `column` on that are below `size`. */
-static inline __mmask16 columns_below(size_t size, size_t column) {
-    return size <= column ? 0 : first_lanes(size - column);
-}
-
 /* 16 numbers of a row; 0 beyond its size. */
 static inline __m512 load_floats(const lilac_tile_source *source, size_t row, size_t column) {
-    const __mmask16 mask = columns_below(source->size, column);
+    const __mmask16 mask = lanes_below(source->size, column);
     const size_t place = row * source->ld + column;
     if (mask == 0) {
         return _mm512_setzero_ps(); /* without waiting for memory that nothing is wanted of */

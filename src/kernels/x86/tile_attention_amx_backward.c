@@ -126,8 +126,8 @@ static inline __mmask16 queries_that_see(const lilac_tile_backward *block, size_
         return 0;
     }
     const ptrdiff_t first = (ptrdiff_t)key + 1 - block->diagonal;
-    const __mmask16 blind = first <= 0 ? 0 : columns_below((size_t)first, query);
-    return columns_below(block->queries, query) & (__mmask16)~blind;
+    const __mmask16 blind = first <= 0 ? 0 : lanes_below((size_t)first, query);
+    return lanes_below(block->queries, query) & (__mmask16)~blind;
 }
 
 /* Where a query does not see a key the score becomes -infinity and the probability's gradient 0. */
@@ -148,7 +148,7 @@ static inline bool is_whole(const walk *w, const step_place *place) {
     const lilac_tile_backward *block = w->block;
     const size_t query = place->chunk * QUERIES, end = place->key + ROWS;
     return end <= block->keys && query + QUERIES <= block->queries &&
-           lilac_tile_visible(query, block->diagonal, block->keys) >= end;
+           lilac_softmax_row_visible(query, block->diagonal, block->keys) >= end;
 }
 
 /* The product of tile 4 and of `columns` tiles is added to as many sums in memory. Tiles: 5 the right operand, 6 sums.
@@ -357,7 +357,7 @@ static void store_gradients(size_t count, size_t size, size_t columns, float fac
         const float *row = gradient + r / ROWS * ROWS * columns + r % ROWS * ROWS;
         for (size_t column = 0; column < size; column += ROWS) {
             const __m512 x = _mm512_mul_ps(_mm512_load_ps(row + column * ROWS), scale);
-            _mm512_mask_storeu_ps(y + r * ldy + column, columns_below(size, column), x);
+            _mm512_mask_storeu_ps(y + r * ldy + column, lanes_below(size, column), x);
         }
     }
 }
@@ -377,7 +377,7 @@ static void store_query_gradients(size_t count, size_t size, size_t columns, flo
             for (size_t i = 0; i < ROWS; i++) {
                 const size_t query = r / DEPTH * DEPTH + 8 * (i / 4) + 4 * t + i % 4;
                 if (query < count) {
-                    _mm512_mask_storeu_ps(y + query * ldy + column, columns_below(size, column), words[i]);
+                    _mm512_mask_storeu_ps(y + query * ldy + column, lanes_below(size, column), words[i]);
                 }
             }
         }

@@ -22,7 +22,7 @@ static void load_contiguous(const lilac_rounded_block *block, const lilac_rounde
         }
         return;
     }
-    const __mmask16 lanes[2] = {first_lanes(depth), first_lanes(depth > LANES ? depth - LANES : 0)};
+    const __mmask16 lanes[2] = {lanes_below(depth, 0), lanes_below(depth, LANES)};
     for (size_t row = 0; row < LANES; row++) {
         r[row] = row < rows ? load_row(x + row * block->ld, lanes) : _mm512_setzero_si512();
     }
@@ -43,8 +43,8 @@ static void load_strided(const lilac_rounded_block *block, const lilac_rounded_p
         return;
     }
     for (size_t pair = 0; pair < LANES; pair++, x += 2 * block->ld) {
-        const __mmask16 low = 2 * pair < depth ? first_lanes(count) : 0;
-        const __mmask16 high = 2 * pair + 1 < depth ? first_lanes(count) : 0;
+        const __mmask16 low = 2 * pair < depth ? lanes_below(count, 0) : 0;
+        const __mmask16 high = 2 * pair + 1 < depth ? lanes_below(count, 0) : 0;
         const __m512i words = round_to_bf16(_mm512_maskz_loadu_ps(low, x), _mm512_maskz_loadu_ps(high, x + block->ld));
         r[pair] = _mm512_permutexvar_epi16(alternate, words);
     }
@@ -168,7 +168,7 @@ static void scale_sums(const lilac_rounded_product *product,
     const __m512 alpha = _mm512_set1_ps(product->alpha);
     for (size_t i = 0; i < product->rows; i++) {
         for (size_t j = 0; j < product->cols; j += LANES) {
-            const __mmask16 lanes = first_lanes(product->cols - j);
+            const __mmask16 lanes = lanes_below(product->cols, j);
             const __m512 sum = _mm512_mul_ps(alpha, _mm512_load_ps(sums + i * LILAC_TILE_PRODUCT_COLUMNS + j));
             float *to = c + i * product->ldc + j;
             _mm512_mask_storeu_ps(to, lanes, product->add ? _mm512_add_ps(_mm512_maskz_loadu_ps(lanes, to), sum) : sum);

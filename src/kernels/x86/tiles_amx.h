@@ -58,9 +58,4 @@ static inline void store_transposed(void *tile, const __m512i columns[VECTOR_LAN
     }
 }
 
-/* The first `count` lanes of 16. */
-static inline __mmask16 first_lanes(size_t count) {
-    return count >= VECTOR_LANES ? (__mmask16)0xFFFF : (__mmask16)((1u << count) - 1);
-}
-
 #endif

@@ -21,6 +21,12 @@ static inline __mmask16 vector_mask(size_t lanes) {
     return (__mmask16)((1u << lanes) - 1);
 }
 
+/* Of 16 lanes from number `first` on those below `count`. */
+static inline __mmask16 lanes_below(size_t count, size_t first) {
+    const size_t left = count > first ? count - first : 0;
+    return vector_mask(left < VECTOR_LANES ? left : VECTOR_LANES);
+}
+
 static inline vector vector_set(float value) {
     return _mm512_set1_ps(value);
 }
