@@ -103,6 +103,14 @@ size_t lilac_softmax_visible_keys(const lilac_softmax_attention_config *config, 
     return config->key_lengths == NULL ? config->shape.keys : config->key_lengths[head / config->shape.heads];
 }
 
+lilac_softmax_key_range lilac_softmax_keys_from(const lilac_softmax_attention_config *config, size_t first_head,
+                                                size_t slot, size_t first, size_t most) {
+    lilac_softmax_key_range range = {.slot = slot, .head = first_head + slot, .first = first};
+    const size_t visible = lilac_softmax_visible_keys(config, range.head);
+    range.keys = visible > first ? lilac_size_min(most, visible - first) : 0;
+    return range;
+}
+
 float lilac_softmax_row_sum(const float *sums) {
     float sum = 0.0f;
     for (size_t i = 0; i < LILAC_SOFTMAX_LANES; i++) {

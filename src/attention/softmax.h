@@ -56,6 +56,16 @@ void lilac_softmax_await(atomic_size_t *counter, size_t value);
 /* The number of keys of a head that are not masked. */
 size_t lilac_softmax_visible_keys(const lilac_softmax_attention_config *config, size_t head);
 
+/* A block of keys of a head, as the backward passes take them. */
+typedef struct lilac_softmax_key_range {
+    size_t slot, head;  /* within the group, among all */
+    size_t first, keys; /* keys first .. first+keys-1; 0 keys if all are masked */
+} lilac_softmax_key_range;
+
+/* The one that starts at key `first` of the head in that place of the group, of at most so many keys. */
+lilac_softmax_key_range lilac_softmax_keys_from(const lilac_softmax_attention_config *config, size_t first_head,
+                                                size_t slot, size_t first, size_t most);
+
 /* The sum of a row's LILAC_SOFTMAX_LANES partial sums. */
 float lilac_softmax_row_sum(const float *sums);
 

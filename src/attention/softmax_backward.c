@@ -48,12 +48,6 @@ typedef struct backward_pass {
     atomic_size_t next_task; /* of the group */
 } backward_pass;
 
-/* The place of a task: a block of keys of a head. */
-typedef struct key_range {
-    size_t slot, head;  /* within the group, among all */
-    size_t first, keys; /* keys first .. first+keys-1; 0 keys if all are masked */
-} key_range;
-
 static scratch take_scratch(const backward_pass *pass, lilac_workspace *workspace) {
     const lilac_attention_shape *shape = &pass->config->shape;
     const size_t bytes = KEY_BLOCK * sizeof(float);
@@ -143,7 +137,7 @@ static void pack_queries(void *argument, size_t begin, size_t end) {
     }
 }
 
-static void pack_keys(const backward_pass *pass, const scratch *own, const key_range *range) {
+static void pack_keys(const backward_pass *pass, const scratch *own, const lilac_softmax_key_range *range) {
     const lilac_softmax_plan *plan = &pass->plan;
     const lilac_attention_shape *shape = &pass->config->shape;
     const float scale = (float)(pass->config->scale * LILAC_SOFTMAX_LOG2_E);
@@ -158,7 +152,8 @@ static void pack_keys(const backward_pass *pass, const scratch *own, const key_r
 }
 
 /* Takes the packed block of keys through one block of queries. */
-static void differentiate(const backward_pass *pass, const scratch *own, const key_range *range, size_t query_block) {
+static void differentiate(const backward_pass *pass, const scratch *own, const lilac_softmax_key_range *range,
+                          size_t query_block) {
     const lilac_softmax_attention_kernels *kernels = pass->kernels;
     const lilac_softmax_plan *plan = &pass->plan;
     const lilac_attention_shape *shape = &pass->config->shape;
@@ -189,7 +184,8 @@ static void differentiate(const backward_pass *pass, const scratch *own, const k
 }
 
 /* The gradients of a block of keys and values, `count` of them of which the first range->keys are not masked. */
-static void differentiate_keys(const backward_pass *pass, const scratch *own, const key_range *range, size_t count) {
+static void differentiate_keys(const backward_pass *pass, const scratch *own, const lilac_softmax_key_range *range,
+                               size_t count) {
     const lilac_softmax_plan *plan = &pass->plan;
     const lilac_softmax_attention_config *config = pass->config;
     const lilac_attention_shape *shape = &config->shape;
@@ -224,12 +220,8 @@ static void differentiate_blocks(void *argument, size_t begin, size_t end) {
     const scratch own = take_scratch(pass, &memory);
     for (size_t item = begin; item < end; item++) {
         const size_t task = atomic_fetch_add(&pass->next_task, 1);
-        key_range range = {.slot = task % pass->group, .first = task / pass->group * KEY_BLOCK};
-        range.head = pass->first_head + range.slot;
-        const size_t visible = lilac_softmax_visible_keys(pass->config, range.head);
-        if (visible > range.first) {
-            range.keys = lilac_size_min(KEY_BLOCK, visible - range.first);
-        }
+        const lilac_softmax_key_range range = lilac_softmax_keys_from(
+            pass->config, pass->first_head, task % pass->group, task / pass->group * KEY_BLOCK, KEY_BLOCK);
         differentiate_keys(pass, &own, &range, lilac_size_min(KEY_BLOCK, pass->config->shape.keys - range.first));
     }
     lilac_softmax_scratch_give(&pass->scratch, index);

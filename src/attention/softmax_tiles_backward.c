@@ -43,12 +43,6 @@ typedef struct backward_pass {
     atomic_size_t next_task; /* of the group */
 } backward_pass;
 
-/* The place of a task: a block of keys of a head. */
-typedef struct key_range {
-    size_t slot, head;  /* within the group, among all */
-    size_t first, keys; /* keys first .. first+keys-1; 0 keys if all are masked */
-} key_range;
-
 static scratch take_scratch(const backward_pass *pass, lilac_workspace *workspace) {
     scratch own;
     own.key = lilac_workspace_take(workspace, KEY_BLOCK * sizeof(uint16_t), pass->key_columns);
@@ -122,7 +116,7 @@ static void pack_queries(void *argument, size_t begin, size_t end) {
     }
 }
 
-static void pack_keys(const backward_pass *pass, const scratch *own, const key_range *range) {
+static void pack_keys(const backward_pass *pass, const scratch *own, const lilac_softmax_key_range *range) {
     const lilac_attention_shape *shape = &pass->config->shape;
     const size_t next = range->first + range->keys;
     const lilac_softmax_rows rows = {.head = range->head,
@@ -141,7 +135,8 @@ static void pack_keys(const backward_pass *pass, const scratch *own, const key_r
 }
 
 /* Takes the packed block of keys through one block of queries. */
-static void differentiate(const backward_pass *pass, const scratch *own, const key_range *range, size_t query_block) {
+static void differentiate(const backward_pass *pass, const scratch *own, const lilac_softmax_key_range *range,
+                          size_t query_block) {
     const size_t n = query_block * QUERY_BLOCK, row = range->slot * pass->padded_queries + n;
     const size_t keys = row * pass->key_columns, values = row * pass->value_columns;
     const lilac_tile_backward block = {
@@ -173,7 +168,8 @@ static void differentiate(const backward_pass *pass, const scratch *own, const k
 }
 
 /* The gradients of a block of keys and values, `count` of them of which the first range->keys are not masked. */
-static void differentiate_keys(const backward_pass *pass, const scratch *own, const key_range *range, size_t count) {
+static void differentiate_keys(const backward_pass *pass, const scratch *own, const lilac_softmax_key_range *range,
+                               size_t count) {
     const lilac_attention_shape *shape = &pass->config->shape;
     const lilac_attention_output *key = &pass->tensors->key_gradient, *value = &pass->tensors->value_gradient;
     const size_t b = range->head / shape->heads, h = range->head % shape->heads;
@@ -198,17 +194,12 @@ static void differentiate_keys(const backward_pass *pass, const scratch *own, co
  * Task number `task` of a group. As many heads as there are threads are worked on at a time, so that what is packed of
  * them stays in the threads' caches; neighbours in the order belong to different heads, so that they seldom wait.
  */
-static key_range range_of(const backward_pass *pass, size_t task) {
+static lilac_softmax_key_range range_of(const backward_pass *pass, size_t task) {
     const size_t set = task / (pass->plan.threads * pass->key_blocks), first_slot = set * pass->plan.threads;
     const size_t heads = lilac_size_min(pass->plan.threads, pass->group - first_slot);
     const size_t within = task - first_slot * pass->key_blocks;
-    key_range range = {.slot = first_slot + within % heads, .first = within / heads * KEY_BLOCK};
-    range.head = pass->first_head + range.slot;
-    const size_t visible = lilac_softmax_visible_keys(pass->config, range.head);
-    if (visible > range.first) {
-        range.keys = lilac_size_min(KEY_BLOCK, visible - range.first);
-    }
-    return range;
+    return lilac_softmax_keys_from(pass->config, pass->first_head, first_slot + within % heads,
+                                   within / heads * KEY_BLOCK, KEY_BLOCK);
 }
 
 /* One block of keys for each item, but which one is counted here: a block waits for the one before it of the same head,
@@ -219,7 +210,7 @@ static void differentiate_blocks(void *argument, size_t begin, size_t end) {
     lilac_workspace memory = lilac_softmax_scratch_take(&pass->scratch, &index);
     const scratch own = take_scratch(pass, &memory);
     for (size_t item = begin; item < end; item++) {
-        const key_range range = range_of(pass, atomic_fetch_add(&pass->next_task, 1));
+        const lilac_softmax_key_range range = range_of(pass, atomic_fetch_add(&pass->next_task, 1));
         differentiate_keys(pass, &own, &range, lilac_size_min(KEY_BLOCK, pass->config->shape.keys - range.first));
     }
     lilac_softmax_scratch_give(&pass->scratch, index);
