@@ -3,7 +3,7 @@
 #include "session.h"
 
 #include "bench/peak.h"
-#include "core/cpu_features.h"
+#include "linalg/matmul.h"
 #include "runtime/context.h"
 
 #include <stdio.h>
@@ -28,7 +28,10 @@ static lilac_status run(lilac_session *session, const void *settings) {
     lilac_table_rule(table);
     add_row(table, "f32 multiply and add", peak.f32, "GFLOP/s");
     if (peak.bf16.one > 0.0) {
-        add_row(table, lilac_cpu_has_amx_bf16() ? "bf16 products of tiles" : "bf16 dot products", peak.bf16, "GFLOP/s");
+        add_row(table,
+                lilac_matmul_rounds(session->context, LILAC_MATMUL_TILES) ? "bf16 products of tiles"
+                                                                          : "bf16 dot products",
+                peak.bf16, "GFLOP/s");
     }
     if (peak.f16.one > 0.0) {
         add_row(table, "f16 multiply and add", peak.f16, "GFLOP/s");
@@ -47,8 +50,7 @@ const lilac_command lilac_command_bench_peak = {
     .description = "Measures what the machine can do at best, at the instruction set in use: multiplications and "
                    "additions of f32 in registers, products in bf16 (of AMX's tiles, or dot products) and "
                    "multiplications and additions of f16 where the processor has them, and reading of 1, 24 and 512 "
-                   "MiB again and again. The best of many short "
-                   "runs counts.",
+                   "MiB again and again. The best of many short runs counts.",
     .example = "lilac bench peak\n"
                "lilac bench peak --threads 1\n",
     .takes = LILAC_TAKES_COMPUTE,

@@ -6,7 +6,7 @@
 
 #include "bench/peak.h"
 #include "core/memory.h"
-#include "linalg/matmul.h"
+#include "model/transformer_pass.h"
 #include "runtime/context.h"
 
 #include <errno.h>
@@ -198,14 +198,13 @@ static lilac_transformer_training training_config(const lilac_session *session, 
 
 static void measure_peak(lilac_session *session, const lilac_train_settings *settings, train_reports *reports) {
     if (!settings->no_peak) {
+        const lilac_precision precision = (lilac_precision)settings->precision;
         lilac_peak_rate peak = {0.0, 0.0};
         /* Where bf16 or f16 products cannot be had, training takes f32. */
-        if (settings->precision == LILAC_PRECISION_BF16 && (lilac_matmul_rounds(session->context, LILAC_MATMUL_TILES) ||
-                                                            lilac_matmul_check_bf16(session->context) == LILAC_OK)) {
-            peak = lilac_bench_peak_bf16(session->context);
-        } else if (settings->precision == LILAC_PRECISION_F16 &&
-                   lilac_matmul_rounds(session->context, LILAC_MATMUL_F16)) {
-            peak = lilac_bench_peak_f16(session->context);
+        if (lilac_transformer_check_precision(session->context, precision) == LILAC_OK) {
+            peak = precision == LILAC_PRECISION_BF16  ? lilac_bench_peak_bf16(session->context)
+                   : precision == LILAC_PRECISION_F16 ? lilac_bench_peak_f16(session->context)
+                                                      : peak;
         }
         if (peak.all <= 0.0) {
             peak = lilac_bench_peak_f32(session->context);

@@ -210,6 +210,18 @@ lilac_matmul_type lilac_transformer_products(const lilac_context *context, lilac
     }
 }
 
+lilac_status lilac_transformer_check_precision(lilac_context *context, lilac_precision precision) {
+    const lilac_matmul_type products = lilac_transformer_products(context, precision);
+    if (products == LILAC_MATMUL_BF16) {
+        return lilac_matmul_check_bf16(context);
+    }
+    if (products == LILAC_MATMUL_F16 && !lilac_matmul_rounds(context, products)) {
+        return lilac_fail(context, LILAC_ERROR_UNSUPPORTED,
+                          "this processor, or the chosen level of it, has no fast products in f16");
+    }
+    return LILAC_OK;
+}
+
 static lilac_status check(lilac_context *context, const lilac_transformer *model,
                           const lilac_transformer_pass_config *config) {
     const size_t end = config->places != NULL && config->N > 0 ? config->places[config->N - 1] + (size_t)1 : config->N;
@@ -217,13 +229,7 @@ static lilac_status check(lilac_context *context, const lilac_transformer *model
         return lilac_fail(context, LILAC_ERROR_SHAPE, "transformer: %zu tokens, expected at most %zu", end,
                           model->config.length);
     }
-    if (lilac_transformer_products(context, config->precision) == LILAC_MATMUL_BF16) {
-        LILAC_TRY(lilac_matmul_check_bf16(context));
-    }
-    if (config->precision == LILAC_PRECISION_F16 && !lilac_matmul_rounds(context, LILAC_MATMUL_F16)) {
-        return lilac_fail(context, LILAC_ERROR_UNSUPPORTED,
-                          "this processor, or the chosen level of it, has no fast products in f16");
-    }
+    LILAC_TRY(lilac_transformer_check_precision(context, config->precision));
     size_t rows, widest = lilac_size_max(model->config.feed_forward, 3 * model->HD);
     if (!lilac_size_multiply(config->B, config->N, &rows) || !lilac_size_multiply(rows, widest, &widest)) {
         return lilac_fail(context, LILAC_ERROR_OVERFLOW, "transformer: %zu sequences of %zu tokens are too many",

@@ -45,6 +45,9 @@ lilac_status lilac_transformer_pass_count(lilac_context *context, const lilac_tr
  * says so. */
 lilac_matmul_type lilac_transformer_products(const lilac_context *context, lilac_precision precision);
 
+/* Whether they can be had. Errors: UNSUPPORTED, MEMORY. */
+lilac_status lilac_transformer_check_precision(lilac_context *context, lilac_precision precision);
+
 /* To be called after each change of the model's weights (and not before the first pass): rounds them again. */
 void lilac_transformer_pass_update(lilac_context *context, lilac_transformer_pass *pass);
 
