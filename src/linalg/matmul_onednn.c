@@ -12,7 +12,18 @@
 enum {
     /* f32 products of fewer multiplications than this are left to oneDNN's sgemm: making a primitive compiles code for
      * its shape, which takes longer than many such products. */
-    PRIMITIVE_PRODUCT = 1 << 18
+    PRIMITIVE_PRODUCT = 1 << 18,
+    /* sgemm without AVX-512 reads an operand whose columns the sums run down (A transposed, B not) where it is. Of rows
+     * that lie a multiple of so many bytes apart few find room in the first-level cache at once: with 4096 the product
+     * takes more than twice as long. */
+    ALIASING_STRIDE = 1024,
+    /* So it gets copies of so many rows, each longer by a cache line; in blocks of 256 columns they stay in the
+     * second-level cache. */
+    COPIED_DEPTH = 256,
+    COPY_PADDING = 16,
+    MOST_COPIED_COLUMNS = 4096,
+    /* A copied number has at least so many multiplications. */
+    LEAST_USES_OF_COPY = 32
 };
 
 struct lilac_matmul_plan {
@@ -20,6 +31,7 @@ struct lilac_matmul_plan {
     dnnl_engine_t engine;
     dnnl_primitive_desc_t description;
     dnnl_primitive_t primitive; /* NULL: sgemm */
+    bool copies_a, copies_b;    /* sgemm of copies, see ALIASING_STRIDE */
     size_t scratch;
 };
 
@@ -182,6 +194,24 @@ static bool has_fast_bf16(void) {
 #endif
 }
 
+/* The distance of rows in a copy of so many columns. */
+static size_t copy_stride(size_t columns) {
+    return lilac_round_up(columns, COPY_PADDING) + COPY_PADDING;
+}
+
+static bool is_worth_a_copy(size_t columns, size_t stride, size_t uses) {
+    return stride * sizeof(float) % ALIASING_STRIDE == 0 && columns <= MOST_COPIED_COLUMNS &&
+           uses >= LEAST_USES_OF_COPY;
+}
+
+static void plan_sgemm(lilac_matmul_plan *plan) {
+    const lilac_matmul_shape *s = &plan->shape;
+    plan->copies_a = s->transpose_a && is_worth_a_copy(s->m, s->lda, s->n);
+    plan->copies_b = !s->transpose_b && is_worth_a_copy(s->n, s->ldb, s->m);
+    const size_t columns = (plan->copies_a ? copy_stride(s->m) : 0) + (plan->copies_b ? copy_stride(s->n) : 0);
+    plan->scratch = columns * COPIED_DEPTH * sizeof(float);
+}
+
 lilac_status lilac_matmul_plan_create(const lilac_matmul_shape *shape, bool bf16, lilac_matmul_plan **out) {
     if (bf16 && !has_fast_bf16()) {
         return LILAC_ERROR_UNSUPPORTED;
@@ -203,6 +233,7 @@ lilac_status lilac_matmul_plan_create(const lilac_matmul_shape *shape, bool bf16
         }
         if (!bf16 && (status != LILAC_OK || !is_compiled(plan))) {
             drop_primitive(plan);
+            plan_sgemm(plan);
         }
     }
     *out = plan;
@@ -220,10 +251,41 @@ size_t lilac_matmul_plan_scratch(const lilac_matmul_plan *plan) {
     return plan->scratch;
 }
 
-static dnnl_status_t run_sgemm(const lilac_matmul_shape *s, const void *a, const void *b, float *c) {
+static dnnl_status_t run_sgemm(const lilac_matmul_shape *s, const float *a, const float *b, float *c) {
     return dnnl_sgemm(s->transpose_a ? 'T' : 'N', s->transpose_b ? 'T' : 'N', (dnnl_dim_t)s->m, (dnnl_dim_t)s->n,
                       (dnnl_dim_t)s->k, s->alpha, a, (dnnl_dim_t)s->lda, b, (dnnl_dim_t)s->ldb, s->beta, c,
                       (dnnl_dim_t)s->ldc);
+}
+
+static void copy_rows(size_t rows, size_t columns, const float *from, size_t stride, float *to) {
+    for (size_t i = 0; i < rows; i++) {
+        memcpy(to + i * copy_stride(columns), from + i * stride, columns * sizeof *to);
+    }
+}
+
+static dnnl_status_t run_sgemm_of_copies(const lilac_matmul_plan *plan, const float *a, const float *b, float *c,
+                                         float *scratch) {
+    const lilac_matmul_shape *s = &plan->shape;
+    float *const copy_a = scratch, *const copy_b = scratch + (plan->copies_a ? COPIED_DEPTH * copy_stride(s->m) : 0);
+    lilac_matmul_shape part = *s;
+    for (size_t k = 0; k < s->k; k += COPIED_DEPTH) {
+        const float *part_a = s->transpose_a ? a + k * s->lda : a + k;
+        const float *part_b = s->transpose_b ? b + k : b + k * s->ldb;
+        part.k = lilac_size_min(s->k - k, COPIED_DEPTH);
+        if (plan->copies_a) {
+            copy_rows(part.k, s->m, part_a, s->lda, copy_a);
+            part_a = copy_a;
+            part.lda = copy_stride(s->m);
+        }
+        if (plan->copies_b) {
+            copy_rows(part.k, s->n, part_b, s->ldb, copy_b);
+            part_b = copy_b;
+            part.ldb = copy_stride(s->n);
+        }
+        TRY_ONEDNN(run_sgemm(&part, part_a, part_b, c));
+        part.beta = 1.0f;
+    }
+    return dnnl_success;
 }
 
 /* What one execution of a primitive needs, not shared by threads: source, weights, destination, scratch memory. */
@@ -255,7 +317,9 @@ lilac_status lilac_matmul_plan_run(const lilac_matmul_plan *plan, const void *a,
     const int threads = omp_get_max_threads();
     omp_set_num_threads(1);
     dnnl_status_t status;
-    if (plan->primitive == NULL) {
+    if (plan->copies_a || plan->copies_b) {
+        status = run_sgemm_of_copies(plan, a, b, c, scratch);
+    } else if (plan->primitive == NULL) {
         status = run_sgemm(&plan->shape, a, b, c);
     } else {
         execution e = {0};
