@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 #include "kernels/x86/vector_avx2.h"
 
-#define TILE_ROWS 2
+#define TILE_VECTORS 2
+#define TILE_ROWS 6
+#define FEW_ROWS 2
 #include "kernels/x86/packed_product_body.h"
 
 void lilac_packed_product_kernels_avx2(lilac_packed_product_kernels *kernels) {

@@ -1,7 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The products by packed weights, written over the vector type that the including file has included before. It has
- * defined TILE_ROWS too: the rows whose sums fit in the registers at once, beside one input and a panel's weights.
+ * defined TILE_VECTORS, TILE_ROWS and FEW_ROWS too: the sums of TILE_ROWS rows with TILE_VECTORS vectors of a panel's
+ * weights fit in the registers at once, beside one input and the weights, and so do those of FEW_ROWS rows with the
+ * whole panel. A tile that is about as high as it is wide loads least for each multiplication; few rows are bound by
+ * the reading of the weights, and the whole panel's are read in one stream.
  */
 #ifndef LILAC_KERNELS_X86_PACKED_PRODUCT_BODY_H
 #define LILAC_KERNELS_X86_PACKED_PRODUCT_BODY_H
@@ -11,20 +14,21 @@
 
 #define ALWAYS_INLINE static inline __attribute__((always_inline))
 
-enum { PANEL_VECTORS = LILAC_PANEL / VECTOR_LANES };
+enum { PANEL_VECTORS = LILAC_PANEL / VECTOR_LANES, MOST_ROWS = TILE_ROWS > FEW_ROWS ? TILE_ROWS : FEW_ROWS };
 
 ALWAYS_INLINE vector panel_vector(const void *panel, size_t index, const bool bf16) {
     return bf16 ? vector_load_bf16((const uint16_t *)panel + index, VECTOR_LANES)
                 : vector_load((const float *)panel + index, VECTOR_LANES);
 }
 
-ALWAYS_INLINE void store_tile(const lilac_packed_product *p, const size_t rows, vector sums[][PANEL_VECTORS],
-                              float *y) {
+/* Columns from `column` on, which is a vector's first. */
+ALWAYS_INLINE void store_tile(const lilac_packed_product *p, const size_t rows, const size_t vectors, size_t column,
+                              vector sums[][PANEL_VECTORS], float *y) {
 #pragma GCC unroll 12
     for (size_t i = 0; i < rows; i++) {
 #pragma GCC unroll 4
-        for (size_t v = 0; v < PANEL_VECTORS; v++) {
-            const size_t first = v * VECTOR_LANES;
+        for (size_t v = 0; v < vectors; v++) {
+            const size_t first = column + v * VECTOR_LANES;
             if (first < p->cols) {
                 const size_t lanes = p->cols - first < VECTOR_LANES ? p->cols - first : VECTOR_LANES;
                 float *to = y + i * p->ldy + first;
@@ -55,18 +59,18 @@ ALWAYS_INLINE void fetch_lines(fetcher *ahead) {
  * sums += the products of each row's input with its weights, and moves on to the next input. Three rows share a
  * pointer, from which the processor reaches them without a computation of its own: p, p + ldx, p + 2 ldx.
  */
-ALWAYS_INLINE void add_input(const size_t rows, const float *row[], size_t ldx, const void *panel, const bool bf16,
-                             vector sums[][PANEL_VECTORS]) {
+ALWAYS_INLINE void add_input(const size_t rows, const size_t vectors, const float *row[], size_t ldx, const void *panel,
+                             const bool bf16, vector sums[][PANEL_VECTORS]) {
     vector weights[PANEL_VECTORS];
 #pragma GCC unroll 4
-    for (size_t v = 0; v < PANEL_VECTORS; v++) {
+    for (size_t v = 0; v < vectors; v++) {
         weights[v] = panel_vector(panel, v * VECTOR_LANES, bf16);
     }
 #pragma GCC unroll 12
     for (size_t i = 0; i < rows; i++) {
         const vector input = vector_set(row[i / 3][i % 3 * ldx]);
 #pragma GCC unroll 4
-        for (size_t v = 0; v < PANEL_VECTORS; v++) {
+        for (size_t v = 0; v < vectors; v++) {
             sums[i][v] = vector_multiply_add(input, weights[v], sums[i][v]);
         }
     }
@@ -76,20 +80,21 @@ ALWAYS_INLINE void add_input(const size_t rows, const float *row[], size_t ldx, 
     }
 }
 
-/* rows and bf16 are constants once this is inlined: the sums stay in registers. */
-ALWAYS_INLINE void multiply_tile(const lilac_packed_product *p, const size_t rows, const float *x, const void *panel,
-                                 float *y, const bool bf16, fetcher ahead[2]) {
-    vector sums[TILE_ROWS][PANEL_VECTORS];
+/* rows, vectors and bf16 are constants once this is inlined: the sums stay in registers. */
+ALWAYS_INLINE void multiply_tile(const lilac_packed_product *p, const size_t rows, const size_t vectors, size_t column,
+                                 const float *x, const void *panel, float *y, const bool bf16, fetcher ahead[2]) {
+    vector sums[MOST_ROWS][PANEL_VECTORS];
 #pragma GCC unroll 12
     for (size_t i = 0; i < rows; i++) {
 #pragma GCC unroll 4
-        for (size_t v = 0; v < PANEL_VECTORS; v++) {
+        for (size_t v = 0; v < vectors; v++) {
             sums[i][v] = vector_zero();
         }
     }
-    const size_t depth = p->depth, ldx = p->ldx, step = LILAC_PANEL * (bf16 ? sizeof(uint16_t) : sizeof(float));
-    const char *weights = panel;
-    const float *row[(TILE_ROWS + 2) / 3];
+    const size_t element = bf16 ? sizeof(uint16_t) : sizeof(float);
+    const size_t depth = p->depth, ldx = p->ldx, step = LILAC_PANEL * element;
+    const char *weights = (const char *)panel + column * element;
+    const float *row[(MOST_ROWS + 2) / 3];
 #pragma GCC unroll 4
     for (size_t i = 0; i < (rows + 2) / 3; i++) {
         row[i] = x + 3 * i * ldx;
@@ -97,37 +102,46 @@ ALWAYS_INLINE void multiply_tile(const lilac_packed_product *p, const size_t row
     for (size_t k = 0; k + 2 <= depth; k += 2) {
         fetch_lines(&ahead[0]);
         fetch_lines(&ahead[1]);
-        add_input(rows, row, ldx, weights, bf16, sums);
-        add_input(rows, row, ldx, weights + step, bf16, sums);
+        add_input(rows, vectors, row, ldx, weights, bf16, sums);
+        add_input(rows, vectors, row, ldx, weights + step, bf16, sums);
         weights += 2 * step;
     }
     if (depth % 2 != 0) {
-        add_input(rows, row, ldx, weights, bf16, sums);
+        add_input(rows, vectors, row, ldx, weights, bf16, sums);
     }
-    store_tile(p, rows, sums, y);
+    store_tile(p, rows, vectors, column, sums, y);
 }
 
-#define TILE_CASE(rows)                                                                                                \
+/* All columns of up to MOST_ROWS rows. */
+ALWAYS_INLINE void multiply_columns(const lilac_packed_product *p, const size_t rows, const float *x, const void *panel,
+                                    float *y, const bool bf16, fetcher ahead[2]) {
+    const size_t vectors = rows > FEW_ROWS ? TILE_VECTORS : PANEL_VECTORS;
+    for (size_t column = 0; column < p->cols; column += vectors * VECTOR_LANES) {
+        multiply_tile(p, rows, vectors, column, x, panel, y, bf16, ahead);
+    }
+}
+
+#define ROWS_CASE(rows)                                                                                                \
     case rows:                                                                                                         \
-        multiply_tile(p, rows, x, panel, y, bf16, ahead);                                                              \
+        multiply_columns(p, rows, x, panel, y, bf16, ahead);                                                           \
         break
 
-/* Fewer rows than a tile has: each number of them has code of its own, so that one pass over the panel does. */
+/* Fewer rows than a tile has: each number of them has code of its own, so that the panel is read once. */
 ALWAYS_INLINE void multiply_last(const lilac_packed_product *p, size_t rows, const float *x, const void *panel,
                                  float *y, const bool bf16, fetcher ahead[2]) {
     switch (rows) {
-        TILE_CASE(1);
-#if TILE_ROWS > 2
-        TILE_CASE(2);
-        TILE_CASE(3);
-        TILE_CASE(4);
-        TILE_CASE(5);
-        TILE_CASE(6);
-        TILE_CASE(7);
-        TILE_CASE(8);
-        TILE_CASE(9);
-        TILE_CASE(10);
-        TILE_CASE(11);
+        ROWS_CASE(1);
+        ROWS_CASE(2);
+        ROWS_CASE(3);
+        ROWS_CASE(4);
+        ROWS_CASE(5);
+#if TILE_ROWS > 6
+        ROWS_CASE(6);
+        ROWS_CASE(7);
+        ROWS_CASE(8);
+        ROWS_CASE(9);
+        ROWS_CASE(10);
+        ROWS_CASE(11);
 #endif
     default:
         break;
@@ -139,7 +153,7 @@ ALWAYS_INLINE void multiply_rows(const lilac_packed_product *p, const float *x, 
     fetcher ahead[2] = {fetcher_of(&p->weights_ahead), fetcher_of(&p->ahead)};
     size_t row = 0;
     for (; row + TILE_ROWS <= p->rows; row += TILE_ROWS) {
-        multiply_tile(p, TILE_ROWS, x + row * p->ldx, panel, y + row * p->ldy, bf16, ahead);
+        multiply_columns(p, TILE_ROWS, x + row * p->ldx, panel, y + row * p->ldy, bf16, ahead);
     }
     multiply_last(p, p->rows - row, x + row * p->ldx, panel, y + row * p->ldy, bf16, ahead);
 }
