@@ -382,3 +382,18 @@ double softmax_problem_gradient_error(const softmax_problem *problem) {
                                                shape->keys, shape->value_size, problem->exact.value_gradient, least);
     return isnan(query + key + value) ? NAN : fmax(query, fmax(key, value));
 }
+
+void softmax_problem_expect_no_keys(const softmax_problem *problem) {
+    const lilac_attention_shape *shape = &problem->config.shape;
+    const size_t H = shape->heads, queries = shape->batch * shape->queries, used = H * shape->value_size;
+    const size_t out_row = problem->forward.output.token_stride;
+    for (size_t i = 0; i < queries * out_row; i++) {
+        assert_true(i % out_row >= used || problem->output_data[i] == 0.0f);
+    }
+    for (size_t i = 0; i < shape->batch * problem->tokens * problem->row; i++) {
+        assert_true(i % problem->row >= problem->row - GAP || problem->gradient_data[i] == 0.0f);
+    }
+    for (size_t i = 0; i < queries * H; i++) {
+        assert_true(problem->log_sum_exp[i] == -INFINITY);
+    }
+}

@@ -76,6 +76,10 @@ double softmax_problem_error(const softmax_problem *problem, const float *result
 double softmax_problem_output_error(const softmax_problem *problem);
 double softmax_problem_gradient_error(const softmax_problem *problem);
 
+/* Fails unless the last run gave what queries without keys have: outputs and gradients of 0, log_sum_exp of -INFINITY.
+ */
+void softmax_problem_expect_no_keys(const softmax_problem *problem);
+
 /* The inputs' element i as a float; setting it. */
 float softmax_problem_input(const softmax_problem *problem, size_t i);
 void softmax_problem_set_input(softmax_problem *problem, size_t i, float value);

@@ -1,72 +1,25 @@
 /* SPDX-License-Identifier: MIT */
-/* Peak loops in AVX-512 instructions. Registers 0 to 11 accumulate, 14 and 15 hold the operands. */
+/* Peak loops in AVX-512 instructions. */
 #include "kernels/peak.h"
+#include "kernels/x86/peak_loop.h"
 
 #include <stdint.h>
 
 static void multiply_add(size_t rounds) {
     /* Each accumulator goes towards term / (1 - factor): numbers as ordinary as those of real work. */
     static const float factor = 0.75f, term = 0.3f;
-    __asm__ volatile("vbroadcastss %[factor], %%zmm14\n\t"
-                     "vbroadcastss %[term], %%zmm15\n\t"
-                     ".irp r, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11\n\t"
-                     "vxorps %%xmm\\r, %%xmm\\r, %%xmm\\r\n\t"
-                     ".endr\n\t"
-                     ".p2align 5\n"
-                     "1:\n\t"
-                     ".irp r, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11\n\t"
-                     "vfmadd213ps %%zmm15, %%zmm14, %%zmm\\r\n\t"
-                     ".endr\n\t"
-                     "dec %[rounds]\n\t"
-                     "jnz 1b\n\t"
-                     "vzeroupper"
-                     : [rounds] "+r"(rounds)
-                     : [factor] "m"(factor), [term] "m"(term)
-                     : "cc", "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7", "xmm8", "xmm9", "xmm10",
-                       "xmm11", "xmm14", "xmm15");
+    PEAK_LOOP(rounds, "zmm", "vbroadcastss", factor, term, "vfmadd213ps");
 }
 
 static void dot_bf16(size_t rounds) {
     static const uint32_t numbers = 0x3e9a3f40, ones = 0x3f803f80; /* pairs of bf16: (0.75, 0.3) and (1, 1) */
-    __asm__ volatile("vpbroadcastd %[numbers], %%zmm14\n\t"
-                     "vpbroadcastd %[ones], %%zmm15\n\t"
-                     ".irp r, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11\n\t"
-                     "vxorps %%xmm\\r, %%xmm\\r, %%xmm\\r\n\t"
-                     ".endr\n\t"
-                     ".p2align 5\n"
-                     "1:\n\t"
-                     ".irp r, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11\n\t"
-                     "vdpbf16ps %%zmm15, %%zmm14, %%zmm\\r\n\t"
-                     ".endr\n\t"
-                     "dec %[rounds]\n\t"
-                     "jnz 1b\n\t"
-                     "vzeroupper"
-                     : [rounds] "+r"(rounds)
-                     : [numbers] "m"(numbers), [ones] "m"(ones)
-                     : "cc", "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7", "xmm8", "xmm9", "xmm10",
-                       "xmm11", "xmm14", "xmm15");
+    PEAK_LOOP(rounds, "zmm", "vpbroadcastd", numbers, ones, "vdpbf16ps");
 }
 
 #if defined(LILAC_AVX512_FP16)
 static void multiply_add_f16(size_t rounds) {
     static const uint16_t factor = 0x3a00, term = 0x34cd; /* 0.75 and 0.3 in f16 */
-    __asm__ volatile("vpbroadcastw %[factor], %%zmm14\n\t"
-                     "vpbroadcastw %[term], %%zmm15\n\t"
-                     ".irp r, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11\n\t"
-                     "vxorps %%xmm\\r, %%xmm\\r, %%xmm\\r\n\t"
-                     ".endr\n\t"
-                     ".p2align 5\n"
-                     "1:\n\t"
-                     ".irp r, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11\n\t"
-                     "vfmadd213ph %%zmm15, %%zmm14, %%zmm\\r\n\t"
-                     ".endr\n\t"
-                     "dec %[rounds]\n\t"
-                     "jnz 1b\n\t"
-                     "vzeroupper"
-                     : [rounds] "+r"(rounds)
-                     : [factor] "m"(factor), [term] "m"(term)
-                     : "cc", "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7", "xmm8", "xmm9", "xmm10",
-                       "xmm11", "xmm14", "xmm15");
+    PEAK_LOOP(rounds, "zmm", "vpbroadcastw", factor, term, "vfmadd213ph");
 }
 #endif
 
