@@ -155,6 +155,20 @@ static void test_cpu_level_from_environment(void **state) {
     assert_int_equal(unsetenv("LILAC_CPU"), 0);
 }
 
+/* The level of a family's kernels on this machine. Most are written for every level; products of rounded operands only
+ * for extensions of AVX-512, which a processor with AVX-512 may lack. */
+static lilac_cpu_level expected_level(const lilac_kernel_family *family) {
+    const lilac_cpu_level machine = lilac_cpu_level_detect();
+    const lilac_kernel_table *table = lilac_kernel_table_for(machine);
+    if (strcmp(family->name, "half_product") == 0) {
+        return table->fast_half_products ? LILAC_CPU_AVX512 : LILAC_CPU_SCALAR;
+    }
+    if (strncmp(family->name, "tile_", 5) == 0) {
+        return table->fast_tile_products ? LILAC_CPU_AVX512 : LILAC_CPU_SCALAR;
+    }
+    return machine;
+}
+
 static void test_kernel_families(void **state) {
     (void)state;
     size_t bytes = 0;
@@ -162,10 +176,7 @@ static void test_kernel_families(void **state) {
         const lilac_kernel_family *family = &lilac_kernel_families[i];
         bytes += family->size;
         assert_int_equal(lilac_kernel_family_level(family, LILAC_CPU_SCALAR), LILAC_CPU_SCALAR);
-        const lilac_cpu_level machine = lilac_cpu_level_detect();
-        const lilac_cpu_level level = lilac_kernel_family_level(family, machine);
-        /* Every family is written for every level. */
-        assert_int_equal(level, machine);
+        assert_int_equal(lilac_kernel_family_level(family, lilac_cpu_level_detect()), expected_level(family));
     }
     /* No family is left out. */
     assert_int_equal(bytes, offsetof(lilac_kernel_table, bf16_dot_products));
