@@ -115,9 +115,12 @@ ALWAYS_INLINE void multiply_tile(const lilac_packed_product *p, const size_t row
 /* All columns of up to MOST_ROWS rows. */
 ALWAYS_INLINE void multiply_columns(const lilac_packed_product *p, const size_t rows, const float *x, const void *panel,
                                     float *y, const bool bf16, fetcher ahead[2]) {
-    const size_t vectors = rows > FEW_ROWS ? TILE_VECTORS : PANEL_VECTORS;
-    for (size_t column = 0; column < p->cols; column += vectors * VECTOR_LANES) {
-        multiply_tile(p, rows, vectors, column, x, panel, y, bf16, ahead);
+    if (rows <= FEW_ROWS) {
+        multiply_tile(p, rows, PANEL_VECTORS, 0, x, panel, y, bf16, ahead);
+        return;
+    }
+    for (size_t column = 0; column < p->cols; column += TILE_VECTORS * VECTOR_LANES) {
+        multiply_tile(p, rows, TILE_VECTORS, column, x, panel, y, bf16, ahead);
     }
 }
 
