@@ -17,10 +17,10 @@ enum {
      * that lie a multiple of so many bytes apart few find room in the first-level cache at once: with 4096 the product
      * takes more than twice as long. */
     ALIASING_STRIDE = 1024,
-    /* So it gets copies of so many rows, each longer by a cache line; in blocks of 256 columns they stay in the
+    /* So it gets copies of so many rows, an odd number of cache lines apart; in blocks of 256 columns they stay in the
      * second-level cache. */
     COPIED_DEPTH = 256,
-    COPY_PADDING = 16,
+    /* Bounds the memory for a copy, to some 4 MiB. */
     MOST_COPIED_COLUMNS = 4096,
     /* A copied number has at least so many multiplications. */
     LEAST_USES_OF_COPY = 32
@@ -196,7 +196,8 @@ static bool has_fast_bf16(void) {
 
 /* The distance of rows in a copy of so many columns. */
 static size_t copy_stride(size_t columns) {
-    return lilac_round_up(columns, COPY_PADDING) + COPY_PADDING;
+    const size_t line = LILAC_ALIGNMENT / sizeof(float);
+    return (lilac_round_up(columns, line) / line | 1) * line;
 }
 
 static bool is_worth_a_copy(size_t columns, size_t stride, size_t uses) {
@@ -257,33 +258,33 @@ static dnnl_status_t run_sgemm(const lilac_matmul_shape *s, const float *a, cons
                       (dnnl_dim_t)s->ldc);
 }
 
-static void copy_rows(size_t rows, size_t columns, const float *from, size_t stride, float *to) {
+/* Returns the copy; *stride becomes that of its rows. */
+static const float *copy_rows(size_t rows, size_t columns, const float *from, size_t *stride, float *to) {
+    const size_t from_stride = *stride;
+    *stride = copy_stride(columns);
     for (size_t i = 0; i < rows; i++) {
-        memcpy(to + i * copy_stride(columns), from + i * stride, columns * sizeof *to);
+        memcpy(to + i * *stride, from + i * from_stride, columns * sizeof *to);
     }
+    return to;
 }
 
 static dnnl_status_t run_sgemm_of_copies(const lilac_matmul_plan *plan, const float *a, const float *b, float *c,
                                          float *scratch) {
     const lilac_matmul_shape *s = &plan->shape;
     float *const copy_a = scratch, *const copy_b = scratch + (plan->copies_a ? COPIED_DEPTH * copy_stride(s->m) : 0);
-    lilac_matmul_shape part = *s;
     for (size_t k = 0; k < s->k; k += COPIED_DEPTH) {
+        lilac_matmul_shape part = *s;
+        part.k = lilac_size_min(s->k - k, COPIED_DEPTH);
+        part.beta = k == 0 ? s->beta : 1.0f;
         const float *part_a = s->transpose_a ? a + k * s->lda : a + k;
         const float *part_b = s->transpose_b ? b + k : b + k * s->ldb;
-        part.k = lilac_size_min(s->k - k, COPIED_DEPTH);
         if (plan->copies_a) {
-            copy_rows(part.k, s->m, part_a, s->lda, copy_a);
-            part_a = copy_a;
-            part.lda = copy_stride(s->m);
+            part_a = copy_rows(part.k, s->m, part_a, &part.lda, copy_a);
         }
         if (plan->copies_b) {
-            copy_rows(part.k, s->n, part_b, s->ldb, copy_b);
-            part_b = copy_b;
-            part.ldb = copy_stride(s->n);
+            part_b = copy_rows(part.k, s->n, part_b, &part.ldb, copy_b);
         }
         TRY_ONEDNN(run_sgemm(&part, part_a, part_b, c));
-        part.beta = 1.0f;
     }
     return dnnl_success;
 }

@@ -165,7 +165,8 @@ static void test_small_shapes(void **state) {
     }
 }
 
-/* Shapes that are cut into blocks of rows or columns of C, two, four or more, with and without a rest. */
+/* Shapes that are cut into blocks of rows or columns of C, two, four or more, with and without a rest; the last two
+ * have rows a multiple of 1024 bytes apart, of which without AVX-512 some are copied. */
 static void test_shapes_of_several_blocks(void **state) {
     (void)state;
     static const size_t shapes[][3] = {{67, 71, 73},   {512, 33, 17},  {513, 67, 31},  {1031, 37, 29}, {37, 1031, 29},

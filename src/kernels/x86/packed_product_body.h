@@ -2,9 +2,9 @@
 /*
  * The products by packed weights, written over the vector type that the including file has included before. It has
  * defined TILE_VECTORS, TILE_ROWS and FEW_ROWS too: the sums of TILE_ROWS rows with TILE_VECTORS vectors of a panel's
- * weights fit in the registers at once, beside one input and the weights, and so do those of FEW_ROWS rows with the
- * whole panel. A tile that is about as high as it is wide loads least for each multiplication; few rows are bound by
- * the reading of the weights, and the whole panel's are read in one stream.
+ * weights fit in the registers at once, beside one input and the weights, and so do those of FEW_ROWS rows, which are
+ * no more, with the whole panel. A tile that is about as high as it is wide loads least for each multiplication; few
+ * rows are bound by the reading of the weights, and the whole panel's are read in one stream.
  */
 #ifndef LILAC_KERNELS_X86_PACKED_PRODUCT_BODY_H
 #define LILAC_KERNELS_X86_PACKED_PRODUCT_BODY_H
@@ -14,7 +14,7 @@
 
 #define ALWAYS_INLINE static inline __attribute__((always_inline))
 
-enum { PANEL_VECTORS = LILAC_PANEL / VECTOR_LANES, MOST_ROWS = TILE_ROWS > FEW_ROWS ? TILE_ROWS : FEW_ROWS };
+enum { PANEL_VECTORS = LILAC_PANEL / VECTOR_LANES };
 
 ALWAYS_INLINE vector panel_vector(const void *panel, size_t index, const bool bf16) {
     return bf16 ? vector_load_bf16((const uint16_t *)panel + index, VECTOR_LANES)
@@ -83,7 +83,7 @@ ALWAYS_INLINE void add_input(const size_t rows, const size_t vectors, const floa
 /* rows, vectors and bf16 are constants once this is inlined: the sums stay in registers. */
 ALWAYS_INLINE void multiply_tile(const lilac_packed_product *p, const size_t rows, const size_t vectors, size_t column,
                                  const float *x, const void *panel, float *y, const bool bf16, fetcher ahead[2]) {
-    vector sums[MOST_ROWS][PANEL_VECTORS];
+    vector sums[TILE_ROWS][PANEL_VECTORS];
 #pragma GCC unroll 12
     for (size_t i = 0; i < rows; i++) {
 #pragma GCC unroll 4
@@ -94,7 +94,7 @@ ALWAYS_INLINE void multiply_tile(const lilac_packed_product *p, const size_t row
     const size_t element = bf16 ? sizeof(uint16_t) : sizeof(float);
     const size_t depth = p->depth, ldx = p->ldx, step = LILAC_PANEL * element;
     const char *weights = (const char *)panel + column * element;
-    const float *row[(MOST_ROWS + 2) / 3];
+    const float *row[(TILE_ROWS + 2) / 3];
 #pragma GCC unroll 4
     for (size_t i = 0; i < (rows + 2) / 3; i++) {
         row[i] = x + 3 * i * ldx;
@@ -112,7 +112,7 @@ ALWAYS_INLINE void multiply_tile(const lilac_packed_product *p, const size_t row
     store_tile(p, rows, vectors, column, sums, y);
 }
 
-/* All columns of up to MOST_ROWS rows. */
+/* All columns of up to TILE_ROWS rows. */
 ALWAYS_INLINE void multiply_columns(const lilac_packed_product *p, const size_t rows, const float *x, const void *panel,
                                     float *y, const bool bf16, fetcher ahead[2]) {
     if (rows <= FEW_ROWS) {
