@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 #include "attention/softmax.h"
 
+#include "attention/softmax_tiles.h"
 #include "core/bf16.h"
 #include "core/memory.h"
+#include "kernels/kernel_table.h"
 
 #include <math.h>
 #include <sched.h>
@@ -52,6 +54,10 @@ lilac_status lilac_softmax_plan_make(lilac_context *context, const lilac_softmax
     plan->key_stride = lilac_round_up(shape->key_size, LILAC_SOFTMAX_LANES);
     plan->value_stride = lilac_round_up(shape->value_size, LILAC_SOFTMAX_LANES);
     return LILAC_OK;
+}
+
+bool lilac_softmax_uses_dot_products(const lilac_context *context, const lilac_softmax_attention_config *config) {
+    return config->bf16_products && context->kernels->bf16_dot_products && !lilac_softmax_uses_tiles(context, config);
 }
 
 float *lilac_softmax_take_heads(lilac_workspace *workspace, const lilac_softmax_plan *plan, size_t rows, size_t size) {
@@ -149,6 +155,31 @@ void lilac_softmax_load_rows(const lilac_softmax_attention_config *config, const
         memset(y + r * ldy + size, 0, (ldy - size) * sizeof(float));
     }
     memset(y + count * ldy, 0, (padded - count) * ldy * sizeof(float));
+}
+
+void lilac_softmax_round_rows(const lilac_elementwise_kernels *kernels, const lilac_softmax_attention_config *config,
+                              const lilac_attention_input *x, size_t head, size_t n, size_t count, size_t padded,
+                              size_t size, uint16_t *y, size_t ldy) {
+    const size_t b = head / config->shape.heads, h = head % config->shape.heads;
+    if (size < ldy) {
+        memset(y, 0, padded * ldy * sizeof *y);
+    } else {
+        memset(y + count * ldy, 0, (padded - count) * ldy * sizeof *y);
+    }
+    for (size_t r = 0; r < count; r += AHEAD) {
+        const size_t rows = lilac_size_min(AHEAD, count - r);
+        const void *row = lilac_attention_input_row(x, b, n + r, h);
+        for (size_t next = r + AHEAD; next < count && next < r + 2 * AHEAD; next++) {
+            prefetch_row(lilac_attention_input_row(x, b, n + next, h), x->dtype, size);
+        }
+        if (x->dtype == LILAC_ATTENTION_F32) {
+            kernels->float_to_bf16(rows, size, row, x->token_stride, y + r * ldy, ldy);
+            continue;
+        }
+        for (size_t i = 0; i < rows; i++) {
+            memcpy(y + (r + i) * ldy, (const uint16_t *)row + i * x->token_stride, size * sizeof *y);
+        }
+    }
 }
 
 void lilac_softmax_store_rows(const lilac_softmax_attention_config *config, const float *x, size_t ldx, float factor,

@@ -5,6 +5,7 @@
 #define LILAC_ATTENTION_SOFTMAX_H
 
 #include "attention/arguments.h"
+#include "kernels/elementwise.h"
 #include "kernels/softmax_attention.h"
 
 #include <stdatomic.h>
@@ -26,6 +27,10 @@ typedef struct lilac_softmax_plan {
 /* Errors: ARGUMENT (config is NULL, a scale that is not finite), OVERFLOW, and those of lilac_attention_check_shape. */
 lilac_status lilac_softmax_plan_make(lilac_context *context, const lilac_softmax_attention_config *config,
                                      lilac_softmax_plan *plan);
+
+/* Whether the passes multiply rounded numbers by dot products: where the config asks for products in bf16, and the cpu
+ * has these but no tiles. */
+bool lilac_softmax_uses_dot_products(const lilac_context *context, const lilac_softmax_attention_config *config);
 
 /* A piece of a workspace for `rows` rows of `size` floats of each head of a group. */
 float *lilac_softmax_take_heads(lilac_workspace *workspace, const lilac_softmax_plan *plan, size_t rows, size_t size);
@@ -75,6 +80,14 @@ float lilac_softmax_row_sum(const float *sums);
  */
 void lilac_softmax_load_rows(const lilac_softmax_attention_config *config, const lilac_attention_input *x, size_t head,
                              size_t n, size_t count, size_t padded, size_t size, float *y, size_t ldy);
+
+/*
+ * The same rounded to bf16, for the passes that multiply bf16 numbers: rows from count to `padded` are zeros, and so
+ * are columns beyond size.
+ */
+void lilac_softmax_round_rows(const lilac_elementwise_kernels *kernels, const lilac_softmax_attention_config *config,
+                              const lilac_attention_input *x, size_t head, size_t n, size_t count, size_t padded,
+                              size_t size, uint16_t *y, size_t ldy);
 
 /* Writes `count` rows of x (stride ldx) times factor as rows n .. n+count-1 of a head. */
 void lilac_softmax_store_rows(const lilac_softmax_attention_config *config, const float *x, size_t ldx, float factor,

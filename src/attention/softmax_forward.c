@@ -28,6 +28,7 @@ typedef struct scratch {
 
 typedef struct forward_pass {
     const lilac_softmax_attention_kernels *kernels;
+    const lilac_elementwise_kernels *rounding;
     const lilac_softmax_attention_config *config;
     const lilac_softmax_attention_forward_tensors *tensors;
     lilac_softmax_plan plan;
@@ -53,7 +54,8 @@ static scratch take_scratch(const lilac_softmax_plan *plan, lilac_workspace *wor
 
 static lilac_status lay_out(lilac_context *context, const lilac_softmax_attention_config *config,
                             lilac_workspace *workspace, forward_pass *pass) {
-    *pass = (forward_pass){.kernels = &context->kernels->softmax_attention, .config = config};
+    *pass = (forward_pass){
+        .kernels = &context->kernels->softmax_attention, .rounding = &context->kernels->elementwise, .config = config};
     LILAC_TRY(lilac_softmax_plan_make(context, config, &pass->plan));
     const lilac_softmax_plan *plan = &pass->plan;
     pass->keys = lilac_softmax_take_heads(workspace, plan, plan->padded_keys, config->shape.key_size);
@@ -79,17 +81,19 @@ static void pack_panel(const forward_pass *pass, const scratch *own, size_t slot
                                (float *)pass->keys + row * shape->key_size);
 }
 
-static void pack_panel_bf16(const forward_pass *pass, size_t slot, size_t n, size_t count) {
+static void pack_panel_bf16(const forward_pass *pass, const scratch *own, size_t slot, size_t n, size_t count) {
     const lilac_softmax_plan *plan = &pass->plan;
     const lilac_attention_shape *shape = &pass->config->shape;
-    const lilac_attention_input *key = &pass->tensors->key, *value = &pass->tensors->value;
-    const size_t head = pass->first_head + slot, b = head / shape->heads, h = head % shape->heads;
-    const size_t row = slot * plan->padded_keys + n;
-    pass->kernels->pack_panels_bf16(count, shape->key_size, lilac_attention_input_row(key, b, n, h), key->token_stride,
+    const size_t head = pass->first_head + slot, row = slot * plan->padded_keys + n;
+    uint16_t *keys = own->rows, *values = (void *)own->state.out; /* neither is in use yet */
+    lilac_softmax_round_rows(pass->rounding, pass->config, &pass->tensors->key, head, n, count, count, shape->key_size,
+                             keys, plan->key_stride);
+    lilac_softmax_round_rows(pass->rounding, pass->config, &pass->tensors->value, head, n, count, count,
+                             shape->value_size, values, plan->value_stride);
+    pass->kernels->pack_panels_bf16(count, shape->key_size, keys, plan->key_stride,
                                     (uint16_t *)pass->keys + row * lilac_round_up(shape->key_size, 2));
-    pass->kernels->pack_pairs_bf16(count, shape->value_size, lilac_attention_input_row(value, b, n, h),
-                                   value->token_stride, (uint16_t *)pass->values + row * plan->value_stride,
-                                   plan->value_stride);
+    pass->kernels->pack_pairs_bf16(count, shape->value_size, values, plan->value_stride,
+                                   (uint16_t *)pass->values + row * plan->value_stride, plan->value_stride);
 }
 
 /* Packs block `item % key_blocks` of the keys and values of head `item / key_blocks` of the group. */
@@ -105,7 +109,7 @@ static void pack_blocks(void *argument, size_t begin, size_t end) {
         const size_t first = item % plan->key_blocks * KEY_BLOCK, last = lilac_size_min(first + KEY_BLOCK, visible);
         for (size_t n = first; n < last; n += PANEL) {
             if (pass->bf16) {
-                pack_panel_bf16(pass, slot, n, lilac_size_min(PANEL, last - n));
+                pack_panel_bf16(pass, &own, slot, n, lilac_size_min(PANEL, last - n));
             } else {
                 pack_panel(pass, &own, slot, n, lilac_size_min(PANEL, last - n));
             }
@@ -117,19 +121,12 @@ static void pack_blocks(void *argument, size_t begin, size_t end) {
 /* Copies queries n .. n+count-1 of a head to own->rows, rows from count to `rows` as zeros. */
 static void load_queries(const forward_pass *pass, const scratch *own, size_t head, size_t n, size_t count,
                          size_t rows) {
-    const lilac_attention_shape *shape = &pass->config->shape;
-    const size_t ld = pass->plan.key_stride;
-    if (!pass->bf16) {
-        lilac_softmax_load_rows(pass->config, &pass->tensors->query, head, n, count, rows, shape->key_size, own->rows,
-                                ld);
-        return;
-    }
-    uint16_t *row = own->rows;
-    memset(row, 0, rows * ld * sizeof *row);
-    for (size_t r = 0; r < count; r++) {
-        memcpy(row + r * ld,
-               lilac_attention_input_row(&pass->tensors->query, head / shape->heads, n + r, head % shape->heads),
-               shape->key_size * sizeof *row);
+    const lilac_attention_input *query = &pass->tensors->query;
+    const size_t size = pass->config->shape.key_size, ld = pass->plan.key_stride;
+    if (pass->bf16) {
+        lilac_softmax_round_rows(pass->rounding, pass->config, query, head, n, count, rows, size, own->rows, ld);
+    } else {
+        lilac_softmax_load_rows(pass->config, query, head, n, count, rows, size, own->rows, ld);
     }
 }
 
@@ -263,6 +260,12 @@ static lilac_status check_tensors(lilac_context *context, const lilac_attention_
     return lilac_attention_check_output(context, "output", &tensors->output, shape, shape->queries, shape->value_size);
 }
 
+/* Inputs in bf16 are multiplied as they are where that is fast, without being asked for. */
+static bool has_bf16_inputs(const lilac_context *context, const lilac_softmax_attention_forward_tensors *tensors) {
+    return context->kernels->bf16_dot_products && tensors->query.dtype == LILAC_ATTENTION_BF16 &&
+           tensors->key.dtype == LILAC_ATTENTION_BF16 && tensors->value.dtype == LILAC_ATTENTION_BF16;
+}
+
 lilac_status lilac_softmax_attention_forward(lilac_context *context, const lilac_softmax_attention_config *config,
                                              const lilac_softmax_attention_forward_tensors *tensors, void *workspace,
                                              size_t workspace_bytes) {
@@ -277,8 +280,7 @@ lilac_status lilac_softmax_attention_forward(lilac_context *context, const lilac
     forward_pass pass;
     LILAC_TRY(lay_out(context, config, &pieces, &pass));
     pass.tensors = tensors;
-    pass.bf16 = context->kernels->bf16_dot_products && tensors->query.dtype == LILAC_ATTENTION_BF16 &&
-                tensors->key.dtype == LILAC_ATTENTION_BF16 && tensors->value.dtype == LILAC_ATTENTION_BF16;
+    pass.bf16 = lilac_softmax_uses_dot_products(context, config) || has_bf16_inputs(context, tensors);
     const lilac_softmax_plan *plan = &pass.plan;
     lilac_softmax_scratch_reset(&pass.scratch, plan->threads);
     for (; pass.first_head < plan->heads; pass.first_head += plan->group) {

@@ -113,6 +113,28 @@ typedef struct lilac_softmax_attention_kernels {
      */
     void (*multiply_transposed)(const lilac_softmax_block *block, const float *a, size_t size, const float *b,
                                 size_t ldb, float *c, size_t ldc);
+
+    /*
+     * The four of the backward pass for operands in bf16, called where scores_bf16 is. A matrix of probabilities or of
+     * scores' gradients is held in plain rows or in pairs of rows, number k of rows r and r + 1 side by side; either
+     * way its rows lie as far apart as those of floats, 2 * LILAC_SOFTMAX_SCORE_STRIDE numbers.
+     *
+     * p[r][k] = 2^(scale * (q[r] . key[k]) - offset[r]), to within 1e-4 of itself, and in `pairs` the same rounded.
+     */
+    void (*probabilities_bf16)(const lilac_softmax_block *block, size_t size, const uint16_t *q, size_t ldq,
+                               const uint16_t *panels, float scale, const float *offset, float *p, uint16_t *pairs);
+
+    /* ds as above, rounded, in plain rows and in pairs. */
+    void (*score_gradients_bf16)(const lilac_softmax_block *block, size_t size, const uint16_t *g, size_t ldg,
+                                 const uint16_t *panels, const float *delta, const float *p, uint16_t *ds,
+                                 uint16_t *pairs);
+
+    /* As multiply and multiply_transposed: plain rows a and pairs of keys b; pairs of rows for both. A number that only
+     * the other of a pair of rows or keys meets is multiplied by 0, which a NaN or an infinity survives. */
+    void (*multiply_bf16)(const lilac_softmax_block *block, const uint16_t *a, size_t size, const uint16_t *b,
+                          size_t ldb, float *c, size_t ldc);
+    void (*multiply_transposed_bf16)(const lilac_softmax_block *block, const uint16_t *a, size_t size,
+                                     const uint16_t *b, size_t ldb, float *c, size_t ldc);
 } lilac_softmax_attention_kernels;
 
 /* Fill in the kernels of one level; the SIMD levels override what a lower level filled in. */

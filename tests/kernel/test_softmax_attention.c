@@ -474,6 +474,52 @@ static halves random_halves(kernel_test *test, const sizes *s, size_t rows, size
     return x;
 }
 
+/* A matrix of scores in bf16, in pairs of rows or in plain rows. */
+static uint16_t *score_halves(kernel_test *test, kernel_use use, const sizes *s, bool pairs) {
+    const size_t cols = lilac_size_max(s->panels * PANEL, lilac_round_up(s->block.keys, ROWS));
+    return kernel_aligned_buffer(test, use, sizeof(uint16_t), pairs ? s->block.rows / 2 : s->block.rows,
+                                 pairs ? 2 * cols : cols, 2 * STRIDE);
+}
+
+/* Number c of row r of a matrix in pairs of rows, `ld` pairs apart. */
+static size_t in_pairs(size_t r, size_t c, size_t ld) {
+    return 2 * (r / 2 * ld + c) + r % 2;
+}
+
+/* Random numbers where a row sees a key, else 0, and the floats that they stand for. */
+static uint16_t *random_score_halves(kernel_test *test, const sizes *s, bool pairs, float *floats) {
+    uint16_t *x = score_halves(test, KERNEL_READ, s, pairs);
+    fill_visible(test, s, -1.0, 1.0, floats);
+    for (size_t r = 0; r < s->block.rows; r++) {
+        for (size_t k = 0; k < lilac_size_max(s->panels * PANEL, lilac_round_up(s->block.keys, ROWS)); k++) {
+            const float value = k < s->panels * PANEL ? floats[r * STRIDE + k] : 0.0f;
+            const uint16_t half = lilac_bf16_from_float(value);
+            x[pairs ? in_pairs(r, k, STRIDE) : r * 2 * STRIDE + k] = half;
+            floats[r * STRIDE + k] = lilac_float_from_bf16(half);
+        }
+    }
+    return x;
+}
+
+/* The panels of a matrix, made by the reference. */
+static uint16_t *panels_of_halves(kernel_test *test, const sizes *s, const halves *x) {
+    const size_t count = s->panels * PANEL * lilac_round_up(s->size, 2);
+    uint16_t *panels = kernel_aligned_buffer(test, KERNEL_READ, sizeof *panels, 1, count, 0);
+    test->reference->softmax_attention.pack_panels_bf16(s->block.keys, s->size, x->data, s->size, panels);
+    return panels;
+}
+
+/* The pairs of rows of a matrix, made by the reference. */
+static uint16_t *pairs_of_halves(kernel_test *test, const sizes *s, size_t rows, const halves *x) {
+    const size_t pair_rows = (rows + 1) / 2, cols = 2 * lilac_round_up(s->size, LANES);
+    uint16_t *pairs = kernel_aligned_buffer(test, KERNEL_READ, sizeof *pairs, pair_rows, cols, 2 * s->stride);
+    for (size_t i = 0; i < pair_rows; i++) {
+        memset(pairs + i * 2 * s->stride, 0, cols * sizeof *pairs);
+    }
+    test->reference->softmax_attention.pack_pairs_bf16(rows, s->size, x->data, s->size, pairs, s->stride);
+    return pairs;
+}
+
 static void check_packing_bf16(kernel_test *test) {
     for (int i = 0; i < TRIES; i++) {
         const sizes s = random_sizes(test, false);
@@ -496,7 +542,7 @@ static void check_packing_bf16(kernel_test *test) {
         for (size_t key = 0; key < 2 * pair_rows; key++) {
             for (size_t c = 0; c < s.size; c++) {
                 const uint16_t exact = key < s.block.keys ? x.data[key * (s.size + 3) + c] : 0;
-                assert_int_equal(pairs[key / 2 * 2 * s.stride + 2 * c + key % 2], exact);
+                assert_int_equal(pairs[in_pairs(key, c, s.stride)], exact);
             }
         }
         kernel_verify(test);
@@ -509,10 +555,8 @@ static void check_scores_bf16(kernel_test *test) {
         const float factor = (float)kernel_random_between(test, -2.0, 2.0);
         const halves q = random_halves(test, &s, s.block.rows, lilac_round_up(s.size, LANES), s.stride);
         const halves key = random_halves(test, &s, s.block.keys, s.size, s.size);
-        uint16_t *panels = kernel_aligned_buffer(test, KERNEL_READ, sizeof *panels, 1,
-                                                 s.panels * PANEL * lilac_round_up(s.size, 2), 0);
+        const uint16_t *panels = panels_of_halves(test, &s, &key);
         float *result = score_buffer(test, KERNEL_WRITE, &s);
-        test->reference->softmax_attention.pack_panels_bf16(s.block.keys, s.size, key.data, s.size, panels);
         kernel_arm(test);
         test->kernels->softmax_attention.scores_bf16(&s.block, s.size, q.data, s.stride, panels, factor, result);
         for (size_t r = 0; r < s.block.rows; r++) {
@@ -531,9 +575,7 @@ static void check_accumulate_bf16(kernel_test *test) {
     for (int i = 0; i < TRIES; i++) {
         const sizes s = random_sizes(test, true);
         const halves value = random_halves(test, &s, s.block.keys, s.size, s.size);
-        const size_t pair_rows = (s.block.keys + 1) / 2, cols = 2 * lilac_round_up(s.size, LANES);
-        uint16_t *pairs = kernel_aligned_buffer(test, KERNEL_READ, sizeof *pairs, pair_rows, cols, 2 * s.stride);
-        test->kernels->softmax_attention.pack_pairs_bf16(s.block.keys, s.size, value.data, s.size, pairs, s.stride);
+        const uint16_t *pairs = pairs_of_halves(test, &s, s.block.keys, &value);
         const sums made = make_sums(test, &s, i % 2 == 0);
         row_before *before = remember_rows(&made, &s);
         kernel_arm(test);
@@ -542,6 +584,133 @@ static void check_accumulate_bf16(kernel_test *test) {
             expect_row(&made, &s, r, &before[r], value.floats, tolerance.bf16);
         }
         free(before);
+        kernel_verify(test);
+    }
+}
+
+static void check_probabilities_bf16(kernel_test *test) {
+    for (int i = 0; i < TRIES; i++) {
+        const sizes s = random_sizes(test, false);
+        const float factor = (float)kernel_random_between(test, -2.0, 2.0);
+        const halves q = random_halves(test, &s, s.block.rows, lilac_round_up(s.size, LANES), s.stride);
+        const halves key = random_halves(test, &s, s.block.keys, s.size, s.size);
+        const uint16_t *panels = panels_of_halves(test, &s, &key);
+        float *offset = kernel_aligned_buffer(test, KERNEL_READ, sizeof *offset, 1, s.block.rows, s.block.rows);
+        float *p = score_buffer(test, KERNEL_WRITE, &s);
+        uint16_t *pairs = score_halves(test, KERNEL_WRITE, &s, true);
+        for (size_t r = 0; r < s.block.rows; r++) {
+            offset[r] = kernel_random_below(test, 5) == 0 ? INFINITY : (float)kernel_random_between(test, -5.0, 200.0);
+        }
+        kernel_arm(test);
+        test->kernels->softmax_attention.probabilities_bf16(&s.block, s.size, q.data, s.stride, panels, factor, offset,
+                                                            p, pairs);
+        for (size_t r = 0; r < s.block.rows; r++) {
+            for (size_t k = 0; k < s.panels * PANEL; k++) {
+                const float got = p[r * STRIDE + k], half = lilac_float_from_bf16(pairs[in_pairs(r, k, STRIDE)]);
+                double scale = 0.0, exact = 0.0, x = 0.0;
+                if (k < lilac_softmax_visible(&s.block, r) && offset[r] != INFINITY) {
+                    x = dot(q.floats + r * s.stride, key.floats + k * s.stride, s.size, &scale) * (double)factor;
+                    x -= (double)offset[r];
+                    exact = exp2(x);
+                }
+                const double argument = ((double)s.size + tolerance.sum) * scale * fabs((double)factor) + fabs(x);
+                kernel_expect("p", r * STRIDE + k, got, exact, (argument * KERNEL_ROUNDOFF + 1e-4) * exact + 0x1p-126);
+                assert_true(exact != 0.0 || got == 0.0f);
+                /* Instructions for bf16 may take a subnormal number for 0. */
+                assert_true(half == lilac_float_from_bf16(lilac_bf16_from_float(got)) ||
+                            (half == 0.0f && got < 0x1p-126f));
+            }
+        }
+        kernel_verify(test);
+    }
+}
+
+static void check_score_gradients_bf16(kernel_test *test) {
+    for (int i = 0; i < TRIES; i++) {
+        const sizes s = random_sizes(test, false);
+        const halves g = random_halves(test, &s, s.block.rows, lilac_round_up(s.size, LANES), s.stride);
+        const halves value = random_halves(test, &s, s.block.keys, s.size, s.size);
+        const uint16_t *panels = panels_of_halves(test, &s, &value);
+        const float *delta = packed(test, KERNEL_READ, KERNEL_UNIFORM, 1, s.block.rows, MAX_ROWS + LANES);
+        float *p = score_buffer(test, KERNEL_READ, &s);
+        uint16_t *ds = score_halves(test, KERNEL_WRITE, &s, false), *pairs = score_halves(test, KERNEL_WRITE, &s, true);
+        fill_visible(test, &s, 0.0, 1.0, p);
+        kernel_arm(test);
+        test->kernels->softmax_attention.score_gradients_bf16(&s.block, s.size, g.data, s.stride, panels, delta, p, ds,
+                                                              pairs);
+        for (size_t r = 0; r < s.block.rows; r++) {
+            for (size_t k = 0; k < s.panels * PANEL; k++) {
+                double scale = 0.0, exact = 0.0;
+                const double factor = (double)p[r * STRIDE + k];
+                if (k < lilac_softmax_visible(&s.block, r)) {
+                    exact = dot(g.floats + r * s.stride, value.floats + k * s.stride, s.size, &scale);
+                    exact = factor * (exact - (double)delta[r]);
+                    scale = factor * (scale + fabs((double)delta[r]));
+                }
+                const double sum = ((double)s.size + tolerance.sum) * KERNEL_ROUNDOFF * scale;
+                kernel_expect("ds", r * STRIDE + k, lilac_float_from_bf16(ds[r * 2 * STRIDE + k]), exact,
+                              sum + tolerance.bf16 * KERNEL_ROUNDOFF * (fabs(exact) + sum));
+                assert_int_equal(pairs[in_pairs(r, k, STRIDE)], ds[r * 2 * STRIDE + k]);
+            }
+        }
+        kernel_verify(test);
+    }
+}
+
+static void check_multiply_bf16(kernel_test *test) {
+    for (int i = 0; i < TRIES; i++) {
+        const sizes s = random_sizes(test, false);
+        const halves b = random_halves(test, &s, s.block.keys, s.size, s.size);
+        const uint16_t *pairs = pairs_of_halves(test, &s, s.block.keys, &b);
+        float *a = score_buffer(test, KERNEL_READ, &s);
+        const uint16_t *rows = random_score_halves(test, &s, false, a);
+        float *c = packed(test, KERNEL_WRITE, KERNEL_UNIFORM, s.block.rows, s.size, s.stride);
+        float *before = packed(test, KERNEL_READ, KERNEL_ZEROS, s.block.rows, s.size, s.stride);
+        memcpy(before, c, ((s.block.rows - 1) * s.stride + s.size) * sizeof *c);
+        kernel_arm(test);
+        test->kernels->softmax_attention.multiply_bf16(&s.block, rows, s.size, pairs, s.stride, c, s.stride);
+        for (size_t r = 0; r < s.block.rows; r++) {
+            for (size_t j = 0; j < s.size; j++) {
+                double exact = (double)before[r * s.stride + j], scale = fabs(exact);
+                for (size_t k = 0; k < s.block.keys; k++) {
+                    const double term = (double)a[r * STRIDE + k] * (double)b.floats[k * s.stride + j];
+                    exact += term;
+                    scale += fabs(term);
+                }
+                kernel_expect("c", r * s.stride + j, c[r * s.stride + j], exact,
+                              ((double)s.block.keys + tolerance.sum) * KERNEL_ROUNDOFF * scale);
+            }
+        }
+        kernel_verify(test);
+    }
+}
+
+static void check_multiply_transposed_bf16(kernel_test *test) {
+    for (int i = 0; i < TRIES; i++) {
+        const sizes s = random_sizes(test, false);
+        const size_t c_rows = lilac_round_up(s.block.keys, ROWS);
+        const halves b = random_halves(test, &s, s.block.rows, s.size, s.size);
+        const uint16_t *b_pairs = pairs_of_halves(test, &s, s.block.rows, &b);
+        float *a = score_buffer(test, KERNEL_READ, &s);
+        const uint16_t *a_pairs = random_score_halves(test, &s, true, a);
+        float *c = packed(test, KERNEL_WRITE, KERNEL_UNIFORM, c_rows, s.size, s.stride);
+        float *before = packed(test, KERNEL_READ, KERNEL_ZEROS, c_rows, s.size, s.stride);
+        memcpy(before, c, ((c_rows - 1) * s.stride + s.size) * sizeof *c);
+        kernel_arm(test);
+        test->kernels->softmax_attention.multiply_transposed_bf16(&s.block, a_pairs, s.size, b_pairs, s.stride, c,
+                                                                  s.stride);
+        for (size_t k = 0; k < s.block.keys; k++) {
+            for (size_t j = 0; j < s.size; j++) {
+                double exact = (double)before[k * s.stride + j], scale = fabs(exact);
+                for (size_t r = 0; r < s.block.rows; r++) {
+                    const double term = (double)a[r * STRIDE + k] * (double)b.floats[r * s.stride + j];
+                    exact += term;
+                    scale += fabs(term);
+                }
+                kernel_expect("c", k * s.stride + j, c[k * s.stride + j], exact,
+                              ((double)s.block.rows + tolerance.sum) * KERNEL_ROUNDOFF * scale);
+            }
+        }
         kernel_verify(test);
     }
 }
@@ -559,6 +728,10 @@ static const kernel_case cases[] = {
     {"packing_bf16", LILAC_CPU_SCALAR, check_packing_bf16, NULL},
     {"scores_bf16", LILAC_CPU_SCALAR, check_scores_bf16, NULL},
     {"accumulate_bf16", LILAC_CPU_SCALAR, check_accumulate_bf16, NULL},
+    {"probabilities_bf16", LILAC_CPU_SCALAR, check_probabilities_bf16, NULL},
+    {"score_gradients_bf16", LILAC_CPU_SCALAR, check_score_gradients_bf16, NULL},
+    {"multiply_bf16", LILAC_CPU_SCALAR, check_multiply_bf16, NULL},
+    {"multiply_transposed_bf16", LILAC_CPU_SCALAR, check_multiply_transposed_bf16, NULL},
 };
 
 const kernel_family kernel_family_softmax_attention = {"softmax_attention", cases, sizeof cases / sizeof cases[0]};

@@ -20,6 +20,20 @@ static float dot_panel(const float *x, const float *panels, size_t size, size_t 
     return sum;
 }
 
+static float dot_panel_bf16(const uint16_t *x, const uint16_t *panels, size_t size, size_t key) {
+    const uint16_t *panel = panels + key / PANEL * PANEL * ((size + 1) / 2 * 2) + key % PANEL * 2;
+    float sum = 0.0f;
+    for (size_t i = 0; i < size; i++) {
+        sum += lilac_float_from_bf16(x[i]) * lilac_float_from_bf16(panel[i / 2 * 2 * PANEL + i % 2]);
+    }
+    return sum;
+}
+
+/* Number c of row r of a matrix that is held in pairs of rows, `ld` pairs apart. */
+static size_t in_pairs(size_t r, size_t c, size_t ld) {
+    return 2 * (r / 2 * ld + c) + r % 2;
+}
+
 static size_t padded_keys(const lilac_softmax_block *block) {
     return (block->keys + PANEL - 1) / PANEL * PANEL;
 }
@@ -139,23 +153,17 @@ static void pack_panels_bf16(size_t count, size_t size, const uint16_t *x, size_
 static void pack_pairs_bf16(size_t count, size_t size, const uint16_t *x, size_t ldx, uint16_t *y, size_t ldy) {
     for (size_t row = 0; row < count; row += 2) {
         for (size_t i = 0; i < size; i++) {
-            y[row * ldy + 2 * i] = x[row * ldx + i];
-            y[row * ldy + 2 * i + 1] = row + 1 < count ? x[(row + 1) * ldx + i] : 0;
+            y[in_pairs(row, i, ldy)] = x[row * ldx + i];
+            y[in_pairs(row + 1, i, ldy)] = row + 1 < count ? x[(row + 1) * ldx + i] : 0;
         }
     }
 }
 
 static void scores_bf16(const lilac_softmax_block *block, size_t size, const uint16_t *q, size_t ldq,
                         const uint16_t *panels, float scale, float *s) {
-    const size_t padded = (size + 1) / 2 * 2;
     for (size_t r = 0; r < block->rows; r++) {
         for (size_t k = 0; k < lilac_softmax_visible(block, r); k++) {
-            const uint16_t *panel = panels + k / PANEL * PANEL * padded + k % PANEL * 2;
-            float sum = 0.0f;
-            for (size_t i = 0; i < size; i++) {
-                sum += lilac_float_from_bf16(q[r * ldq + i]) * lilac_float_from_bf16(panel[i / 2 * 2 * PANEL + i % 2]);
-            }
-            s[r * STRIDE + k] = sum * scale;
+            s[r * STRIDE + k] = dot_panel_bf16(q + r * ldq, panels, size, k) * scale;
         }
     }
 }
@@ -170,7 +178,7 @@ static void accumulate_bf16(const lilac_softmax_block *block, float *s, size_t v
             float block_out = 0.0f;
             for (size_t k = 0; k < visible; k++) {
                 const float rounded = lilac_float_from_bf16(lilac_bf16_from_float(p[k]));
-                block_out += rounded * lilac_float_from_bf16(v[k / 2 * 2 * ldv + 2 * i + k % 2]);
+                block_out += rounded * lilac_float_from_bf16(v[in_pairs(k, i, ldv)]);
             }
             out[i] += block_out;
         }
@@ -224,6 +232,59 @@ static void multiply_transposed(const lilac_softmax_block *block, const float *a
     }
 }
 
+static void probabilities_bf16(const lilac_softmax_block *block, size_t size, const uint16_t *q, size_t ldq,
+                               const uint16_t *panels, float scale, const float *offset, float *p, uint16_t *pairs) {
+    for (size_t r = 0; r < block->rows; r++) {
+        for (size_t k = 0; k < padded_keys(block); k++) {
+            float *to = &p[r * STRIDE + k];
+            *to = k < lilac_softmax_visible(block, r)
+                      ? exp2f(dot_panel_bf16(q + r * ldq, panels, size, k) * scale - offset[r])
+                      : 0.0f;
+            pairs[in_pairs(r, k, STRIDE)] = lilac_bf16_from_float(*to);
+        }
+    }
+}
+
+static void score_gradients_bf16(const lilac_softmax_block *block, size_t size, const uint16_t *g, size_t ldg,
+                                 const uint16_t *panels, const float *delta, const float *p, uint16_t *ds,
+                                 uint16_t *pairs) {
+    for (size_t r = 0; r < block->rows; r++) {
+        for (size_t k = 0; k < padded_keys(block); k++) {
+            const size_t i = r * STRIDE + k;
+            const float gradient = k < lilac_softmax_visible(block, r)
+                                       ? p[i] * (dot_panel_bf16(g + r * ldg, panels, size, k) - delta[r])
+                                       : 0.0f;
+            ds[r * 2 * STRIDE + k] = pairs[in_pairs(r, k, STRIDE)] = lilac_bf16_from_float(gradient);
+        }
+    }
+}
+
+static void multiply_bf16(const lilac_softmax_block *block, const uint16_t *a, size_t size, const uint16_t *b,
+                          size_t ldb, float *c, size_t ldc) {
+    for (size_t r = 0; r < block->rows; r++) {
+        for (size_t i = 0; i < size; i++) {
+            float sum = 0.0f;
+            for (size_t k = 0; k < lilac_softmax_visible(block, r); k++) {
+                sum += lilac_float_from_bf16(a[r * 2 * STRIDE + k]) * lilac_float_from_bf16(b[in_pairs(k, i, ldb)]);
+            }
+            c[r * ldc + i] += sum;
+        }
+    }
+}
+
+static void multiply_transposed_bf16(const lilac_softmax_block *block, const uint16_t *a, size_t size,
+                                     const uint16_t *b, size_t ldb, float *c, size_t ldc) {
+    for (size_t k = 0; k < block->keys; k++) {
+        for (size_t i = 0; i < size; i++) {
+            float sum = 0.0f;
+            for (size_t r = 0; r < block->rows; r++) {
+                sum += lilac_float_from_bf16(a[in_pairs(r, k, STRIDE)]) * lilac_float_from_bf16(b[in_pairs(r, i, ldb)]);
+            }
+            c[k * ldc + i] += sum;
+        }
+    }
+}
+
 void lilac_softmax_attention_kernels_reference(lilac_softmax_attention_kernels *kernels) {
     kernels->pack_panels = pack_panels;
     kernels->scores = scores;
@@ -238,4 +299,8 @@ void lilac_softmax_attention_kernels_reference(lilac_softmax_attention_kernels *
     kernels->score_gradients = score_gradients;
     kernels->multiply = multiply;
     kernels->multiply_transposed = multiply_transposed;
+    kernels->probabilities_bf16 = probabilities_bf16;
+    kernels->score_gradients_bf16 = score_gradients_bf16;
+    kernels->multiply_bf16 = multiply_bf16;
+    kernels->multiply_transposed_bf16 = multiply_transposed_bf16;
 }

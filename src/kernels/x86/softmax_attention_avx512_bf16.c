@@ -5,6 +5,7 @@
  */
 #include "kernels/x86/softmax_attention_avx512.h"
 
+#include <stdbool.h>
 #include <stdint.h>
 #include <string.h>
 
@@ -18,9 +19,10 @@ ALWAYS_INLINE __m512bh broadcast_pair(const uint16_t *x) {
     return (__m512bh)_mm512_set1_epi32(pair);
 }
 
-/* sum[r][v] += sum over k < pairs of a[r * row_step + 2 k .. +1] . b[k * ldb + pairs of v]; r < rows, v < vectors. */
-ALWAYS_INLINE void multiply_tile(size_t pairs, const uint16_t *a, size_t row_step, const uint16_t *b, size_t ldb,
-                                 const int rows, const int vectors, __m512 sum[ROWS][VECTORS]) {
+/* sum[r][v] += sum over k < pairs of the pair at a[r * row_step + k * pair_step] . b[k * ldb + pairs of v]; r < rows,
+ * v < vectors. */
+ALWAYS_INLINE void multiply_tile(size_t pairs, const uint16_t *a, size_t row_step, size_t pair_step, const uint16_t *b,
+                                 size_t ldb, const int rows, const int vectors, __m512 sum[ROWS][VECTORS]) {
     /* Two pointers reach six rows with the address forms p, p + step, p + 2 step. */
     const uint16_t *a3 = a + 3 * row_step;
     for (size_t k = 0; k < pairs; k++) {
@@ -34,8 +36,8 @@ ALWAYS_INLINE void multiply_tile(size_t pairs, const uint16_t *a, size_t row_ste
                 sum[r][v] = _mm512_dpbf16_ps(sum[r][v], factor, lanes[v]);
             }
         }
-        a += 2;
-        a3 += 2;
+        a += pair_step;
+        a3 += pair_step;
         b += ldb;
     }
 }
@@ -51,7 +53,7 @@ ALWAYS_INLINE void score_tiles(const lilac_softmax_block *block, size_t size, co
             }
             __m512 sum[ROWS][VECTORS];
             zero_tile(sum);
-            multiply_tile(pairs, q + row * ldq, ldq, panels + first * 2 * pairs, 2 * PANEL, rows, VECTORS, sum);
+            multiply_tile(pairs, q + row * ldq, ldq, 2, panels + first * 2 * pairs, 2 * PANEL, rows, VECTORS, sum);
             for (int r = 0; r < rows; r++) {
                 for (int v = 0; v < VECTORS; v++) {
                     _mm512_store_ps(s + (row + (size_t)r) * STRIDE + first + (size_t)(LANES * v),
@@ -76,17 +78,34 @@ ALWAYS_INLINE void store_probabilities(float *s, size_t k, __m512 p) {
     _mm256_store_si256((__m256i *)((uint16_t *)s + k), (__m256i)_mm512_cvtneps_pbh(p));
 }
 
-/* c += p v for the columns of `vectors` vectors, p being `rows` rows of probabilities. */
-ALWAYS_INLINE void add_product(size_t pairs, const uint16_t *p, const uint16_t *v, size_t ldv, float *c, size_t ldc,
-                               const int rows, const int vectors) {
+/* c += a b for `rows` rows of c and the columns of `vectors` vectors, a's pairs being where multiply_tile takes them.
+ */
+ALWAYS_INLINE void add_product(size_t pairs, const uint16_t *a, size_t row_step, size_t pair_step, const uint16_t *b,
+                               size_t ldb, float *c, size_t ldc, const int rows, const int vectors) {
     __m512 sum[ROWS][VECTORS];
     zero_tile(sum);
-    multiply_tile(pairs, p, 2 * STRIDE, v, ldv, rows, vectors, sum);
+    multiply_tile(pairs, a, row_step, pair_step, b, ldb, rows, vectors, sum);
     for (int r = 0; r < rows; r++) {
         for (int i = 0; i < vectors; i++) {
             float *lanes = c + r * ldc + LANES * i;
             _mm512_store_ps(lanes, _mm512_add_ps(_mm512_load_ps(lanes), sum[r][i]));
         }
+    }
+}
+
+/* The same for any number of columns, `size` rounded up to LANES. */
+ALWAYS_INLINE void add_product_columns(size_t pairs, const uint16_t *a, size_t row_step, size_t pair_step, size_t size,
+                                       const uint16_t *b, size_t ldb, float *c, size_t ldc, const int rows) {
+    size_t column = 0;
+    for (; column + (VECTORS - 1) * LANES < size; column += VECTORS * LANES) {
+        add_product(pairs, a, row_step, pair_step, b + 2 * column, ldb, c + column, ldc, rows, VECTORS);
+    }
+    if (column + LANES < size) {
+        add_product(pairs, a, row_step, pair_step, b + 2 * column, ldb, c + column, ldc, rows, 2);
+        column += 2 * LANES;
+    }
+    if (column < size) {
+        add_product(pairs, a, row_step, pair_step, b + 2 * column, ldb, c + column, ldc, rows, 1);
     }
 }
 
@@ -101,19 +120,8 @@ ALWAYS_INLINE void accumulate_tiles(const lilac_softmax_block *block, float *s, 
             exponentiate_row(s + r * STRIDE, lilac_softmax_visible(block, r), end, state, r, value_size,
                              store_probabilities);
         }
-        const uint16_t *p = (const uint16_t *)(s + row * STRIDE);
-        float *out = state->out + row * state->ld;
-        size_t column = 0;
-        for (; column + (VECTORS - 1) * LANES < value_size; column += VECTORS * LANES) {
-            add_product(pairs, p, v + 2 * column, 2 * ldv, out + column, state->ld, rows, VECTORS);
-        }
-        if (column + LANES < value_size) {
-            add_product(pairs, p, v + 2 * column, 2 * ldv, out + column, state->ld, rows, 2);
-            column += 2 * LANES;
-        }
-        if (column < value_size) {
-            add_product(pairs, p, v + 2 * column, 2 * ldv, out + column, state->ld, rows, 1);
-        }
+        add_product_columns(pairs, (const uint16_t *)(s + row * STRIDE), 2 * STRIDE, 2, value_size, v, 2 * ldv,
+                            state->out + row * state->ld, state->ld, rows);
     }
 }
 
@@ -125,6 +133,127 @@ static void accumulate(const lilac_softmax_block *block, float *s, size_t value_
         accumulate_tiles(block, s, value_size, v, ldv, state, ROWS);
     }
 }
+
+/* ---- Backward ---- */
+
+/* The numbers of `even`, those of a row, and of `odd`, those of the next, rounded and interleaved. */
+ALWAYS_INLINE __m512i round_to_pairs(__m512 even, __m512 odd) {
+    const __m512i order = _mm512_set_epi16(31, 15, 30, 14, 29, 13, 28, 12, 27, 11, 26, 10, 25, 9, 24, 8, 23, 7, 22, 6,
+                                           21, 5, 20, 4, 19, 3, 18, 2, 17, 1, 16, 0);
+    return _mm512_permutexvar_epi16(order, (__m512i)_mm512_cvtne2ps_pbh(odd, even));
+}
+
+/* Rows row .. row + ROWS - 1 of a matrix of scores, keys from `first` on: where they are, and what is seen of them. */
+typedef struct score_place {
+    const lilac_softmax_block *block;
+    size_t row, first;
+    bool whole; /* all of it is seen */
+} score_place;
+
+ALWAYS_INLINE bool is_seen(const lilac_softmax_block *block, size_t row, size_t first, score_place *place) {
+    *place = (score_place){block, row, first, lilac_softmax_visible(block, row) >= first + PANEL};
+    return lilac_softmax_visible(block, row + ROWS - 1) > first;
+}
+
+/* x where a row sees a key, else 0. */
+ALWAYS_INLINE __m512 keep_seen(const score_place *place, size_t r, size_t v, __m512 x) {
+    const size_t count = lilac_softmax_visible(place->block, place->row + r);
+    return place->whole ? x : _mm512_maskz_mov_ps(lanes_below(count, place->first + LANES * v), x);
+}
+
+ALWAYS_INLINE void store_pairs(const score_place *place, size_t r, size_t v, __m512 even, __m512 odd, uint16_t *pairs) {
+    uint16_t *to = pairs + (place->row + r) * STRIDE + 2 * (place->first + LANES * v);
+    _mm512_store_si512(to, round_to_pairs(even, odd));
+}
+
+static void probabilities(const lilac_softmax_block *block, size_t size, const uint16_t *q, size_t ldq,
+                          const uint16_t *panels, float scale, const float *offset, float *p, uint16_t *pairs) {
+    const size_t depth = (size + 1) / 2;
+    const __m512 factor = _mm512_set1_ps(scale);
+    for (size_t first = 0; first < block->keys; first += PANEL) {
+        for (size_t row = 0; row < block->rows; row += ROWS) {
+            score_place place;
+            __m512 sum[ROWS][VECTORS];
+            zero_tile(sum);
+            if (is_seen(block, row, first, &place)) {
+                multiply_tile(depth, q + row * ldq, ldq, 2, panels + first * 2 * depth, 2 * PANEL, ROWS, VECTORS, sum);
+                for (size_t r = 0; r < ROWS; r++) {
+                    const __m512 shift = _mm512_set1_ps(offset[row + r]);
+                    for (size_t v = 0; v < VECTORS; v++) {
+                        const __m512 x = lilac_rough_exp2_avx512(_mm512_fmsub_ps(sum[r][v], factor, shift));
+                        sum[r][v] = keep_seen(&place, r, v, x);
+                    }
+                }
+            }
+            for (size_t r = 0; r < ROWS; r += 2) {
+                for (size_t v = 0; v < VECTORS; v++) {
+                    float *to = p + (row + r) * STRIDE + first + LANES * v;
+                    _mm512_store_ps(to, sum[r][v]);
+                    _mm512_store_ps(to + STRIDE, sum[r + 1][v]);
+                    store_pairs(&place, r, v, sum[r][v], sum[r + 1][v], pairs);
+                }
+            }
+        }
+    }
+}
+
+static void score_gradients(const lilac_softmax_block *block, size_t size, const uint16_t *g, size_t ldg,
+                            const uint16_t *panels, const float *delta, const float *p, uint16_t *ds, uint16_t *pairs) {
+    const size_t depth = (size + 1) / 2;
+    for (size_t first = 0; first < block->keys; first += PANEL) {
+        for (size_t row = 0; row < block->rows; row += ROWS) {
+            score_place place;
+            __m512 sum[ROWS][VECTORS];
+            zero_tile(sum);
+            if (is_seen(block, row, first, &place)) {
+                multiply_tile(depth, g + row * ldg, ldg, 2, panels + first * 2 * depth, 2 * PANEL, ROWS, VECTORS, sum);
+                for (size_t r = 0; r < ROWS; r++) {
+                    const __m512 shift = _mm512_set1_ps(delta[row + r]);
+                    for (size_t v = 0; v < VECTORS; v++) {
+                        const __m512 factor = _mm512_load_ps(p + (row + r) * STRIDE + first + LANES * v);
+                        sum[r][v] = _mm512_mul_ps(factor, _mm512_sub_ps(sum[r][v], shift));
+                    }
+                }
+            }
+            for (size_t r = 0; r < ROWS; r++) {
+                for (size_t v = 0; v < VECTORS; v += 2) {
+                    uint16_t *to = ds + (row + r) * 2 * STRIDE + first + LANES * v;
+                    _mm512_store_si512(to, (__m512i)_mm512_cvtne2ps_pbh(sum[r][v + 1], sum[r][v]));
+                }
+            }
+            for (size_t r = 0; r < ROWS; r += 2) {
+                for (size_t v = 0; v < VECTORS; v++) {
+                    store_pairs(&place, r, v, sum[r][v], sum[r + 1][v], pairs);
+                }
+            }
+        }
+    }
+}
+
+static void multiply(const lilac_softmax_block *block, const uint16_t *a, size_t size, const uint16_t *b, size_t ldb,
+                     float *c, size_t ldc) {
+    for (size_t row = 0; row < block->rows; row += ROWS) {
+        const size_t end = lilac_softmax_visible(block, row + ROWS - 1);
+        add_product_columns((end + 1) / 2, a + row * 2 * STRIDE, 2 * STRIDE, 2, size, b, 2 * ldb, c + row * ldc, ldc,
+                            ROWS);
+    }
+}
+
+static void multiply_transposed(const lilac_softmax_block *block, const uint16_t *a, size_t size, const uint16_t *b,
+                                size_t ldb, float *c, size_t ldc) {
+    for (size_t key = 0; key < block->keys; key += ROWS) {
+        /* Rows before `row`, but for one at most, do not see this key or any after it: their entries are zeros. */
+        const ptrdiff_t before = (ptrdiff_t)key + 1 - block->diagonal;
+        const size_t row = before > 0 ? (size_t)before / 2 * 2 : 0;
+        if (row >= block->rows) {
+            break;
+        }
+        add_product_columns((block->rows - row) / 2, a + row * STRIDE + 2 * key, 2, 2 * STRIDE, size, b + row * ldb,
+                            2 * ldb, c + key * ldc, ldc, ROWS);
+    }
+}
+
+/* ---- Packing ---- */
 
 /* The bf16 numbers `column` .. `column` + 2 * LANES - 1 of a row of that size, zeros beyond it. */
 ALWAYS_INLINE __m512i load_halves(const uint16_t *row, size_t size, size_t column) {
@@ -170,4 +299,8 @@ void lilac_softmax_attention_kernels_avx512_bf16(lilac_softmax_attention_kernels
     kernels->pack_pairs_bf16 = pack_pairs;
     kernels->scores_bf16 = scores;
     kernels->accumulate_bf16 = accumulate;
+    kernels->probabilities_bf16 = probabilities;
+    kernels->score_gradients_bf16 = score_gradients;
+    kernels->multiply_bf16 = multiply;
+    kernels->multiply_transposed_bf16 = multiply_transposed;
 }

@@ -119,7 +119,8 @@ ALWAYS_INLINE row_queue queue_rows(query_tile *tile, size_t chunk) {
 ALWAYS_INLINE void next_row(row_queue *queue) {
     if (queue->done < ROWS) {
         const float *scores = queue->scores + queue->done * ROWS;
-        const __m512 low = rough_exp2(_mm512_load_ps(scores)), high = rough_exp2(_mm512_load_ps(scores + FLOATS));
+        const __m512 low = lilac_rough_exp2_avx512(_mm512_load_ps(scores)),
+                     high = lilac_rough_exp2_avx512(_mm512_load_ps(scores + FLOATS));
         const __m512i p = round_to_bf16(low, high);
         queue->seen = _mm512_or_si512(queue->seen, p);
         _mm512_store_si512(queue->probabilities + queue->done * DEPTH, p);

@@ -15,18 +15,6 @@ enum {
     HALVES = LILAC_TILE_BYTES / sizeof(uint16_t)
 };
 
-/*
- * 2^x to within 8e-5 of itself, a fiftieth of what rounding to bf16 may add: 2^x = 2^n p(f), n + f = x, 0 <= f < 1, p a
- * minimax polynomial. -infinity gives 0, NaN gives NaN.
- */
-static inline __m512 rough_exp2(__m512 x) {
-    const __m512 f = _mm512_reduce_ps(x, _MM_FROUND_TO_NEG_INF);
-    __m512 p = _mm512_fmadd_ps(f, _mm512_set1_ps(0.078024523f), _mm512_set1_ps(0.226067155f));
-    p = _mm512_fmadd_ps(p, f, _mm512_set1_ps(0.695833541f));
-    p = _mm512_fmadd_ps(p, f, _mm512_set1_ps(0.999925219f));
-    return _mm512_scalef_ps(p, x);
-}
-
 /* 16 numbers of a row; 0 beyond its size. */
 static inline __m512 load_floats(const lilac_tile_source *source, size_t row, size_t column) {
     const __mmask16 mask = lanes_below(source->size, column);

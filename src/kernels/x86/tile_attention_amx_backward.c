@@ -68,7 +68,8 @@ ALWAYS_INLINE void next_row(row_queue *queue) {
         return;
     }
     const float *scores = queue->scores + row * ROWS, *gradients = queue->probability_gradients + row * ROWS;
-    const __m512 low = rough_exp2(_mm512_load_ps(scores)), high = rough_exp2(_mm512_load_ps(scores + FLOATS));
+    const __m512 low = lilac_rough_exp2_avx512(_mm512_load_ps(scores)),
+                 high = lilac_rough_exp2_avx512(_mm512_load_ps(scores + FLOATS));
     const __m512i ds = round_to_bf16(_mm512_mul_ps(low, _mm512_load_ps(gradients)),
                                      _mm512_mul_ps(high, _mm512_load_ps(gradients + FLOATS)));
     _mm512_store_si512(queue->probabilities + row * DEPTH, round_to_bf16(low, high));

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Softmax attention with bf16_products, where they are products of tiles: against the definition in double precision,
- * and properties it must have. On any cpu by the reference of the kernels, and by the fast ones where it has them.
+ * Softmax attention with bf16_products, by products of tiles and by dot products: against the definition in double
+ * precision, and properties it must have. On any cpu by the reference of the kernels, and by the fast ones where it has
+ * them.
  */
 #include "kernels/kernel_table.h"
 #include "runtime/context.h"
@@ -32,21 +33,32 @@ static const double STEEP_GRADIENT_BOUND = 5e-2;
 static const double LOG_SUM_EXP_BOUND = 2e-2;
 
 /* The reference's kernels, the machine's. */
-enum { REFERENCE, MACHINE, WAYS };
+enum { TILES_REFERENCE, DOT_PRODUCTS_REFERENCE, TILES, DOT_PRODUCTS, WAYS };
 
-static lilac_kernel_table reference_table;
+static lilac_kernel_table tables[WAYS];
 
-/* NULL where the machine has no tiles. */
-static lilac_context *make_context(int way, int threads) {
-    lilac_context *context = lilac_test_context_create(way == REFERENCE ? 0 : lilac_test_levels() - 1, threads);
-    if (way == REFERENCE) {
-        reference_table = *context->kernels;
-        reference_table.fast_tile_products = true;
-        context->kernels = &reference_table;
-    } else if (!context->kernels->fast_tile_products) {
-        lilac_context_destroy(context);
+/* NULL where the machine has no such kernels. */
+static const lilac_kernel_table *table_of(int way) {
+    const bool reference = way == TILES_REFERENCE || way == DOT_PRODUCTS_REFERENCE;
+    const lilac_cpu_level level = reference ? LILAC_CPU_SCALAR : lilac_cpu_level_detect();
+    const lilac_kernel_table *from = lilac_kernel_table_with(level, way == DOT_PRODUCTS);
+    if (from == NULL || (way == TILES && !from->fast_tile_products)) {
         return NULL;
     }
+    tables[way] = *from;
+    tables[way].fast_tile_products = way == TILES_REFERENCE || way == TILES;
+    tables[way].bf16_dot_products = way == DOT_PRODUCTS_REFERENCE || way == DOT_PRODUCTS;
+    return &tables[way];
+}
+
+/* NULL where the machine has no such kernels. */
+static lilac_context *make_context(int way, int threads) {
+    const lilac_kernel_table *table = table_of(way);
+    if (table == NULL) {
+        return NULL;
+    }
+    lilac_context *context = lilac_test_context_create(0, threads);
+    context->kernels = table;
     return context;
 }
 
@@ -338,13 +350,14 @@ static void test_threads_give_the_same_bytes(void **state) {
     (void)state;
     static const lilac_attention_shape shapes[] = {
         {1, 1, 900, 900, 32, 32}, {3, 5, 200, 200, 16, 20}, {1, 3, 300, 300, 64, 64}};
-    for (size_t i = 0; i < 2 * 3; i++) {
-        const lilac_attention_shape *shape = &shapes[i / 2];
+    for (size_t i = 0; i < 2 * 2 * 3; i++) {
+        const lilac_attention_shape *shape = &shapes[i / 4];
+        const int way = i / 2 % 2 == 0 ? TILES : DOT_PRODUCTS;
         softmax_problem *one = make_problem(shape, i % 2 == 0, NULL, LILAC_ATTENTION_F32, SOFTMAX_UNIFORM, 8);
-        lilac_context *context = make_context(MACHINE, 1);
+        lilac_context *context = make_context(way, 1);
         for (int threads = 2; context != NULL && threads <= 5; threads++) {
             softmax_problem *many = make_problem(shape, i % 2 == 0, NULL, LILAC_ATTENTION_F32, SOFTMAX_UNIFORM, 8);
-            lilac_context *other = make_context(MACHINE, threads);
+            lilac_context *other = make_context(way, threads);
             softmax_problem_run_on(one, context, true);
             softmax_problem_run_on(many, other, true);
             assert_memory_equal(one->output_data, many->output_data,
@@ -359,7 +372,7 @@ static void test_threads_give_the_same_bytes(void **state) {
     }
 }
 
-/* Without tiles the products are those of floats. */
+/* Where the cpu has neither tiles nor dot products, products are those of floats. */
 static void test_changes_nothing_elsewhere(void **state) {
     (void)state;
     const lilac_attention_shape shape = {1, 2, 100, 100, 32, 32};
@@ -367,7 +380,7 @@ static void test_changes_nothing_elsewhere(void **state) {
     softmax_problem *same = make_problem(&shape, true, NULL, LILAC_ATTENTION_F32, SOFTMAX_UNIFORM, 1);
     lilac_context *context = lilac_test_context_create(lilac_test_levels() - 1, 1);
     lilac_kernel_table table = *context->kernels;
-    table.fast_tile_products = false;
+    table.fast_tile_products = table.bf16_dot_products = false;
     context->kernels = &table;
     softmax_problem_run_on(exact, context, true);
     softmax_problem_run_on(same, context, true);
@@ -379,7 +392,7 @@ static void test_changes_nothing_elsewhere(void **state) {
     softmax_problem_destroy(exact);
 }
 
-/* A size that overflows must be seen with tiles, too. */
+/* A size that overflows must be seen in these ways, too. */
 static void test_sizes_beyond_memory_are_refused(void **state) {
     (void)state;
     static const lilac_attention_shape shapes[] = {{1, 1, SIZE_MAX / 64, SIZE_MAX / 64, 4, 4},
@@ -387,10 +400,10 @@ static void test_sizes_beyond_memory_are_refused(void **state) {
                                                    {1, 1, 4, 4, SIZE_MAX / 2, 4},
                                                    {1, 1, 4, 4, 4, SIZE_MAX / 8},
                                                    {SIZE_MAX / 2, 4, 4, 4, 4, 4}};
-    for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++) {
-        lilac_context *context = make_context(REFERENCE, 1);
+    for (size_t i = 0; i < 2 * sizeof shapes / sizeof *shapes; i++) {
+        lilac_context *context = make_context(i % 2 == 0 ? TILES_REFERENCE : DOT_PRODUCTS_REFERENCE, 1);
         lilac_softmax_attention_config config;
-        lilac_softmax_attention_config_default(&shapes[i], &config);
+        lilac_softmax_attention_config_default(&shapes[i / 2], &config);
         config.bf16_products = true;
         size_t bytes = 7;
         assert_int_equal(lilac_softmax_attention_forward_workspace_size(context, &config, &bytes),
