@@ -167,11 +167,13 @@ static const lilac_option options[] = {
     {.name = "distribution",
      .type = LILAC_OPTION_CHOICE,
      .offset = offsetof(lilac_train_settings, distribution),
-     .help = "how the outputs give the distribution of the next byte",
+     .help =
+         "how the outputs give the distribution of the next byte; another than that of the model --from names gives "
+         "it a new output layer",
      .initial = "auto",
-     .initial_note = "the mixture for images, categorical with --bytes",
+     .initial_note = "that of --from; else the mixture for images, categorical with --bytes",
      .choices = distributions,
-     .without = "from base"},
+     .without = "base"},
     {.name = "mixtures",
      .type = LILAC_OPTION_INTEGER,
      .offset = offsetof(lilac_train_settings, mixtures),

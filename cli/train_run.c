@@ -123,11 +123,29 @@ static lilac_status on_report(void *user, const lilac_transformer_metrics *metri
     return reports->metrics >= 0 ? write_metrics(reports, metrics) : LILAC_OK;
 }
 
+/* The model that training goes on with, with a new output layer where another one is asked for. */
+static lilac_status load_model(lilac_session *session, const lilac_train_settings *settings, const char *file,
+                               lilac_transformer **out) {
+    lilac_transformer *loaded = NULL;
+    LILAC_TRY(lilac_transformer_load(session->context, file, &loaded));
+    const lilac_transformer_config *config = lilac_transformer_get_config(loaded);
+    const lilac_transformer_output output =
+        settings->distribution > 0 ? (lilac_transformer_output)(settings->distribution - 1) : config->output;
+    if (output == config->output) {
+        *out = loaded;
+        return LILAC_OK;
+    }
+    const lilac_status status =
+        lilac_transformer_with_output(session->context, loaded, output, (size_t)settings->mixtures, out);
+    lilac_transformer_destroy(loaded);
+    return status;
+}
+
 static lilac_status create_model(lilac_session *session, const lilac_train_settings *settings,
                                  const lilac_train_data *data, lilac_transformer **out) {
     const char *file = settings->base != NULL ? settings->base : settings->from;
     if (file != NULL) {
-        return lilac_transformer_load(session->context, file, out);
+        return load_model(session, settings, file, out);
     }
     const bool bytes = settings->bytes != NULL;
     const size_t usual_length = bytes ? 256 : data->pixels - 1;

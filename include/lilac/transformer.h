@@ -115,6 +115,16 @@ LILAC_API LILAC_MUST_USE lilac_status lilac_transformer_start_with_neighbours(li
 LILAC_API LILAC_MUST_USE lilac_status lilac_transformer_clone(lilac_context *context, const lilac_transformer *model,
                                                               lilac_transformer **out);
 
+/*
+ * A copy that ends in another output layer: its weights are new, as lilac_transformer_create makes them, all others the
+ * model's. `mixtures` is not looked at for a categorical output. Errors: ARGUMENT (mixtures out of their range; a
+ * merged adapter), MEMORY.
+ */
+LILAC_API LILAC_MUST_USE lilac_status lilac_transformer_with_output(lilac_context *context,
+                                                                    const lilac_transformer *model,
+                                                                    lilac_transformer_output output, size_t mixtures,
+                                                                    lilac_transformer **out);
+
 /* Frees a model; NULL is allowed. */
 LILAC_API void lilac_transformer_destroy(lilac_transformer *model);
 

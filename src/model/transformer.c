@@ -185,6 +185,25 @@ lilac_status lilac_transformer_clone(lilac_context *context, const lilac_transfo
     return LILAC_OK;
 }
 
+lilac_status lilac_transformer_with_output(lilac_context *context, const lilac_transformer *model,
+                                           lilac_transformer_output output, size_t mixtures, lilac_transformer **out) {
+    if (context == NULL || model == NULL || out == NULL) {
+        return lilac_fail(context, LILAC_ERROR_ARGUMENT, "transformer: a null pointer");
+    }
+    if (model->pristine != NULL) {
+        return lilac_fail(context, LILAC_ERROR_ARGUMENT, "transformer: an adapter is merged, expected none");
+    }
+    lilac_transformer_config config = model->config;
+    lilac_transformer *made = NULL;
+    config.output = output;
+    config.mixtures = mixtures;
+    LILAC_TRY(lilac_transformer_create(context, &config, &made));
+    /* The output layer is the last. */
+    memcpy(made->parameters, model->parameters, model->output_weight * sizeof *made->parameters);
+    *out = made;
+    return LILAC_OK;
+}
+
 const lilac_transformer_config *lilac_transformer_get_config(const lilac_transformer *model) {
     return &model->config;
 }

@@ -487,6 +487,41 @@ static void test_adapter_is_what_merging_it_gives(void **state) {
     lilac_transformer_destroy(model);
 }
 
+/* Whether tensor number `index` of two models holds the same numbers. */
+static bool same_tensor(lilac_transformer *one, lilac_transformer *other, size_t index) {
+    const lilac_transformer_tensor a = lilac_transformer_get_tensor(one, index);
+    const lilac_transformer_tensor b = lilac_transformer_get_tensor(other, index);
+    const size_t count = a.rows * (a.cols == 0 ? 1 : a.cols);
+    return a.rows == b.rows && a.cols == b.cols &&
+           memcmp(lilac_transformer_parameters(one) + a.offset, lilac_transformer_parameters(other) + b.offset,
+                  count * sizeof(float)) == 0;
+}
+
+/* The new output layer is that of a new model, and all else the old model's. */
+static void test_another_output_layer(void **state) {
+    (void)state;
+    for (int number = 0; number < 6; number++) {
+        lilac_transformer *model = create_model(number), *changed = NULL, *fresh = NULL;
+        lilac_transformer_config config = kind(number);
+        config.output = config.output == LILAC_TRANSFORMER_CATEGORICAL ? LILAC_TRANSFORMER_LOGISTIC_MIXTURE
+                                                                       : LILAC_TRANSFORMER_CATEGORICAL;
+        config.mixtures = 7;
+        assert_int_equal(lilac_transformer_with_output(context, model, config.output, 7, &changed), LILAC_OK);
+        assert_int_equal(lilac_transformer_create(context, &config, &fresh), LILAC_OK);
+        assert_int_equal(lilac_transformer_get_config(changed)->output, config.output);
+        assert_int_equal(lilac_transformer_get_config(changed)->mixtures, 7);
+        const size_t last = lilac_transformer_tensor_count(model) - 2;
+        for (size_t i = 0; i < last; i++) {
+            assert_true(same_tensor(changed, model, i));
+        }
+        assert_string_equal(lilac_transformer_get_tensor(model, last).name, "output.weight");
+        assert_true(same_tensor(changed, fresh, last) && same_tensor(changed, fresh, last + 1));
+        lilac_transformer_destroy(fresh);
+        lilac_transformer_destroy(changed);
+        lilac_transformer_destroy(model);
+    }
+}
+
 /* ---- Refusals ---- */
 
 static void test_default_config_is_the_reports(void **state) {
@@ -533,6 +568,20 @@ static void test_refused_configs(void **state) {
     assert_int_equal(lilac_transformer_create(NULL, &good, &model), LILAC_ERROR_ARGUMENT);
     assert_int_equal(lilac_transformer_create(context, NULL, &model), LILAC_ERROR_ARGUMENT);
     assert_int_equal(lilac_transformer_create(context, &good, NULL), LILAC_ERROR_ARGUMENT);
+}
+
+static void test_refused_output_layers(void **state) {
+    (void)state;
+    lilac_transformer *model = create_model(0), *out = NULL;
+    const lilac_transformer_output mixture = LILAC_TRANSFORMER_LOGISTIC_MIXTURE;
+    assert_int_equal(lilac_transformer_with_output(NULL, model, mixture, 3, &out), LILAC_ERROR_ARGUMENT);
+    assert_int_equal(lilac_transformer_with_output(context, NULL, mixture, 3, &out), LILAC_ERROR_ARGUMENT);
+    assert_int_equal(lilac_transformer_with_output(context, model, mixture, 3, NULL), LILAC_ERROR_ARGUMENT);
+    assert_int_equal(lilac_transformer_with_output(context, model, mixture, 0, &out), LILAC_ERROR_ARGUMENT);
+    assert_int_equal(lilac_transformer_with_output(context, model, (lilac_transformer_output)2, 3, &out),
+                     LILAC_ERROR_ARGUMENT);
+    assert_null(out);
+    lilac_transformer_destroy(model);
 }
 
 static void test_refused_passes(void **state) {
@@ -635,7 +684,9 @@ int main(void) {
         cmocka_unit_test(test_adapter_gradients),
         cmocka_unit_test(test_adapter_is_what_merging_it_gives),
         cmocka_unit_test(test_default_config_is_the_reports),
+        cmocka_unit_test(test_another_output_layer),
         cmocka_unit_test(test_refused_configs),
+        cmocka_unit_test(test_refused_output_layers),
         cmocka_unit_test(test_refused_passes),
         cmocka_unit_test(test_patterns),
         cmocka_unit_test(test_failing_allocations),

@@ -269,6 +269,10 @@ static void test_merged_models_are_not_trained(void **state) {
     }
     assert_int_equal(lilac_transformer_start_with_neighbours(context, model, 4), LILAC_ERROR_ARGUMENT);
     assert_string_equal(lilac_context_message(context), "neighbours: an adapter is merged into the model");
+    lilac_transformer *other = NULL;
+    assert_int_equal(lilac_transformer_with_output(context, model, LILAC_TRANSFORMER_CATEGORICAL, 0, &other),
+                     LILAC_ERROR_ARGUMENT);
+    assert_null(other);
     expect_transformer_weights(model, merged);
     assert_int_equal(lilac_transformer_unmerge(context, model), LILAC_OK);
     assert_int_equal(lilac_train_transformer(context, &training, model, NULL, &source, NULL, NULL), LILAC_OK);
