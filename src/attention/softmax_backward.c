@@ -73,9 +73,8 @@ static scratch take_scratch(const backward_pass *pass, lilac_workspace *workspac
 
 static lilac_status lay_out(lilac_context *context, const lilac_softmax_attention_config *config,
                             lilac_workspace *workspace, backward_pass *pass) {
-    *pass = (backward_pass){.kernels = &context->kernels->softmax_attention,
-                            .rounding = &context->kernels->elementwise,
-                            .config = config};
+    *pass = (backward_pass){
+        .kernels = &context->kernels->softmax_attention, .rounding = &context->kernels->elementwise, .config = config};
     LILAC_TRY(lilac_softmax_plan_make(context, config, &pass->plan));
     pass->bf16 = lilac_softmax_uses_dot_products(context, config);
     const lilac_softmax_plan *plan = &pass->plan;
@@ -179,11 +178,11 @@ static void pack_queries(void *argument, size_t begin, size_t end) {
     }
 }
 
-/* The place of the gradients of keys and of values, which are not in use yet, serves for values and keys as rows. */
 static void pack_keys(const backward_pass *pass, const scratch *own, const lilac_softmax_key_range *range) {
     const lilac_softmax_plan *plan = &pass->plan;
     const lilac_attention_shape *shape = &pass->config->shape;
     const float scale = (float)(pass->config->scale * LILAC_SOFTMAX_LOG2_E);
+    /* The values' gradients are not in use yet: their place serves for the values as rows. */
     lilac_softmax_load_rows(pass->config, &pass->tensors->value, range->head, range->first, range->keys, range->keys,
                             shape->value_size, own->value_gradients, plan->value_stride);
     pass->kernels->pack_panels(range->keys, shape->value_size, own->value_gradients, plan->value_stride, 1.0f,
@@ -196,6 +195,7 @@ static void pack_keys(const backward_pass *pass, const scratch *own, const lilac
 static void pack_keys_bf16(const backward_pass *pass, const scratch *own, const lilac_softmax_key_range *range) {
     const lilac_softmax_plan *plan = &pass->plan;
     const lilac_attention_shape *shape = &pass->config->shape;
+    /* As above, and for the keys as well. */
     uint16_t *keys = (void *)own->key_gradients, *values = (void *)own->value_gradients;
     lilac_softmax_round_rows(pass->rounding, pass->config, &pass->tensors->value, range->head, range->first,
                              range->keys, range->keys, shape->value_size, values, plan->value_stride);
