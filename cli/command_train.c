@@ -39,7 +39,8 @@ static const lilac_option options[] = {
      .type = LILAC_OPTION_INTEGER,
      .offset = offsetof(lilac_train_settings, validation),
      .value = "N",
-     .help = "images (of --bytes, windows of its last twentieth) that are set aside to measure the loss on",
+     .help = "images drawn by the seed (of --bytes, windows of its last twentieth) that are set aside to measure the "
+             "loss on",
      .initial = "200",
      .minimum = 0,
      .maximum = 1000000},
