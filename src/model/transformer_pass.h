@@ -3,7 +3,7 @@
  * Forward and backward passes of a transformer over B sequences of N tokens, T = B N.
  *
  * A pass object holds the activations of one such pass. With precision BF16 the products of matrices take operands that
- * are rounded to bf16 and sum in f32, and so do those of softmax attention on cpus that multiply tiles of bf16; with
+ * are rounded to bf16 and sum in f32, and so do those of softmax attention where the cpu is fast at them; with
  * F16 they are those of half precision (linalg/matmul.h). All else (the output layer, residuals, norms, other
  * attention, losses, gradients) stays f32.
  */

@@ -137,10 +137,9 @@ static void write_accuracy(lilac_html *html) {
     }
     if (isfinite(lilac_json_number_at(html->results,
                                       "completion/without_transformer/accuracy_trained_on_original_training_images"))) {
-        write_unpaired(html, "classifier trained on originals", "accuracy_trained_on_original_training_images");
+        write_unpaired(html, "trained on originals", "accuracy_trained_on_original_training_images");
         for (size_t kind = 0; kind < KINDS; kind++) {
-            write_pair(html, 2, "classifier trained on completions", kind,
-                       "accuracy_trained_on_completed_training_images");
+            write_pair(html, 2, "trained on completions", kind, "accuracy_trained_on_completed_training_images");
         }
     }
     lilac_html_end_table(html);

@@ -39,7 +39,7 @@ static void *allocate(size_t count, size_t size) {
     return memory;
 }
 
-/* The sizes are the report's. */
+/* The sizes are the report's; their output layer is not, see docs/training.md. */
 static void test_settings(void **state) {
     for (int model = 0; model < MODELS; model++) {
         lilac_transformer *loaded = load(*state, model);
@@ -54,8 +54,7 @@ static void test_settings(void **state) {
         assert_int_equal(config->feed_forward, expected.feed_forward);
         assert_int_equal(config->value_width, expected.value_width);
         assert_int_equal(config->position_width, expected.position_width);
-        assert_int_equal(config->output, expected.output);
-        assert_int_equal(config->mixtures, expected.mixtures);
+        assert_int_equal(config->output, LILAC_TRANSFORMER_CATEGORICAL);
         const float *parameters = lilac_transformer_parameters(loaded);
         for (size_t i = 0; i < lilac_transformer_parameter_count(loaded); i++) {
             assert_true(isfinite(parameters[i]));
