@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "attention/softmax.h"
 
-#include "attention/softmax_tiles.h"
 #include "core/bf16.h"
 #include "core/memory.h"
 #include "kernels/kernel_table.h"
@@ -54,6 +53,10 @@ lilac_status lilac_softmax_plan_make(lilac_context *context, const lilac_softmax
     plan->key_stride = lilac_round_up(shape->key_size, LILAC_SOFTMAX_LANES);
     plan->value_stride = lilac_round_up(shape->value_size, LILAC_SOFTMAX_LANES);
     return LILAC_OK;
+}
+
+bool lilac_softmax_uses_tiles(const lilac_context *context, const lilac_softmax_attention_config *config) {
+    return config->bf16_products && context->kernels->fast_tile_products;
 }
 
 bool lilac_softmax_uses_dot_products(const lilac_context *context, const lilac_softmax_attention_config *config) {
@@ -161,11 +164,8 @@ void lilac_softmax_round_rows(const lilac_elementwise_kernels *kernels, const li
                               const lilac_attention_input *x, size_t head, size_t n, size_t count, size_t padded,
                               size_t size, uint16_t *y, size_t ldy) {
     const size_t b = head / config->shape.heads, h = head % config->shape.heads;
-    if (size < ldy) {
-        memset(y, 0, padded * ldy * sizeof *y);
-    } else {
-        memset(y + count * ldy, 0, (padded - count) * ldy * sizeof *y);
-    }
+    const size_t whole = size == ldy ? count : 0; /* rows that will be written from end to end */
+    memset(y + whole * ldy, 0, (padded - whole) * ldy * sizeof *y);
     for (size_t r = 0; r < count; r += AHEAD) {
         const size_t rows = lilac_size_min(AHEAD, count - r);
         const void *row = lilac_attention_input_row(x, b, n + r, h);

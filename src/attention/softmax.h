@@ -28,8 +28,9 @@ typedef struct lilac_softmax_plan {
 lilac_status lilac_softmax_plan_make(lilac_context *context, const lilac_softmax_attention_config *config,
                                      lilac_softmax_plan *plan);
 
-/* Whether the passes multiply rounded numbers by dot products: where the config asks for products in bf16, and the cpu
- * has these but no tiles. */
+/* Whether the passes multiply rounded numbers: in tiles, where the config asks for products in bf16 and the cpu has
+ * these; by dot products, where it has those only. */
+bool lilac_softmax_uses_tiles(const lilac_context *context, const lilac_softmax_attention_config *config);
 bool lilac_softmax_uses_dot_products(const lilac_context *context, const lilac_softmax_attention_config *config);
 
 /* A piece of a workspace for `rows` rows of `size` floats of each head of a group. */

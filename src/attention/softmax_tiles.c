@@ -2,11 +2,6 @@
 #include "attention/softmax_tiles.h"
 
 #include "core/memory.h"
-#include "kernels/kernel_table.h"
-
-bool lilac_softmax_uses_tiles(const lilac_context *context, const lilac_softmax_attention_config *config) {
-    return config->bf16_products && context->kernels->fast_tile_products;
-}
 
 size_t lilac_softmax_row_items(size_t group, size_t tokens) {
     return group * (lilac_round_up(tokens, LILAC_SOFTMAX_PACKED_ROWS) / LILAC_SOFTMAX_PACKED_ROWS);

@@ -1,16 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The passes of softmax attention with products of bf16 tiles: what lilac_softmax_attention_forward and ..._backward
- * come to, after their checks, where the config asks for it and the cpu has such tiles.
+ * come to, after their checks, where lilac_softmax_uses_tiles.
  */
 #ifndef LILAC_ATTENTION_SOFTMAX_TILES_H
 #define LILAC_ATTENTION_SOFTMAX_TILES_H
 
 #include "attention/softmax.h"
 #include "kernels/tile_attention.h"
-
-/* Whether they do. */
-bool lilac_softmax_uses_tiles(const lilac_context *context, const lilac_softmax_attention_config *config);
 
 enum { LILAC_SOFTMAX_PACKED_ROWS = 64 /* rows of a head that are packed in one go */ };
 

@@ -397,6 +397,24 @@ static void check_score_gradients(kernel_test *test) {
     }
 }
 
+/* Expects c, rows of s->stride numbers, to be what it was before and the sums over k < depth of
+ * a[r * row_step + k * depth_step] b[k]. */
+static void expect_products(const sizes *s, size_t rows, size_t depth, const float *a, size_t row_step,
+                            size_t depth_step, const float *b, const float *before, const float *c) {
+    for (size_t r = 0; r < rows; r++) {
+        for (size_t j = 0; j < s->size; j++) {
+            const size_t at = r * s->stride + j;
+            double exact = (double)before[at], scale = fabs(exact);
+            for (size_t k = 0; k < depth; k++) {
+                const double term = (double)a[r * row_step + k * depth_step] * (double)b[k * s->stride + j];
+                exact += term;
+                scale += fabs(term);
+            }
+            kernel_expect("c", at, c[at], exact, ((double)depth + tolerance.sum) * KERNEL_ROUNDOFF * scale);
+        }
+    }
+}
+
 static void check_multiply(kernel_test *test) {
     for (int i = 0; i < TRIES; i++) {
         const sizes s = random_sizes(test, false);
@@ -408,18 +426,7 @@ static void check_multiply(kernel_test *test) {
         memcpy(before, c, ((s.block.rows - 1) * s.stride + s.size) * sizeof *c);
         kernel_arm(test);
         test->kernels->softmax_attention.multiply(&s.block, a, s.size, b, s.stride, c, s.stride);
-        for (size_t r = 0; r < s.block.rows; r++) {
-            for (size_t j = 0; j < s.size; j++) {
-                double exact = (double)before[r * s.stride + j], scale = fabs(exact);
-                for (size_t k = 0; k < s.block.keys; k++) {
-                    const double term = (double)a[r * STRIDE + k] * (double)b[k * s.stride + j];
-                    exact += term;
-                    scale += fabs(term);
-                }
-                kernel_expect("c", r * s.stride + j, c[r * s.stride + j], exact,
-                              ((double)s.block.keys + tolerance.sum) * KERNEL_ROUNDOFF * scale);
-            }
-        }
+        expect_products(&s, s.block.rows, s.block.keys, a, STRIDE, 1, b, before, c);
         kernel_verify(test);
     }
 }
@@ -436,18 +443,7 @@ static void check_multiply_transposed(kernel_test *test) {
         memcpy(before, c, ((c_rows - 1) * s.stride + s.size) * sizeof *c);
         kernel_arm(test);
         test->kernels->softmax_attention.multiply_transposed(&s.block, a, s.size, b, s.stride, c, s.stride);
-        for (size_t k = 0; k < s.block.keys; k++) {
-            for (size_t j = 0; j < s.size; j++) {
-                double exact = (double)before[k * s.stride + j], scale = fabs(exact);
-                for (size_t r = 0; r < s.block.rows; r++) {
-                    const double term = (double)a[r * STRIDE + k] * (double)b[r * s.stride + j];
-                    exact += term;
-                    scale += fabs(term);
-                }
-                kernel_expect("c", k * s.stride + j, c[k * s.stride + j], exact,
-                              ((double)s.block.rows + tolerance.sum) * KERNEL_ROUNDOFF * scale);
-            }
-        }
+        expect_products(&s, s.block.keys, s.block.rows, a, 1, STRIDE, b, before, c);
         kernel_verify(test);
     }
 }
@@ -669,18 +665,7 @@ static void check_multiply_bf16(kernel_test *test) {
         memcpy(before, c, ((s.block.rows - 1) * s.stride + s.size) * sizeof *c);
         kernel_arm(test);
         test->kernels->softmax_attention.multiply_bf16(&s.block, rows, s.size, pairs, s.stride, c, s.stride);
-        for (size_t r = 0; r < s.block.rows; r++) {
-            for (size_t j = 0; j < s.size; j++) {
-                double exact = (double)before[r * s.stride + j], scale = fabs(exact);
-                for (size_t k = 0; k < s.block.keys; k++) {
-                    const double term = (double)a[r * STRIDE + k] * (double)b.floats[k * s.stride + j];
-                    exact += term;
-                    scale += fabs(term);
-                }
-                kernel_expect("c", r * s.stride + j, c[r * s.stride + j], exact,
-                              ((double)s.block.keys + tolerance.sum) * KERNEL_ROUNDOFF * scale);
-            }
-        }
+        expect_products(&s, s.block.rows, s.block.keys, a, STRIDE, 1, b.floats, before, c);
         kernel_verify(test);
     }
 }
@@ -699,18 +684,7 @@ static void check_multiply_transposed_bf16(kernel_test *test) {
         kernel_arm(test);
         test->kernels->softmax_attention.multiply_transposed_bf16(&s.block, a_pairs, s.size, b_pairs, s.stride, c,
                                                                   s.stride);
-        for (size_t k = 0; k < s.block.keys; k++) {
-            for (size_t j = 0; j < s.size; j++) {
-                double exact = (double)before[k * s.stride + j], scale = fabs(exact);
-                for (size_t r = 0; r < s.block.rows; r++) {
-                    const double term = (double)a[r * STRIDE + k] * (double)b.floats[r * s.stride + j];
-                    exact += term;
-                    scale += fabs(term);
-                }
-                kernel_expect("c", k * s.stride + j, c[k * s.stride + j], exact,
-                              ((double)s.block.rows + tolerance.sum) * KERNEL_ROUNDOFF * scale);
-            }
-        }
+        expect_products(&s, s.block.keys, s.block.rows, a, 1, STRIDE, b.floats, before, c);
         kernel_verify(test);
     }
 }

@@ -143,89 +143,71 @@ ALWAYS_INLINE __m512i round_to_pairs(__m512 even, __m512 odd) {
     return _mm512_permutexvar_epi16(order, (__m512i)_mm512_cvtne2ps_pbh(odd, even));
 }
 
-/* Rows row .. row + ROWS - 1 of a matrix of scores, keys from `first` on: where they are, and what is seen of them. */
-typedef struct score_place {
-    const lilac_softmax_block *block;
-    size_t row, first;
-    bool whole; /* all of it is seen */
-} score_place;
-
-ALWAYS_INLINE bool is_seen(const lilac_softmax_block *block, size_t row, size_t first, score_place *place) {
-    *place = (score_place){block, row, first, lilac_softmax_visible(block, row) >= first + PANEL};
-    return lilac_softmax_visible(block, row + ROWS - 1) > first;
+/* The products of rows `row` .. `row` + ROWS - 1 of x with the panel of keys from `first` on: zeros if the rows see
+ * none of these. */
+ALWAYS_INLINE bool multiply_seen(const lilac_softmax_block *block, size_t row, size_t first, size_t size,
+                                 const uint16_t *x, size_t ldx, const uint16_t *panels, __m512 sum[ROWS][VECTORS]) {
+    const size_t pairs = (size + 1) / 2;
+    zero_tile(sum);
+    if (lilac_softmax_visible(block, row + ROWS - 1) <= first) {
+        return false;
+    }
+    multiply_tile(pairs, x + row * ldx, ldx, 2, panels + first * 2 * pairs, 2 * PANEL, ROWS, VECTORS, sum);
+    return true;
 }
 
-/* x where a row sees a key, else 0. */
-ALWAYS_INLINE __m512 keep_seen(const score_place *place, size_t r, size_t v, __m512 x) {
-    const size_t count = lilac_softmax_visible(place->block, place->row + r);
-    return place->whole ? x : _mm512_maskz_mov_ps(lanes_below(count, place->first + LANES * v), x);
-}
-
-ALWAYS_INLINE void store_pairs(const score_place *place, size_t r, size_t v, __m512 even, __m512 odd, uint16_t *pairs) {
-    uint16_t *to = pairs + (place->row + r) * STRIDE + 2 * (place->first + LANES * v);
-    _mm512_store_si512(to, round_to_pairs(even, odd));
+/* Rounds a tile and stores it in pairs of rows. */
+ALWAYS_INLINE void store_pairs(__m512 x[ROWS][VECTORS], uint16_t *pairs) {
+    for (size_t r = 0; r < ROWS; r += 2) {
+        for (size_t v = 0; v < VECTORS; v++) {
+            _mm512_store_si512(pairs + r * STRIDE + 2 * LANES * v, round_to_pairs(x[r][v], x[r + 1][v]));
+        }
+    }
 }
 
 static void probabilities(const lilac_softmax_block *block, size_t size, const uint16_t *q, size_t ldq,
                           const uint16_t *panels, float scale, const float *offset, float *p, uint16_t *pairs) {
-    const size_t depth = (size + 1) / 2;
     const __m512 factor = _mm512_set1_ps(scale);
     for (size_t first = 0; first < block->keys; first += PANEL) {
         for (size_t row = 0; row < block->rows; row += ROWS) {
-            score_place place;
-            __m512 sum[ROWS][VECTORS];
-            zero_tile(sum);
-            if (is_seen(block, row, first, &place)) {
-                multiply_tile(depth, q + row * ldq, ldq, 2, panels + first * 2 * depth, 2 * PANEL, ROWS, VECTORS, sum);
-                for (size_t r = 0; r < ROWS; r++) {
-                    const __m512 shift = _mm512_set1_ps(offset[row + r]);
-                    for (size_t v = 0; v < VECTORS; v++) {
-                        const __m512 x = lilac_rough_exp2_avx512(_mm512_fmsub_ps(sum[r][v], factor, shift));
-                        sum[r][v] = keep_seen(&place, r, v, x);
-                    }
-                }
-            }
-            for (size_t r = 0; r < ROWS; r += 2) {
+            __m512 tile[ROWS][VECTORS];
+            const bool seen = multiply_seen(block, row, first, size, q, ldq, panels, tile);
+            const bool whole = lilac_softmax_visible(block, row) >= first + PANEL;
+            for (size_t r = 0; r < ROWS; r++) {
+                const __m512 shift = _mm512_set1_ps(offset[row + r]);
+                const size_t count = lilac_softmax_visible(block, row + r);
                 for (size_t v = 0; v < VECTORS; v++) {
-                    float *to = p + (row + r) * STRIDE + first + LANES * v;
-                    _mm512_store_ps(to, sum[r][v]);
-                    _mm512_store_ps(to + STRIDE, sum[r + 1][v]);
-                    store_pairs(&place, r, v, sum[r][v], sum[r + 1][v], pairs);
+                    if (seen) {
+                        const __mmask16 mask = whole ? (__mmask16)0xFFFF : lanes_below(count, first + LANES * v);
+                        const __m512 x = lilac_rough_exp2_avx512(_mm512_fmsub_ps(tile[r][v], factor, shift));
+                        tile[r][v] = _mm512_maskz_mov_ps(mask, x);
+                    }
+                    _mm512_store_ps(p + (row + r) * STRIDE + first + LANES * v, tile[r][v]);
                 }
             }
+            store_pairs(tile, pairs + row * STRIDE + 2 * first);
         }
     }
 }
 
 static void score_gradients(const lilac_softmax_block *block, size_t size, const uint16_t *g, size_t ldg,
                             const uint16_t *panels, const float *delta, const float *p, uint16_t *ds, uint16_t *pairs) {
-    const size_t depth = (size + 1) / 2;
     for (size_t first = 0; first < block->keys; first += PANEL) {
         for (size_t row = 0; row < block->rows; row += ROWS) {
-            score_place place;
-            __m512 sum[ROWS][VECTORS];
-            zero_tile(sum);
-            if (is_seen(block, row, first, &place)) {
-                multiply_tile(depth, g + row * ldg, ldg, 2, panels + first * 2 * depth, 2 * PANEL, ROWS, VECTORS, sum);
-                for (size_t r = 0; r < ROWS; r++) {
-                    const __m512 shift = _mm512_set1_ps(delta[row + r]);
-                    for (size_t v = 0; v < VECTORS; v++) {
-                        const __m512 factor = _mm512_load_ps(p + (row + r) * STRIDE + first + LANES * v);
-                        sum[r][v] = _mm512_mul_ps(factor, _mm512_sub_ps(sum[r][v], shift));
-                    }
-                }
-            }
+            __m512 tile[ROWS][VECTORS];
+            const bool seen = multiply_seen(block, row, first, size, g, ldg, panels, tile);
             for (size_t r = 0; r < ROWS; r++) {
+                const __m512 shift = _mm512_set1_ps(delta[row + r]);
+                for (size_t v = 0; v < VECTORS && seen; v++) {
+                    const __m512 factor = _mm512_load_ps(p + (row + r) * STRIDE + first + LANES * v);
+                    tile[r][v] = _mm512_mul_ps(factor, _mm512_sub_ps(tile[r][v], shift));
+                }
                 for (size_t v = 0; v < VECTORS; v += 2) {
                     uint16_t *to = ds + (row + r) * 2 * STRIDE + first + LANES * v;
-                    _mm512_store_si512(to, (__m512i)_mm512_cvtne2ps_pbh(sum[r][v + 1], sum[r][v]));
+                    _mm512_store_si512(to, (__m512i)_mm512_cvtne2ps_pbh(tile[r][v + 1], tile[r][v]));
                 }
             }
-            for (size_t r = 0; r < ROWS; r += 2) {
-                for (size_t v = 0; v < VECTORS; v++) {
-                    store_pairs(&place, r, v, sum[r][v], sum[r + 1][v], pairs);
-                }
-            }
+            store_pairs(tile, pairs + row * STRIDE + 2 * first);
         }
     }
 }
