@@ -16,6 +16,9 @@
  * Threads. A call uses its context's threads and one call at a time may use a context. For one cpu level the results
  * are the same bytes at any number of threads.
  *
+ * Numbers that are not finite. What is masked by length is not looked at. What only causality hides should be finite:
+ * an infinity or a NaN in a later token may reach outputs and gradients of those shortly before it.
+ *
  * Errors common to all: ARGUMENT (a null pointer, an unknown dtype, a number that is not finite), SHAPE (sizes or
  * strides that do not fit each other; a workspace that is too small), OVERFLOW (a size beyond what the machine can
  * address). The context's message says which. Outputs are untouched then. Functions without a status (defaults, reset,
@@ -78,7 +81,8 @@ typedef struct lilac_linear_attention_config {
     bool causal;
     const size_t *key_lengths;            /* (B): keys from there on are masked, in S and in z; NULL: none is */
     const lilac_feature_map *feature_map; /* NULL: elu(x) + 1 */
-    float epsilon; /* added to the denominator, so that a row without keys gives 0; at least FLT_MIN (<float.h>) */
+    float epsilon; /* added to the denominator, so that a row without keys gives 0; at least FLT_MIN (<float.h>). A
+                      denominator above 8.5e37, a quarter of the largest float, gives an output of 0 */
 } lilac_linear_attention_config;
 
 /* Fills in the defaults: full attention, no lengths, elu(x) + 1, epsilon 1e-6. */
@@ -111,7 +115,7 @@ typedef struct lilac_linear_attention_forward_tensors {
     float *saved; /* what the backward pass needs: lilac_linear_attention_saved_size floats; may be NULL */
 } lilac_linear_attention_forward_tensors;
 
-/* *bytes = what lilac_linear_attention_forward needs as its workspace. */
+/* *bytes = what lilac_linear_attention_forward needs as its workspace, with this batch or a smaller one. */
 LILAC_API LILAC_MUST_USE lilac_status lilac_linear_attention_forward_workspace_size(
     lilac_context *context, const lilac_linear_attention_config *config, size_t *bytes);
 
@@ -137,7 +141,7 @@ typedef struct lilac_linear_attention_backward_tensors {
     float *initial_state_gradient;         /* laid out as a state; may be NULL, may be final_state_gradient */
 } lilac_linear_attention_backward_tensors;
 
-/* *bytes = what lilac_linear_attention_backward needs as its workspace. */
+/* *bytes = what lilac_linear_attention_backward needs as its workspace, with this batch or a smaller one. */
 LILAC_API LILAC_MUST_USE lilac_status lilac_linear_attention_backward_workspace_size(
     lilac_context *context, const lilac_linear_attention_config *config, size_t *bytes);
 
@@ -241,7 +245,7 @@ typedef struct lilac_softmax_attention_forward_tensors {
                                       pass; may be NULL */
 } lilac_softmax_attention_forward_tensors;
 
-/* *bytes = what lilac_softmax_attention_forward needs as its workspace. */
+/* *bytes = what lilac_softmax_attention_forward needs as its workspace, with this batch or a smaller one. */
 LILAC_API LILAC_MUST_USE lilac_status lilac_softmax_attention_forward_workspace_size(
     lilac_context *context, const lilac_softmax_attention_config *config, size_t *bytes);
 
@@ -262,7 +266,7 @@ typedef struct lilac_softmax_attention_backward_tensors {
     lilac_attention_output value_gradient; /* (B, keys, H, M), 0 for masked keys */
 } lilac_softmax_attention_backward_tensors;
 
-/* *bytes = what lilac_softmax_attention_backward needs as its workspace. */
+/* *bytes = what lilac_softmax_attention_backward needs as its workspace, with this batch or a smaller one. */
 LILAC_API LILAC_MUST_USE lilac_status lilac_softmax_attention_backward_workspace_size(
     lilac_context *context, const lilac_softmax_attention_config *config, size_t *bytes);
 

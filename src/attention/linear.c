@@ -104,6 +104,29 @@ lilac_status lilac_linear_attention_make_plan(lilac_context *context, const lila
     return LILAC_OK;
 }
 
+lilac_status lilac_linear_attention_workspace_size(lilac_context *context, const lilac_linear_attention_config *config,
+                                                   lilac_linear_attention_measure *measure, size_t *bytes) {
+    lilac_linear_attention_plan plan;
+    LILAC_TRY(lilac_linear_attention_make_plan(context, config, &plan));
+    if (bytes == NULL) {
+        return lilac_fail(context, LILAC_ERROR_ARGUMENT, "linear attention workspace size: bytes is NULL");
+    }
+    size_t most;
+    LILAC_TRY(measure(context, &plan, &most));
+    /* From four heads a worker on none shares chunks, and memory grows with the batch. */
+    const size_t heads = config->shape.heads, end = 4 * (size_t)lilac_context_threads(context);
+    lilac_linear_attention_config smaller = *config;
+    for (size_t B = 0; B < config->shape.batch && B * heads < end; B++) {
+        size_t needed;
+        smaller.shape.batch = B;
+        LILAC_TRY(lilac_linear_attention_make_plan(context, &smaller, &plan));
+        LILAC_TRY(measure(context, &plan, &needed));
+        most = lilac_size_max(most, needed);
+    }
+    *bytes = most;
+    return LILAC_OK;
+}
+
 lilac_status lilac_linear_attention_state_size(lilac_context *context, const lilac_linear_attention_config *config,
                                                size_t *count) {
     lilac_linear_attention_plan plan;

@@ -39,6 +39,13 @@ enum { LILAC_LINEAR_ATTENTION_SEGMENT = 256 };
 lilac_status lilac_linear_attention_make_plan(lilac_context *context, const lilac_linear_attention_config *config,
                                               lilac_linear_attention_plan *plan);
 
+/* *bytes = the most that `measure` finds a plan to need, with config's batch or a smaller one: where chunks are shared
+ * out, few sequences need more than many. */
+typedef lilac_status lilac_linear_attention_measure(lilac_context *context, const lilac_linear_attention_plan *plan,
+                                                    size_t *bytes);
+lilac_status lilac_linear_attention_workspace_size(lilac_context *context, const lilac_linear_attention_config *config,
+                                                   lilac_linear_attention_measure *measure, size_t *bytes);
+
 /* The items (heads, chunks) of worker number `worker` when there are count: first up to but not including the result's
  * end. */
 typedef struct lilac_linear_attention_range {

@@ -436,18 +436,17 @@ static void share_head(backward_call *call, size_t head) {
     store_gradient(call, head, call->gradients);
 }
 
-lilac_status lilac_linear_attention_backward_workspace_size(lilac_context *context,
-                                                            const lilac_linear_attention_config *config,
-                                                            size_t *bytes) {
-    lilac_linear_attention_plan plan;
-    LILAC_TRY(lilac_linear_attention_make_plan(context, config, &plan));
-    if (bytes == NULL) {
-        return lilac_fail(context, LILAC_ERROR_ARGUMENT, "linear attention workspace size: bytes is NULL");
-    }
-    backward_call call = {.plan = &plan};
+static lilac_status measure(lilac_context *context, const lilac_linear_attention_plan *plan, size_t *bytes) {
+    backward_call call = {.plan = plan};
     lilac_workspace workspace = lilac_workspace_over(NULL);
     take_call(&call, &workspace);
     return lilac_workspace_measured(context, &workspace, bytes);
+}
+
+lilac_status lilac_linear_attention_backward_workspace_size(lilac_context *context,
+                                                            const lilac_linear_attention_config *config,
+                                                            size_t *bytes) {
+    return lilac_linear_attention_workspace_size(context, config, measure, bytes);
 }
 
 static lilac_status check_tensors(lilac_context *context, const lilac_linear_attention_plan *plan,
@@ -485,7 +484,7 @@ lilac_status lilac_linear_attention_backward(lilac_context *context, const lilac
     size_t needed;
     lilac_linear_attention_plan plan;
     LILAC_TRY(lilac_linear_attention_make_plan(context, config, &plan));
-    LILAC_TRY(lilac_linear_attention_backward_workspace_size(context, config, &needed));
+    LILAC_TRY(measure(context, &plan, &needed));
     LILAC_TRY(check_tensors(context, &plan, tensors));
     LILAC_TRY(lilac_workspace_check(context, workspace, workspace_bytes, needed));
     backward_call call = {.context = context, .plan = &plan, .tensors = tensors};

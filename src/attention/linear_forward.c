@@ -279,17 +279,16 @@ static void share_head(forward_call *call, size_t head) {
     store_state(call, head, call->states);
 }
 
-lilac_status lilac_linear_attention_forward_workspace_size(lilac_context *context,
-                                                           const lilac_linear_attention_config *config, size_t *bytes) {
-    lilac_linear_attention_plan plan;
-    LILAC_TRY(lilac_linear_attention_make_plan(context, config, &plan));
-    if (bytes == NULL) {
-        return lilac_fail(context, LILAC_ERROR_ARGUMENT, "linear attention workspace size: bytes is NULL");
-    }
-    forward_call call = {.plan = &plan};
+static lilac_status measure(lilac_context *context, const lilac_linear_attention_plan *plan, size_t *bytes) {
+    forward_call call = {.plan = plan};
     lilac_workspace workspace = lilac_workspace_over(NULL);
     take_call(&call, &workspace);
     return lilac_workspace_measured(context, &workspace, bytes);
+}
+
+lilac_status lilac_linear_attention_forward_workspace_size(lilac_context *context,
+                                                           const lilac_linear_attention_config *config, size_t *bytes) {
+    return lilac_linear_attention_workspace_size(context, config, measure, bytes);
 }
 
 static lilac_status check_tensors(lilac_context *context, const lilac_linear_attention_config *config,
@@ -308,11 +307,11 @@ lilac_status lilac_linear_attention_forward(lilac_context *context, const lilac_
                                             const lilac_linear_attention_forward_tensors *tensors, void *workspace,
                                             size_t workspace_bytes) {
     size_t needed;
-    LILAC_TRY(lilac_linear_attention_forward_workspace_size(context, config, &needed));
-    LILAC_TRY(check_tensors(context, config, tensors));
-    LILAC_TRY(lilac_workspace_check(context, workspace, workspace_bytes, needed));
     lilac_linear_attention_plan plan;
     LILAC_TRY(lilac_linear_attention_make_plan(context, config, &plan));
+    LILAC_TRY(measure(context, &plan, &needed));
+    LILAC_TRY(check_tensors(context, config, tensors));
+    LILAC_TRY(lilac_workspace_check(context, workspace, workspace_bytes, needed));
     forward_call call = {.context = context, .plan = &plan, .tensors = tensors};
     call.bf16 = plan.map == NULL && tensors->query.dtype == LILAC_ATTENTION_BF16 &&
                 tensors->key.dtype == LILAC_ATTENTION_BF16 && tensors->value.dtype == LILAC_ATTENTION_BF16;

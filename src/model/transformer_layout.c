@@ -133,7 +133,12 @@ static bool matches(const char *patterns, const char *name) {
 /* A pattern that matches nothing is most likely a mistyped one. */
 static lilac_status check_patterns(lilac_context *context, const lilac_transformer *model, const char *patterns) {
     char pattern[sizeof(lilac_transformer_name)];
-    while (next_pattern(&patterns, sizeof pattern, pattern)) {
+    for (size_t length = strcspn(patterns, ","); next_pattern(&patterns, sizeof pattern, pattern);
+         length = strcspn(patterns, ",")) {
+        if (length >= sizeof pattern) {
+            return lilac_fail(context, LILAC_ERROR_ARGUMENT, "'%s...': a pattern of %zu characters, at most %zu can be",
+                              pattern, length, sizeof pattern - 1);
+        }
         size_t l = 0;
         while (l < model->linear_count && fnmatch(pattern, model->linear_names[l], 0) != 0) {
             l++;

@@ -63,6 +63,39 @@ static void test_linear_workspaces_do_not_grow_with_the_sequence(void **state) {
     lilac_feature_map_destroy(map);
 }
 
+static size_t softmax_workspace(lilac_context *context, const lilac_attention_shape *shape, bool backward) {
+    lilac_softmax_attention_config config;
+    size_t bytes = 0;
+    lilac_softmax_attention_config_default(shape, &config);
+    assert_int_equal(backward ? lilac_softmax_attention_backward_workspace_size(context, &config, &bytes)
+                              : lilac_softmax_attention_forward_workspace_size(context, &config, &bytes),
+                     LILAC_OK);
+    return bytes;
+}
+
+/* What was measured for a batch serves what is left over at the end as well, however the work is shared out then. */
+static void test_smaller_batches_need_no_more(void **state) {
+    (void)state;
+    static const size_t lengths[] = {20, 783, 5000}, heads[] = {1, 4, 8};
+    for (int level = 0; level < lilac_test_levels(); level++) {
+        for (int threads = 1; threads <= LILAC_TEST_MAX_THREADS; threads++) {
+            lilac_context *context = lilac_test_context(level, threads);
+            for (int i = 0; i < 36; i++) {
+                const size_t N = lengths[i % 3], H = heads[i / 3 % 3];
+                const bool causal = i / 9 % 2 == 1, backward = i / 18 == 1;
+                size_t linear = 0, softmax = 0;
+                for (size_t B = 0; B <= 20; B++) {
+                    const lilac_linear_attention_config config = linear_config(B, H, N, 32, causal, NULL);
+                    const size_t linear_before = linear, softmax_before = softmax;
+                    linear = linear_workspace(context, &config, backward);
+                    softmax = softmax_workspace(context, &config.shape, backward);
+                    assert_true(linear >= linear_before && softmax >= softmax_before);
+                }
+            }
+        }
+    }
+}
+
 /* The denominators and a state every 256 tokens (docs/attention.md): a quarter of the values at C = M = 64. */
 static void test_what_is_saved_grows_with_the_sequence(void **state) {
     (void)state;
@@ -81,16 +114,6 @@ static void test_what_is_saved_grows_with_the_sequence(void **state) {
             assert_int_equal(count, heads * (N + state_size));
         }
     }
-}
-
-static size_t softmax_workspace(lilac_context *context, const lilac_attention_shape *shape, bool backward) {
-    lilac_softmax_attention_config config;
-    size_t bytes = 0;
-    lilac_softmax_attention_config_default(shape, &config);
-    assert_int_equal(backward ? lilac_softmax_attention_backward_workspace_size(context, &config, &bytes)
-                              : lilac_softmax_attention_forward_workspace_size(context, &config, &bytes),
-                     LILAC_OK);
-    return bytes;
 }
 
 /* With N, not with N^2; and not with the batch, once there is enough of it for all threads. */
@@ -175,6 +198,7 @@ static void test_calls_do_not_allocate(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_linear_workspaces_do_not_grow_with_the_sequence),
+        cmocka_unit_test(test_smaller_batches_need_no_more),
         cmocka_unit_test(test_what_is_saved_grows_with_the_sequence),
         cmocka_unit_test(test_softmax_workspaces_grow_with_the_sequence),
         cmocka_unit_test(test_calls_do_not_allocate),

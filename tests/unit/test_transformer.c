@@ -498,6 +498,37 @@ static bool same_tensor(lilac_transformer *one, lilac_transformer *other, size_t
 }
 
 /* The new output layer is that of a new model, and all else the old model's. */
+/* Those that a batch leaves over at its end: with one head their chunks are shared out, where four heads are not. */
+static void test_fewer_sequences_than_the_pass_is_for(void **state) {
+    (void)state;
+    enum { LENGTH = 100 };
+    lilac_transformer_config config = kind(0);
+    config.heads = 1;
+    config.length = LENGTH;
+    lilac_transformer *model = NULL;
+    assert_int_equal(lilac_transformer_create(context, &config, &model), LILAC_OK);
+    const size_t count = lilac_transformer_parameter_count(model);
+    float *gradient = calloc(count, sizeof *gradient);
+    assert_non_null(gradient);
+    uint8_t text[8 * (LENGTH + 1)] = {1, 2, 3};
+    for (size_t most = 1; most <= 8; most++) {
+        const lilac_transformer_pass_config pass_config = {.B = most, .N = LENGTH, .backward = true};
+        lilac_transformer_pass *pass = NULL;
+        assert_int_equal(lilac_transformer_pass_create(context, model, &pass_config, &pass), LILAC_OK);
+        for (size_t rows = 1; rows <= most; rows++) {
+            const float *outputs;
+            float losses[8 * LENGTH];
+            assert_int_equal(lilac_transformer_pass_forward(context, pass, rows, text, LENGTH + 1, NULL, &outputs),
+                             LILAC_OK);
+            lilac_transformer_pass_loss(context, pass, text, LENGTH + 1, 1.0f, losses);
+            assert_int_equal(lilac_transformer_pass_backward(context, pass, gradient), LILAC_OK);
+        }
+        lilac_transformer_pass_destroy(pass);
+    }
+    free(gradient);
+    lilac_transformer_destroy(model);
+}
+
 static void test_another_output_layer(void **state) {
     (void)state;
     for (int number = 0; number < 6; number++) {
@@ -635,6 +666,13 @@ static void test_patterns(void **state) {
     assert_int_equal(lilac_transformer_linear_layers(context, model, "*.up,*.upp", 0, NULL, &count),
                      LILAC_ERROR_NOT_FOUND);
     assert_int_equal(count, 3);
+    /* One that would match if it were cut to what a name can have. */
+    char pattern[80];
+    memset(pattern, '*', sizeof pattern);
+    pattern[78] = 'x';
+    pattern[79] = '\0';
+    assert_int_equal(lilac_transformer_linear_layers(context, model, pattern, 0, NULL, &count), LILAC_ERROR_ARGUMENT);
+    assert_int_equal(count, 3);
     lilac_transformer_destroy(model);
 }
 
@@ -684,6 +722,7 @@ int main(void) {
         cmocka_unit_test(test_adapter_gradients),
         cmocka_unit_test(test_adapter_is_what_merging_it_gives),
         cmocka_unit_test(test_default_config_is_the_reports),
+        cmocka_unit_test(test_fewer_sequences_than_the_pass_is_for),
         cmocka_unit_test(test_another_output_layer),
         cmocka_unit_test(test_refused_configs),
         cmocka_unit_test(test_refused_output_layers),
