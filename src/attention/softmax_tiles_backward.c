@@ -184,10 +184,15 @@ static void differentiate_keys(const backward_pass *pass, const scratch *own, co
     for (size_t block = first_block; range->keys > 0 && block < pass->query_blocks; block++) {
         differentiate(pass, own, range, block);
     }
-    pass->kernels->store_gradients(count, shape->key_size, pass->key_columns, pass->config->scale, own->key_gradient,
-                                   lilac_attention_output_row(key, b, range->first, h), key->token_stride);
-    pass->kernels->store_gradients(count, shape->value_size, pass->value_columns, 1.0f, own->value_gradient,
+    pass->kernels->store_gradients(range->keys, shape->key_size, pass->key_columns, pass->config->scale,
+                                   own->key_gradient, lilac_attention_output_row(key, b, range->first, h),
+                                   key->token_stride);
+    pass->kernels->store_gradients(range->keys, shape->value_size, pass->value_columns, 1.0f, own->value_gradient,
                                    lilac_attention_output_row(value, b, range->first, h), value->token_stride);
+    for (size_t n = range->first + range->keys; n < range->first + count; n++) {
+        memset(lilac_attention_output_row(key, b, n, h), 0, shape->key_size * sizeof(float));
+        memset(lilac_attention_output_row(value, b, n, h), 0, shape->value_size * sizeof(float));
+    }
 }
 
 /*

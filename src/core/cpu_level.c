@@ -85,7 +85,8 @@ bool lilac_cpu_has_amx_bf16(void) {
     enum { TILES = 0x60000 };
     const unsigned amx = 1u << 22 | 1u << 24; /* AMX-BF16, AMX-TILE */
     unsigned eax, ebx, ecx, edx;
-    return lilac_cpu_level_detect() == LILAC_CPU_AVX512 && (saved_register_files() & TILES) == TILES &&
+    /* The kernels round to bf16 by vectors. */
+    return lilac_cpu_has_bf16_dot_product() && (saved_register_files() & TILES) == TILES &&
            __get_cpuid_count(7, 0, &eax, &ebx, &ecx, &edx) && (edx & amx) == amx && may_use_tiles();
 }
 

@@ -33,7 +33,8 @@ typedef struct lilac_layer_norm_kernels {
      *   mean = sum(s) / cols,  rstd = 1 / sqrt(sum((s - mean)^2) / cols + epsilon)
      *   out = (s - mean) * rstd * gain + bias
      * Row i takes the words of dropout from group dropout->random.group + i * ceil(cols / 64) on. out may be x; it may
-     * be y, and s is lost then. A variance that is too large for a float gives rstd 0. Levels differ by rounding.
+     * be y, and s is lost then. A sum of squares that is too large for a float may give rstd 0. Levels differ by
+     * rounding.
      */
     void (*residual_norm_forward)(size_t rows, size_t cols, const lilac_residual_norm *arguments);
 

@@ -93,6 +93,9 @@ typedef struct lilac_softmax_attention_kernels {
                             size_t ldv, const lilac_softmax_state *state);
 
     /*
+     * The four of the backward pass. SIMD levels multiply whole tiles, and what a row does not see by 0 or something
+     * finite: an infinity or a NaN there may reach the row.
+     *
      * p[r][k] = 2^(q[r] . key[k] - offset[r]) for k < visible(r), 0 for the other k up to keys rounded up to whole
      * panels. offset[r] is the row's log-sum-exp over log(2), or +INFINITY for a row that sees nothing.
      */

@@ -53,7 +53,8 @@ lilac_status lilac_matmul_check_bf16(lilac_context *context);
  * F16: blocks of the operands are scaled by powers of two, rounded to f16, multiplied and summed in f16, up to 128
  * products in a sum; these sums are added up in f32. An element's error is some 1e-3 of what its terms with random
  * signs come to, about that of products of bf16 operands. Numbers below 2^-18 of the largest of their block lose
- * digits, and results below 1e-35 are 0.
+ * digits. Where the largest numbers of a block of A and of one of B multiply to less than about 1e-34 what they come to
+ * is 0, and above the largest float it is infinite or NaN.
  *
  * TILES: operands are rounded to bf16 and sums are f32, as lilac_matmul_bf16's are. Subnormal numbers count as 0.
  *

@@ -500,8 +500,8 @@ static void forward(const lilac_linear_attention_head *head, const lilac_linear_
         multiply_columns(&columns, state_before, next, 1);
     }
     if (next != NULL) {
-        if (chunk->keys == 0 && next != state_before) {
-            memcpy(next, state_before, p.Cp * p.Mp * sizeof *next);
+        if (chunk->keys == 0) {
+            add_nothing(p.Cp * p.Mp, state_before, next);
         }
         add_keys(&p, 0, chunk->keys, z, next + p.Cp * p.Mp);
     }

@@ -407,8 +407,8 @@ static void forward(const lilac_linear_attention_head *head, const lilac_linear_
         multiply_columns(&columns, state_before, next, 1);
     }
     if (next != NULL) {
-        if (chunk->keys == 0 && next != state_before) {
-            memcpy(next, state_before, z * sizeof *next);
+        if (chunk->keys == 0) {
+            add_nothing(z, state_before, next);
         }
         add_rows(chunk->keys, p.Cp, p.k, NULL, state_before + z, next + z);
     }

@@ -25,6 +25,14 @@ ALWAYS_INLINE vector row_vector(const lilac_linear_attention_rows *rows, size_t 
                 : vector_load((const float *)rows->data + index, lanes);
 }
 
+/* to = from + 0 for n numbers, whole vectors: what a chunk without keys makes of a state, to the byte of -0 and
+ * subnormal numbers, wherever its sum of nothing is added by itself. to may be from. */
+static inline void add_nothing(size_t n, const float *from, float *to) {
+    for (size_t i = 0; i < n; i += VECTOR_LANES) {
+        vector_store(to + i, VECTOR_LANES, vector_add(vector_load(from + i, VECTOR_LANES), vector_zero()));
+    }
+}
+
 enum { FETCH_BYTES = 128, FETCH_STREAMS = 32, FETCH_EVERY = 16, FETCH_PIECES = 4 };
 
 /*
