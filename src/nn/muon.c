@@ -7,6 +7,7 @@
 #include "nn/gradient_norm.h"
 #include "runtime/parallel.h"
 
+#include <float.h>
 #include <math.h>
 #include <string.h>
 
@@ -76,7 +77,8 @@ static lilac_status orthogonalise(lilac_context *context, lilac_matmul_type prod
     const size_t rows = matrix->rows, cols = matrix->cols, n = rows * cols, side = shorter_side(matrix);
     const bool wide = rows <= cols;
     const double length = lilac_gradient_norm(context, n, s->x.values);
-    const float scale = length > 0.0 ? (float)(1.0 / length) : 0.0f;
+    /* Below the least normal number the inverse would not be one; what is left then may as well be nothing. */
+    const float scale = length >= (double)FLT_MIN ? (float)(1.0 / length) : 0.0f;
     for (size_t i = 0; i < n; i++) {
         s->x.values[i] *= scale;
     }

@@ -3,6 +3,7 @@
 
 #include "format/number_text.h"
 #include "format/safetensors.h"
+#include "runtime/file.h"
 
 #include <assert.h>
 #include <inttypes.h>
@@ -51,6 +52,19 @@ static lilac_status add_all(lilac_context *context, const lilac_checkpoint *chec
         LILAC_TRY(lilac_safetensors_writer_add(context, writer, tensor_names[i], LILAC_SAFETENSORS_F32, 1,
                                                &checkpoint->count, data[i]));
     }
+    return LILAC_OK;
+}
+
+lilac_status lilac_checkpoint_check(lilac_context *context, size_t count, const char *path) {
+    enum { HEADER = 1 << 16 /* more than a header takes */ };
+    const size_t most = (LILAC_SAFETENSORS_MAX_FILE - HEADER) / (TENSORS * sizeof(float));
+    if (count > most) {
+        return lilac_fail(context, LILAC_ERROR_ARGUMENT, "%s: a checkpoint of %zu weights, at most %zu fit one file",
+                          path, count, most);
+    }
+    lilac_file_writer *writer;
+    LILAC_TRY(lilac_file_writer_open(context, path, &writer));
+    lilac_file_writer_abort(writer);
     return LILAC_OK;
 }
 

@@ -32,6 +32,10 @@ typedef struct lilac_checkpoint {
     float *parameters, *moment1, *moment2;
 } lilac_checkpoint;
 
+/* Whether a checkpoint of that many weights can be written there: found out before a long training is. Errors: ARGUMENT
+ * (too many for one file), those of lilac_file_writer_open. */
+lilac_status lilac_checkpoint_check(lilac_context *context, size_t count, const char *path);
+
 /* Writes a checkpoint in place of an older one. Errors: MEMORY, and those of lilac_file_writer. */
 lilac_status lilac_checkpoint_write(lilac_context *context, const lilac_checkpoint *checkpoint,
                                     const lilac_settings *settings, const char *path);

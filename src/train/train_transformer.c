@@ -161,7 +161,12 @@ static lilac_status begin_run(training_run *run, lilac_adapter *adapter) {
                                      .final = config->final_fraction * config->learning_rate};
     run->parameters = adapter != NULL ? adapter->parameters : run->model->parameters;
     choose_pass(run, adapter);
+    if (config->checkpoint != NULL) {
+        LILAC_TRY(lilac_checkpoint_check(context, run->count, config->checkpoint));
+    }
     LILAC_TRY(create_passes(run));
+    lilac_transformer_training_settings(config, run->pass_config.precision, run->model, adapter, &run->training,
+                                        &run->settings);
     LILAC_TRY(lilac_token_order_begin(context, &run->training, config->seed, &run->order));
     LILAC_TRY(lilac_token_buffers_create(context, run->pass_config.B, run->training.N, &run->buffers));
     LILAC_TRY(create_optimiser(run));
@@ -299,6 +304,9 @@ static lilac_status validate(training_run *run, double *loss) {
         lilac_transformer_pass_update(run->context, run->validation_pass);
     }
     LILAC_TRY(lilac_token_losses(run->context, run->validation_pass, &run->validation, &run->buffers, &sum, &count));
+    if (!isfinite(sum)) {
+        return fail_not_finite(run, "the validation loss");
+    }
     *loss = sum / (double)count;
     return LILAC_OK;
 }
@@ -320,12 +328,14 @@ static lilac_status report(training_run *run, double validation, bool hand_out) 
         any ? lilac_transformer_operations(run->model, run->pass_config.adapter, run->pass_config.N, true) *
                   (double)run->sequences / run->times.steps
             : NAN;
-    if (!hand_out || run->config->report == NULL) {
+    if (!hand_out) {
         return LILAC_OK;
     }
-    const lilac_status status = run->config->report(run->config->report_user, metrics);
-    run->report_failed = status != LILAC_OK;
-    LILAC_TRY(status);
+    if (run->config->report != NULL) {
+        const lilac_status status = run->config->report(run->config->report_user, metrics);
+        run->report_failed = status != LILAC_OK;
+        LILAC_TRY(status);
+    }
     run->loss_sum = 0.0;
     run->times = (lilac_training_times){0};
     run->sequences = 0;
@@ -343,11 +353,12 @@ static lilac_status follow_step(training_run *run, bool last_of_slice) {
     const bool finished = step == config->steps;
     const bool validates = run->validation.count > 0 && (finished || is_due(step, config->validation_interval));
     double validation = NAN;
-    if (last_of_slice || is_due(step, config->checkpoint_interval)) {
-        LILAC_TRY(save(run));
-    }
+    /* First, so that weights whose losses are not finite do not replace a good checkpoint. */
     if (validates) {
         LILAC_TRY(validate(run, &validation));
+    }
+    if (last_of_slice || is_due(step, config->checkpoint_interval)) {
+        LILAC_TRY(save(run));
     }
     return report(run, validation, validates || last_of_slice || is_due(step, config->report_interval));
 }
@@ -449,7 +460,6 @@ lilac_status lilac_train_transformer(lilac_context *context, const lilac_transfo
                         .start = lilac_clock_seconds(),
                         .metrics = {.learning_rate = NAN, .gradient_norm = NAN}};
     LILAC_TRY(check_arguments(context, config, model, adapter, training, validation, &run));
-    lilac_transformer_training_settings(config, model, adapter, &run.training, &run.settings);
     lilac_status status = begin_run(&run, adapter);
     if (status == LILAC_OK) {
         status = resume(&run);

@@ -40,8 +40,9 @@ static const struct {
                {"clip norm", offsetof(lilac_transformer_training, clip_norm), 0.0, INFINITY},
                {"clip outputs", offsetof(lilac_transformer_training, clip_outputs), 0.0, INFINITY},
                {"weight decay", offsetof(lilac_transformer_training, weight_decay), 0.0, INFINITY},
-               {"beta1", offsetof(lilac_transformer_training, beta1), 0.0, 1.0},
-               {"beta2", offsetof(lilac_transformer_training, beta2), 0.0, 1.0},
+               /* As a float it must not be 1, which would keep a moment at 0: this is half way to the one below. */
+               {"beta1", offsetof(lilac_transformer_training, beta1), 0.0, 1.0 - 0x1p-25},
+               {"beta2", offsetof(lilac_transformer_training, beta2), 0.0, 1.0 - 0x1p-25},
                /* As a float it must not be 0, which would make a weight without gradient 0/0. */
                {"epsilon", offsetof(lilac_transformer_training, epsilon), 1e-37, INFINITY}};
 enum { MOST_SEQUENCES = 1 << 20, NUMBERS = sizeof numbers / sizeof *numbers };
@@ -121,9 +122,9 @@ static void add_adapter(const lilac_adapter *adapter, lilac_settings *settings) 
     lilac_settings_add_number(settings, "scale", lilac_adapter_scale(adapter));
 }
 
-void lilac_transformer_training_settings(const lilac_transformer_training *config, const lilac_transformer *model,
-                                         const lilac_adapter *adapter, const lilac_tokens *tokens,
-                                         lilac_settings *settings) {
+void lilac_transformer_training_settings(const lilac_transformer_training *config, lilac_precision precision,
+                                         const lilac_transformer *model, const lilac_adapter *adapter,
+                                         const lilac_tokens *tokens, lilac_settings *settings) {
     settings->count = 0;
     add_model(&model->config, settings);
     lilac_settings_add(settings, "trained", adapter == NULL ? "model" : "adapter");
@@ -134,7 +135,7 @@ void lilac_transformer_training_settings(const lilac_transformer_training *confi
     lilac_tokens_text(tokens, text);
     lilac_settings_add(settings, "training set", text);
     lilac_settings_add(settings, "optimiser", optimiser_names[config->optimiser]);
-    lilac_settings_add(settings, "precision", lilac_precision_name(config->precision));
+    lilac_settings_add(settings, "precision", lilac_precision_name(precision));
     lilac_settings_add_whole(settings, "number of steps", config->steps);
     lilac_settings_add_whole(settings, "warm-up", config->warm_up);
     lilac_settings_add_whole(settings, "batch", config->batch);

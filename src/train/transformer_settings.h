@@ -9,9 +9,9 @@
 /* Errors: ARGUMENT. */
 lilac_status lilac_transformer_training_check(lilac_context *context, const lilac_transformer_training *config);
 
-/* All that the trained weights depend on but the cpu level. adapter may be NULL. */
-void lilac_transformer_training_settings(const lilac_transformer_training *config, const lilac_transformer *model,
-                                         const lilac_adapter *adapter, const lilac_tokens *tokens,
-                                         lilac_settings *settings);
+/* All that the trained weights depend on but the cpu level; precision is that which is used. adapter may be NULL. */
+void lilac_transformer_training_settings(const lilac_transformer_training *config, lilac_precision precision,
+                                         const lilac_transformer *model, const lilac_adapter *adapter,
+                                         const lilac_tokens *tokens, lilac_settings *settings);
 
 #endif

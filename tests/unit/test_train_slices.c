@@ -352,12 +352,38 @@ static void test_full_disk_keeps_the_old_checkpoint(void **state) {
 
 static void test_divergence_keeps_the_old_checkpoint(void **state) {
     (void)state;
-    lilac_transformer_training config = sliced_training();
+    float *expected = train_at_once(LILAC_TRAINING_ADAMW);
+    const lilac_transformer_training good = sliced_training();
+    lilac_transformer_training config = good;
+    config.seconds = 1e-9;
+    assert_null(train_slice(context, &config, LILAC_OK));
+    config = good;
+    config.resume = false;
     config.checkpoint_interval = 1;
     config.learning_rate = 1e30;
     config.weight_decay = 1e30;
     assert_null(train_slice(context, &config, LILAC_ERROR_NOT_FINITE));
-    assert_false(file_exists());
+    /* Weights that are finite, but no loss: only validation tells. */
+    config.weight_decay = 0.0;
+    config.learning_rate = 1e20;
+    config.warm_up = 0;
+    config.steps = 1;
+    lilac_transformer *model = tiny_transformer_create(context, LILAC_TRANSFORMER_LINEAR, 0.2);
+    assert_int_equal(lilac_train_transformer(context, &config, model, NULL, &source, &source, NULL),
+                     LILAC_ERROR_NOT_FINITE);
+    lilac_transformer_destroy(model);
+    expect_weights(train_slice(context, &good, LILAC_OK), expected);
+    free(expected);
+}
+
+/* Before the training, not after it. */
+static void test_refuses_a_checkpoint_that_cannot_be_written(void **state) {
+    (void)state;
+    lilac_transformer_training config = sliced_training();
+    config.checkpoint = "no such folder/checkpoint";
+    calls_left = 0; /* no pass is begun */
+    assert_null(train_slice(context, &config, LILAC_ERROR_NOT_FOUND));
+    assert_int_equal(calls_left, 0);
 }
 
 int main(void) {
@@ -372,6 +398,7 @@ int main(void) {
         cmocka_unit_test_setup_teardown(test_refuses_other_settings, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_full_disk_keeps_the_old_checkpoint, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_divergence_keeps_the_old_checkpoint, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_refuses_a_checkpoint_that_cannot_be_written, set_up, tear_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

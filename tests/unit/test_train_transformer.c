@@ -149,6 +149,13 @@ static void test_reports(void **state) {
     assert_true(outcome.metrics.validation == reports[4].validation);
     assert_true(outcome.metrics.gradient_norm == reports[4].gradient_norm);
     lilac_transformer_destroy(model);
+
+    /* They are the same where nothing takes them in. */
+    config.report = NULL;
+    model = tiny_transformer_create(context, LILAC_TRANSFORMER_LINEAR, 0.1);
+    assert_int_equal(lilac_train_transformer(context, &config, model, NULL, &source, &source, &outcome), LILAC_OK);
+    assert_true(outcome.metrics.loss == reports[4].loss && outcome.metrics.validation == reports[4].validation);
+    lilac_transformer_destroy(model);
 }
 
 static void expect_same_at_any_thread_count(lilac_transformer_attention attention) {
@@ -473,8 +480,8 @@ static void expect_refused(const lilac_transformer_training *config, const lilac
 static void test_refuses_impossible_settings(void **state) {
     (void)state;
     const lilac_transformer_training good = tiny_training();
-    lilac_transformer_training bad[23];
-    for (size_t i = 0; i < 23; i++) {
+    lilac_transformer_training bad[25];
+    for (size_t i = 0; i < 25; i++) {
         bad[i] = good;
     }
     bad[0].batch = 0;
@@ -500,7 +507,9 @@ static void test_refuses_impossible_settings(void **state) {
     bad[20].border = TINY_SIDE / 2;
     bad[21].border = TINY_LENGTH;
     bad[22].border = SIZE_MAX;
-    for (size_t i = 0; i < 23; i++) {
+    bad[23].beta1 = 0.99999999; /* 1 as a float */
+    bad[24].beta2 = 0.99999999;
+    for (size_t i = 0; i < 25; i++) {
         expect_refused(&bad[i], &source, NULL, LILAC_ERROR_ARGUMENT);
     }
     expect_refused(NULL, &source, NULL, LILAC_ERROR_ARGUMENT);
