@@ -43,9 +43,10 @@ typedef struct lilac_transformer_state_config {
 LILAC_API void lilac_transformer_state_config_default(lilac_transformer_state_config *config);
 
 /*
- * Creates the state of sequences without tokens. The weights of model and adapters are copied as they are at this
- * moment; the model must outlive the state. Free it with lilac_transformer_state_destroy. Errors: ARGUMENT,
- * BASE_MISMATCH (an adapter's layers are not this model's, by name and shape), OVERFLOW, MEMORY.
+ * Creates the state of sequences without tokens. The matrices of model and adapters are copied as they are at this
+ * moment; embedding, biases and norms are read from the model, which must outlive the state, and must not be trained or
+ * written to while it is used (merging an adapter is no harm). Free it with lilac_transformer_state_destroy. Errors:
+ * ARGUMENT, BASE_MISMATCH (an adapter's layers are not this model's, by name and shape), OVERFLOW, MEMORY.
  */
 LILAC_API LILAC_MUST_USE lilac_status lilac_transformer_state_create(lilac_context *context,
                                                                      const lilac_transformer *model,
@@ -68,7 +69,8 @@ LILAC_API size_t lilac_transformer_state_bytes(const lilac_transformer_state *st
  * Takes in n tokens of each sequence, those of row b at tokens + b * stride, by the parallel form: much faster than n
  * steps, the same but for rounding. outputs (B x O): of the last token of each; may be NULL. n = 0 does nothing. The
  * activations of a part of the sequences are allocated and freed. Errors: ARGUMENT, SHAPE (more tokens than the state's
- * length), MEMORY; after the last the state is of no use before it is reset.
+ * length), MEMORY; after the last the state is of no use before it is reset, and some of the outputs may have been
+ * written.
  */
 LILAC_API LILAC_MUST_USE lilac_status lilac_transformer_state_prompt(lilac_context *context,
                                                                      lilac_transformer_state *state, size_t n,

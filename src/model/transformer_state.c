@@ -125,7 +125,9 @@ static lilac_status pack_group(lilac_context *context, const lilac_transformer *
     for (size_t l = 0; l < model->linear_count; l++) {
         if (entries[l] >= 0) {
             const lilac_low_rank low_rank = lilac_adapter_term(group->adapter, (size_t)entries[l]);
-            LILAC_TRY(pack_term(context, &low_rank, bf16, &group->terms[l]));
+            const size_t offset = (size_t)(model->linear_layers[l].weight - model->parameters);
+            const bool exact = lilac_transformer_is_exact(model, offset);
+            LILAC_TRY(pack_term(context, &low_rank, bf16 && !exact, &group->terms[l]));
         }
     }
     return LILAC_OK;

@@ -62,20 +62,25 @@ static lilac_transformer *create_model(int number) {
     return model;
 }
 
+static lilac_adapter *create_adapter(const lilac_transformer *model, const char *patterns, size_t rank) {
+    lilac_linear_layer layers[32];
+    lilac_lora_base base = {.layers = layers};
+    lilac_lora_config config;
+    lilac_adapter *adapter = NULL;
+    lilac_lora_config_default(&config);
+    config.rank = rank;
+    assert_int_equal(lilac_transformer_linear_layers(best(), model, patterns, 32, layers, &base.layer_count), LILAC_OK);
+    assert_int_equal(lilac_adapter_create(best(), &config, &base, &adapter), LILAC_OK);
+    lilac_test_uniform(500 + rank / 2, lilac_adapter_parameter_count(adapter), -0.3f, 0.3f,
+                       lilac_adapter_parameters(adapter));
+    return adapter;
+}
+
 /* Three adapters of different layers and ranks. */
 static void create_adapters(const lilac_transformer *model, lilac_adapter *adapters[ADAPTERS]) {
     static const char *const patterns[ADAPTERS] = {"*.query,*.value", "*", "layers.1.feed_forward.*,output"};
-    for (int i = 0; i < ADAPTERS; i++) {
-        lilac_linear_layer layers[32];
-        lilac_lora_base base = {.layers = layers};
-        lilac_lora_config config;
-        lilac_lora_config_default(&config);
-        config.rank = (size_t)(1 + 2 * i);
-        assert_int_equal(lilac_transformer_linear_layers(best(), model, patterns[i], 32, layers, &base.layer_count),
-                         LILAC_OK);
-        assert_int_equal(lilac_adapter_create(best(), &config, &base, &adapters[i]), LILAC_OK);
-        lilac_test_uniform(500 + (uint64_t)i, lilac_adapter_parameter_count(adapters[i]), -0.3f, 0.3f,
-                           lilac_adapter_parameters(adapters[i]));
+    for (size_t i = 0; i < ADAPTERS; i++) {
+        adapters[i] = create_adapter(model, patterns[i], 1 + 2 * i);
     }
 }
 
@@ -210,14 +215,21 @@ static void round_matrices(lilac_transformer *model) {
     }
 }
 
+/* Nor what adapts the output layer. */
 static void test_bf16_rounds_the_weights_only(void **state) {
     (void)state;
     for (int number = 0; number < 2; number++) {
         lilac_transformer *model = create_model(number), *rounded = create_model(number);
         round_matrices(rounded);
-        double *expected = parallel_outputs(rounded, NULL);
-        expect_recurrent(best(), model, 5, LILAC_PRECISION_BF16, NULL, expected);
+        lilac_adapter *adapter = create_adapter(model, "output", 3);
+        const lilac_adapter *rows[B];
+        for (size_t b = 0; b < B; b++) {
+            rows[b] = b % 2 == 0 ? adapter : NULL;
+        }
+        double *expected = parallel_outputs(rounded, rows);
+        expect_recurrent(best(), model, 5, LILAC_PRECISION_BF16, rows, expected);
         free(expected);
+        lilac_adapter_destroy(adapter);
         lilac_transformer_destroy(rounded);
         lilac_transformer_destroy(model);
     }
