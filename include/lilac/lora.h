@@ -63,8 +63,8 @@ LILAC_API void lilac_lora_config_default(lilac_lora_config *config);
 
 /*
  * Creates an adapter for every layer of base; free it with lilac_adapter_destroy. The layers' names and shapes are
- * copied; their weights are not looked at. Errors: ARGUMENT (rank 0, alpha not finite, no layer or too many, a name
- * used twice or too long), OVERFLOW, MEMORY.
+ * copied; their weights are not looked at. Errors: ARGUMENT (rank 0, alpha not finite as a float, no layer or too
+ * many, a name used twice, too long or with control characters), OVERFLOW, MEMORY.
  */
 LILAC_API LILAC_MUST_USE lilac_status lilac_adapter_create(lilac_context *context, const lilac_lora_config *config,
                                                            const lilac_lora_base *base, lilac_adapter **out);
@@ -82,7 +82,8 @@ LILAC_API LILAC_MUST_USE lilac_status lilac_adapter_load(lilac_context *context,
                                                          const lilac_lora_base *base, lilac_adapter **out);
 
 /* Writes an adapter file (safetensors; docs/format.md). An older file at path is replaced whole or not at all. Errors:
- * IO, MEMORY, ARGUMENT (a layer's name is not UTF-8). */
+ * NOT_FOUND (no such folder), UNSUPPORTED (something else than a file is there), IO, MEMORY, ARGUMENT (a layer's name
+ * is not UTF-8). */
 LILAC_API LILAC_MUST_USE lilac_status lilac_adapter_save(lilac_context *context, const lilac_adapter *adapter,
                                                          const char *path);
 
@@ -97,7 +98,8 @@ LILAC_API const lilac_lora_config *lilac_adapter_config(const lilac_adapter *ada
 LILAC_API double lilac_adapter_scale(const lilac_adapter *adapter);
 
 /*
- * Sets how strongly the adapter acts: 1 as trained (the default), 0 not at all; any finite value is allowed. It is a
+ * Sets how strongly the adapter acts: 1 as trained (the default), 0 not at all; any value is allowed whose product
+ * with the scale is finite as a float. It is a
  * setting of the object in memory and is not written to files. Errors: ARGUMENT.
  */
 LILAC_API LILAC_MUST_USE lilac_status lilac_adapter_set_strength(lilac_adapter *adapter, double strength);

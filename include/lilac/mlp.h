@@ -43,7 +43,8 @@ LILAC_API void lilac_mlp_destroy(lilac_mlp *mlp);
 /* Reads a model file. Errors: NOT_FOUND, IO, FORMAT and its kin, UNSUPPORTED (another kind of model), MEMORY. */
 LILAC_API LILAC_MUST_USE lilac_status lilac_mlp_load(lilac_context *context, const char *path, lilac_mlp **out);
 
-/* Writes a model file (safetensors). An older file at path is replaced whole or not at all. Errors: IO, MEMORY. */
+/* Writes a model file (safetensors). An older file at path is replaced whole or not at all. Errors: NOT_FOUND (no
+ * such folder), UNSUPPORTED (something else than a file is there), IO, MEMORY. */
 LILAC_API LILAC_MUST_USE lilac_status lilac_mlp_save(lilac_context *context, const lilac_mlp *mlp, const char *path);
 
 /* What it was created with, or what its file says. */

@@ -5,6 +5,7 @@
 #include "core/parameter_hash.h"
 #include "nn/initialise.h"
 
+#include <float.h>
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
@@ -20,7 +21,8 @@ static lilac_status check_config(lilac_context *context, const lilac_lora_config
     if (config->rank == 0) {
         return lilac_fail(context, LILAC_ERROR_ARGUMENT, "adapter: the rank is 0, expected at least 1");
     }
-    if (!isfinite(config->alpha)) {
+    /* The scale is a float, and at most alpha. */
+    if (!(fabs(config->alpha) <= (double)FLT_MAX)) {
         return lilac_fail(context, LILAC_ERROR_ARGUMENT, "adapter: alpha is %g, expected a finite number",
                           config->alpha);
     }
@@ -37,6 +39,12 @@ static lilac_status check_layer(lilac_context *context, const lilac_lora_base *b
     if (layer->name == NULL || strlen(layer->name) == 0 || strlen(layer->name) >= LILAC_LAYER_NAME_SIZE) {
         return lilac_fail(context, LILAC_ERROR_ARGUMENT, "adapter: layer %zu needs a name of 1 to %d bytes", index,
                           LILAC_LAYER_NAME_SIZE - 1);
+    }
+    for (const char *byte = layer->name; *byte != '\0'; byte++) {
+        if (lilac_control_character(byte) > 0) {
+            return lilac_fail(context, LILAC_ERROR_ARGUMENT, "adapter: layer %zu has a control character in its name",
+                              index);
+        }
     }
     if (layer->in == 0 || layer->out == 0) {
         return lilac_fail(context, LILAC_ERROR_ARGUMENT, "adapter: layer %s is %zu x %zu, expected at least 1 x 1",
@@ -148,10 +156,15 @@ double lilac_adapter_scale(const lilac_adapter *adapter) {
 }
 
 lilac_status lilac_adapter_set_strength(lilac_adapter *adapter, double strength) {
-    if (adapter == NULL || !isfinite(strength)) {
+    if (adapter == NULL) {
         return LILAC_ERROR_ARGUMENT;
     }
+    const double before = adapter->strength;
     adapter->strength = strength;
+    if (!isfinite(strength) || fabs(lilac_adapter_scale(adapter)) > (double)FLT_MAX) {
+        adapter->strength = before;
+        return LILAC_ERROR_ARGUMENT;
+    }
     return LILAC_OK;
 }
 

@@ -74,6 +74,11 @@ lilac_context lilac_context_for_one_thread(const lilac_context *context) {
     return copy;
 }
 
+size_t lilac_control_character(const char *text) {
+    const unsigned char first = (unsigned char)text[0], second = first == 0xc2 ? (unsigned char)text[1] : 0;
+    return (first > 0 && first < 0x20) || first == 0x7f ? 1 : second >= 0x80 && second < 0xa0 ? 2 : 0;
+}
+
 lilac_status lilac_fail(lilac_context *context, lilac_status status, const char *format, ...) {
     if (context != NULL) {
         /* Formatted aside first: an argument may be the old message itself. */
@@ -84,9 +89,7 @@ lilac_status lilac_fail(lilac_context *context, lilac_status status, const char 
         va_end(arguments);
         /* Names from files may hold anything: no line breaks, and nothing that steers a terminal. */
         for (char *byte = message; *byte != '\0'; byte++) {
-            if ((unsigned char)*byte < 0x20 || *byte == 0x7f) {
-                *byte = '?';
-            }
+            memset(byte, '?', lilac_control_character(byte));
         }
         memcpy(context->message, message, sizeof message);
     }

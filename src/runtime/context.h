@@ -6,6 +6,7 @@
 #include <lilac/context.h>
 
 #include <stdbool.h>
+#include <stddef.h>
 
 struct lilac_kernel_table;
 
@@ -24,6 +25,9 @@ struct lilac_context {
  * there. It is not to be destroyed, and not for products of matmul.h, which would keep something on it.
  */
 lilac_context lilac_context_for_one_thread(const lilac_context *context);
+
+/* The bytes of the control character, as UTF-8, that the text begins with; 0 where it begins with something else. */
+size_t lilac_control_character(const char *text);
 
 /* Records the formatted reason on the context and returns status, so that a caller can write `return lilac_fail(...)`.
  */

@@ -239,6 +239,8 @@ static void test_strength(void **state) {
     }
     assert_int_equal(lilac_adapter_set_strength(adapter, NAN), LILAC_ERROR_ARGUMENT);
     assert_int_equal(lilac_adapter_set_strength(adapter, INFINITY), LILAC_ERROR_ARGUMENT);
+    /* The scale, 8 / 3 of it, would be no float. */
+    assert_int_equal(lilac_adapter_set_strength(adapter, 2e38), LILAC_ERROR_ARGUMENT);
     assert_int_equal(lilac_adapter_set_strength(NULL, 1), LILAC_ERROR_ARGUMENT);
     assert_true(lilac_adapter_scale(adapter) == 2.25 * 8 / 3);
     lilac_adapter_destroy(adapter);
@@ -394,6 +396,8 @@ static void test_refuses_impossible_configs(void **state) {
     expect_refused(config, &base, LILAC_ERROR_ARGUMENT, "adapter: alpha is nan, expected a finite number");
     config.alpha = -INFINITY;
     expect_refused(config, &base, LILAC_ERROR_ARGUMENT, "adapter: alpha is -inf, expected a finite number");
+    config.alpha = 1e39;
+    expect_refused(config, &base, LILAC_ERROR_ARGUMENT, "adapter: alpha is 1e+39, expected a finite number");
     config = config_of_rank(1);
     config.scale_rule = (lilac_lora_scale_rule)3;
     expect_refused(config, &base, LILAC_ERROR_ARGUMENT, "adapter: unknown scale rule 3 or initialisation 0");
