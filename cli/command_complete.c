@@ -124,6 +124,15 @@ static lilac_status complete(lilac_session *session, const complete_settings *se
                              const lilac_sequence_adapters *adapters, const source *images) {
     const size_t size = images->rows * images->cols, count = (size_t)settings->count;
     LILAC_TRY(check(session, settings, images, lilac_transformer_get_config(model)->length));
+    lilac_completed_images all = {.count = count,
+                                  .rows = images->rows,
+                                  .cols = images->cols,
+                                  .keep_rows = (size_t)settings->keep_rows,
+                                  .originals = images->pixels + (size_t)settings->first * size};
+    if (settings->png != NULL) {
+        const lilac_image_grid grid = lilac_completed_images_grid(&all, (size_t)settings->zoom);
+        LILAC_TRY(lilac_check_image_grid(session, settings->png, &grid));
+    }
     uint8_t *completed = malloc(count * size);
     if (completed == NULL) {
         return lilac_fail_memory(session->context, "the images", count * size);
@@ -137,12 +146,7 @@ static lilac_status complete(lilac_session *session, const complete_settings *se
     lilac_generation_times times;
     lilac_status status = lilac_generate(session->context, model, &config, completed, &times);
     if (status == LILAC_OK && settings->png != NULL) {
-        const lilac_completed_images all = {.count = count,
-                                            .rows = images->rows,
-                                            .cols = images->cols,
-                                            .keep_rows = (size_t)settings->keep_rows,
-                                            .originals = images->pixels + (size_t)settings->first * size,
-                                            .completed = completed};
+        all.completed = completed;
         status = lilac_save_completed_images(session, settings->png, &all, (size_t)settings->zoom);
     }
     if (status == LILAC_OK) {
@@ -162,7 +166,8 @@ static lilac_status run(lilac_session *session, const void *values) {
     LILAC_TRY(lilac_transformer_load(session->context, settings->model, &model));
     source images = {.dataset = NULL};
     lilac_sequence_adapters adapters;
-    lilac_status status = lilac_sequence_adapters_load(session, model, (size_t)settings->count, &adapters);
+    lilac_status status =
+        lilac_sequence_adapters_load(session, model, (size_t)settings->first, (size_t)settings->count, &adapters);
     if (status == LILAC_OK) {
         status = load(session, settings, &images);
     }
@@ -181,8 +186,9 @@ const lilac_command lilac_command_complete = {
     .summary = "let a transformer fill in the lower part of images",
     .description = "Gives a transformer the first rows of images, lets it draw the rest pixel by pixel, and says how "
                    "long that took. An image is completed in the same way whatever others are asked for.",
-    .example = "lilac complete --model linear.safetensors --count 100 --png completed.png\n"
-               "lilac complete --model softmax.safetensors --count 2 --no-cache\n",
+    .example = "lilac complete --model models/linear.safetensors --count 100 \\\n"
+               "    --png completed.png\n"
+               "lilac complete --model models/softmax.safetensors --count 2 --no-cache\n",
     .options = options,
     .option_count = LILAC_COUNT(options),
     .settings_size = sizeof(complete_settings),

@@ -118,7 +118,7 @@ const lilac_command lilac_command_eval_bits = {
     .description = "Prints the mean of -log2 p over all pixels but the first of the test images, p being the "
                    "probability that the model gave to the value that the pixel has: bits a dimension. With --bytes "
                    "the same over the bytes of a file, in windows of the model's length.",
-    .example = "lilac eval bits --model linear.safetensors --images 1000\n"
+    .example = "lilac eval bits --model models/linear.safetensors --images 1000\n"
                "lilac eval bits --model book.safetensors --bytes another-book.txt\n",
     .options = options,
     .option_count = LILAC_COUNT(options),

@@ -126,8 +126,14 @@ static lilac_status give_bytes(lilac_session *session, const generate_settings *
 static lilac_status generate(lilac_session *session, const generate_settings *settings, const lilac_transformer *model,
                              const lilac_generation_config *config, uint8_t *sequences) {
     lilac_image_grid grid = {0};
+    const size_t most = lilac_transformer_get_config(model)->length + 1;
+    if (config->length > most) {
+        return lilac_session_usage_error(session, "--length: %zu bytes, the model's sequences have at most %zu",
+                                         config->length, most);
+    }
     if (settings->png != NULL) {
         LILAC_TRY(plan_grid(session, settings, config->length, &grid));
+        LILAC_TRY(lilac_check_image_grid(session, settings->png, &grid));
     }
     /* What does not fit the sequences must not be copied into them; what else is wrong lilac_generate says. */
     if (config->prompt >= config->length) {
@@ -183,7 +189,7 @@ static lilac_status run(lilac_session *session, const void *values) {
     lilac_transformer *model;
     LILAC_TRY(lilac_transformer_load(session->context, settings->model, &model));
     lilac_sequence_adapters adapters;
-    lilac_status status = lilac_sequence_adapters_load(session, model, (size_t)settings->count, &adapters);
+    lilac_status status = lilac_sequence_adapters_load(session, model, 0, (size_t)settings->count, &adapters);
     if (status == LILAC_OK) {
         status = run_model(session, settings, model, &adapters);
     }
@@ -198,7 +204,7 @@ const lilac_command lilac_command_generate = {
     .description = "Lets a transformer write sequences, a byte at a time: images, a pixel a byte, from a first pixel "
                    "of 0 on, or bytes that continue a text. Sequence number i of a seed is the same however many are "
                    "asked for.",
-    .example = "lilac generate --model linear.safetensors --count 64 --png digits.png\n"
+    .example = "lilac generate --model models/linear.safetensors --count 64 --png digits.png\n"
                "lilac generate --model text.safetensors --prompt 'Once upon' --length 200\n",
     .options = options,
     .option_count = LILAC_COUNT(options),

@@ -128,8 +128,8 @@ const lilac_command lilac_command_lora_eval = {
     .example = "lilac lora eval --model base.safetensors --adapter rotated=rotated.safetensors\n"
                "lilac lora eval --model base.safetensors --adapter r=rotated.safetensors \\\n"
                "    --adapter i=inverted.safetensors --use i --strength 0.5\n"
-               "lilac lora eval --model linear.safetensors --adapter t=turned.safetensors \\\n"
-               "    --images 500\n",
+               "lilac lora eval --model models/linear.safetensors \\\n"
+               "    --adapter t=turned.safetensors --images 500\n",
     .options = options,
     .option_count = LILAC_COUNT(options),
     .settings_size = sizeof(eval_settings),

@@ -165,8 +165,9 @@ const lilac_command lilac_command_reproduce_all = {
     .summary = "reproduce everything in the report, as a page to read",
     .description =
         "Times transformer layers with linear and softmax attention, lets two transformers complete digits and judges "
-        "them, and trains the LoRA tables at widths 64 and 512, with the settings of 'bench encoder', 'reproduce "
-        "completion' and 'reproduce lora'. Writes DIR/index.html, one page that holds each published table and figure "
+        "them, and trains the LoRA tables at widths 64 and 512, as 'bench encoder', 'reproduce completion' and "
+        "'reproduce lora' do, with fewer runs of what takes longest. Writes DIR/index.html, one page that holds each "
+        "published table and figure "
         "beside the measured one, and DIR/results.json with every figure. After an interrupt (Ctrl-C) the page holds "
         "what was finished and says what is missing. Where DIR holds the results of a fuller run already, as after an "
         "interrupt, with --parts or where a full run was made before a quick one, these stay, and the new files go to "

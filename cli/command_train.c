@@ -363,7 +363,7 @@ static const lilac_option options[] = {
      .type = LILAC_OPTION_NUMBER,
      .offset = offsetof(lilac_train_settings, minutes),
      .value = "X",
-     .help = "stop after that many minutes, with a checkpoint; 0: never",
+     .help = "stop after that many minutes; with --checkpoint it can go on; 0: never",
      .initial = "0",
      .minimum = 0,
      .maximum = 1000000},
@@ -406,7 +406,7 @@ const lilac_command lilac_command_train = {
         "Losses are in bits a predicted token.",
     .example = "lilac train --output linear.safetensors --precision bf16 --minutes 60 \\\n"
                "    --checkpoint linear.checkpoint --resume --metrics linear.jsonl\n"
-               "lilac train --base linear.safetensors --variant rotated --epochs 0.2 \\\n"
+               "lilac train --base models/linear.safetensors --variant rotated --epochs 0.2 \\\n"
                "    --output rotated.safetensors\n"
                "lilac train --bytes book.txt --norm pre --layers 4 --output book.safetensors\n",
     .options = options,

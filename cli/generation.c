@@ -43,8 +43,8 @@ lilac_status lilac_print_generation_times(lilac_session *session, const lilac_ge
     return lilac_session_print_table(session, LILAC_OK, table);
 }
 
-lilac_status lilac_sequence_adapters_load(lilac_session *session, const lilac_transformer *model, size_t count,
-                                          lilac_sequence_adapters *out) {
+lilac_status lilac_sequence_adapters_load(lilac_session *session, const lilac_transformer *model, size_t first,
+                                          size_t count, lilac_sequence_adapters *out) {
     const lilac_named_values *files = &session->common.sampling.adapters;
     *out = (lilac_sequence_adapters){.each = NULL};
     for (size_t i = 0; i < files->count; i++) {
@@ -56,7 +56,7 @@ lilac_status lilac_sequence_adapters_load(lilac_session *session, const lilac_tr
             return lilac_fail_memory(session->context, "the sequences' adapters", count * sizeof *out->each);
         }
         for (size_t i = 0; i < count; i++) {
-            out->each[i] = out->loaded[i % files->count];
+            out->each[i] = out->loaded[(first + i) % files->count];
         }
     }
     return LILAC_OK;
@@ -93,6 +93,16 @@ lilac_generation_config lilac_session_generation_config(const lilac_session *ses
     return config;
 }
 
+lilac_status lilac_check_image_grid(lilac_session *session, const char *path, const lilac_image_grid *grid) {
+    size_t width, height;
+    LILAC_TRY(lilac_image_grid_size(session->context, grid, &width, &height));
+    if (width > LILAC_PNG_MAX_SIDE || height > LILAC_PNG_MAX_SIDE) {
+        return lilac_session_usage_error(session, "%s: a picture of %zu x %zu pixels, at most %d a side can be saved",
+                                         path, width, height, LILAC_PNG_MAX_SIDE);
+    }
+    return LILAC_OK;
+}
+
 lilac_status lilac_save_image_grid(lilac_session *session, const char *path, const lilac_image_grid *grid, size_t count,
                                    const uint8_t *images) {
     size_t width, height;
@@ -111,13 +121,17 @@ lilac_status lilac_save_image_grid(lilac_session *session, const char *path, con
     return LILAC_OK;
 }
 
+lilac_image_grid lilac_completed_images_grid(const lilac_completed_images *images, size_t zoom) {
+    const size_t down = lilac_size_min(images->count, PICTURE_ROWS), groups = (images->count + down - 1) / down;
+    return (lilac_image_grid){
+        .across = 3 * groups, .down = down, .rows = images->rows, .cols = images->cols, .zoom = zoom};
+}
+
 lilac_status lilac_save_completed_images(lilac_session *session, const char *path, const lilac_completed_images *images,
                                          size_t zoom) {
-    const size_t count = images->count, size = images->rows * images->cols;
-    const size_t down = lilac_size_min(count, PICTURE_ROWS), groups = (count + down - 1) / down;
-    const size_t kept = images->keep_rows * images->cols, cells = 3 * groups * down;
-    const lilac_image_grid grid = {
-        .across = 3 * groups, .down = down, .rows = images->rows, .cols = images->cols, .zoom = zoom};
+    const lilac_image_grid grid = lilac_completed_images_grid(images, zoom);
+    const size_t count = images->count, down = grid.down, size = images->rows * images->cols;
+    const size_t kept = images->keep_rows * images->cols, cells = grid.across * down;
     uint8_t *cell_pixels = malloc(cells * size);
     if (cell_pixels == NULL) {
         return lilac_fail_memory(session->context, "the picture's images", cells * size);

@@ -132,7 +132,8 @@ static void print_command(const lilac_command *command, FILE *file) {
 /* Every group of options that commands share. */
 static void print_common_options(FILE *file) {
     const lilac_command all = {.takes = LILAC_TAKES_COMPUTE | LILAC_TAKES_SEED | LILAC_TAKES_DATA |
-                                        LILAC_TAKES_TRAINING | LILAC_TAKES_LORA | LILAC_TAKES_SAMPLING};
+                                        LILAC_TAKES_TRAINING | LILAC_TAKES_LORA | LILAC_TAKES_SAMPLING |
+                                        LILAC_TAKES_TEST_IMAGES | LILAC_TAKES_MODELS};
     lilac_option_group groups[LILAC_GROUPS_MAX];
     const size_t count = lilac_option_groups(&all, NULL, NULL, groups);
     for (size_t g = 1; g < count; g++) {
@@ -159,7 +160,7 @@ void lilac_man_page(const lilac_command *const *commands, size_t count, FILE *fi
           ".Fl \\-name Ar value\n"
           "or\n"
           ".Fl \\-name Ns = Ns Ar value ;\n"
-          "of an option that is given twice the last counts.\n"
+          "a file, or another text, can be given once, of other values the last counts.\n"
           "Results go to standard output, progress, notes and errors to standard error.\n"
           "A file is written whole or not at all.\n"
           ".Pp\n"

@@ -210,6 +210,13 @@ static const lilac_option *find_option(const lilac_option_group *groups, size_t 
     return NULL;
 }
 
+/* Whether an argument is more likely an option than a value that begins like one, as a negative number does. */
+static bool is_option(const lilac_option_group *groups, size_t group_count, const char *argument) {
+    size_t group;
+    return strncmp(argument, "--", 2) == 0 || (argument[0] == '-' && strlen(argument) == 2 &&
+                                               find_option(groups, group_count, argument, 2, &group) != NULL);
+}
+
 static bool fail_unknown(const lilac_option_group *groups, size_t group_count, const char *argument, size_t length,
                          const parse_error *error) {
     char typed[64] = "";
@@ -325,17 +332,22 @@ bool lilac_options_parse(const lilac_option_group *groups, size_t group_count, i
         }
         if (option->type != LILAC_OPTION_FLAG && value == NULL) {
             /* A forgotten value would otherwise swallow the next option. */
-            if (i + 1 == count || strncmp(arguments[i + 1], "--", 2) == 0) {
+            if (i + 1 == count || is_option(groups, group_count, arguments[i + 1])) {
                 char name[256];
                 lilac_option_value_text(option, name, sizeof name);
                 return fail(&error, "--%s needs a value: --%s %s", option->name, option->name, name);
             }
             value = arguments[++i];
         }
+        const uint64_t bit = UINT64_C(1) << (option - groups[group].options);
+        /* A number may replace a script's; of two files one would be left out unnoticed. */
+        if (option->type == LILAC_OPTION_TEXT && (state.given[group] & bit) != 0) {
+            return fail(&error, "--%s is given twice: '%s' as well", option->name, value);
+        }
         if (!set_value(option, groups[group].settings, value, &error)) {
             return false;
         }
-        state.given[group] |= UINT64_C(1) << (option - groups[group].options);
+        state.given[group] |= bit;
     }
     return check_required(&state, &error) && check_combinations(&state, &error);
 }

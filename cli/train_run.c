@@ -270,6 +270,8 @@ static void print_outcome(lilac_session *session, const lilac_train_settings *se
     putchar('\n');
     if (!outcome->finished && settings->checkpoint != NULL) {
         printf("Not finished: the same command with --resume goes on from %s\n", settings->checkpoint);
+    } else if (!outcome->finished) {
+        printf("Not finished, and without --checkpoint it cannot go on where it stopped\n");
     }
 }
 

@@ -9,8 +9,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MAX_SIDE = 1000000 }; /* what libpng itself accepts by default */
-
 /* What libpng's callbacks need. Lives outside the function that calls setjmp, so that longjmp cannot spoil it. */
 typedef struct png_output {
     lilac_context *context;
@@ -110,9 +108,9 @@ lilac_status lilac_png_encode(lilac_context *context, size_t width, size_t heigh
     if (pixels == NULL || bytes == NULL || size == NULL) {
         return lilac_fail(context, LILAC_ERROR_ARGUMENT, "%s: a null pointer", what);
     }
-    if (width == 0 || height == 0 || width > MAX_SIDE || height > MAX_SIDE) {
+    if (width == 0 || height == 0 || width > LILAC_PNG_MAX_SIDE || height > LILAC_PNG_MAX_SIDE) {
         return lilac_fail(context, LILAC_ERROR_OVERFLOW, "%s: expected 1 to %d pixels a side, got %zu x %zu", what,
-                          MAX_SIDE, width, height);
+                          LILAC_PNG_MAX_SIDE, width, height);
     }
     png_output output = {.context = context, .status = LILAC_OK};
     const lilac_status status = encode_image(&output, width, height, pixels);

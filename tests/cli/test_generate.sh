@@ -44,7 +44,8 @@ expect 2 'err=--columns: an image of 49 pixels has no rows of 5' -- \
     generate --model small.st --png x.png --columns 5
 expect 2 'err=--columns: an image of 40 pixels has no rows of 7' -- \
     generate --model small.st --png x.png --length 40
-expect 1 'err=sequences of 50 tokens, expected at most 49' -- generate --model small.st --png x.png --length 50 --columns 1
+expect 2 "err=--length: 50 bytes, the model's sequences have at most 49" -- generate --model small.st --png x.png --length 50
+expect 2 'err=x.png: a picture of' -- generate --model small.st --png x.png --columns 1 --count 1000000 --zoom 32
 
 # Bytes
 expect 0 -- generate --model text.st --prompt 'Once upon' --length 30
@@ -129,9 +130,9 @@ expect 0 -- "${written[@]}" --adapter text.adapter --adapter other.adapter --out
 same 'also in batches' turns mixed
 expect 0 -- train --base linear.st --output second.adapter --steps 3 --learning-rate 1 --warm-up 0 --batch 1 --no-peak \
     --variant rotated --validation 2
-expect 0 -- complete --model linear.st --count 1 --first 3 --png one.png --adapter linear.adapter
+expect 0 -- complete --model linear.st --count 1 --first 3 --png one.png --adapter second.adapter
 expect 0 -- complete --model linear.st --count 1 --first 3 --png again.png --adapter linear.adapter --adapter second.adapter
-same 'the first image is completed with the first adapter' one.png again.png
+same 'image 3 is completed with the same one of two adapters whichever are completed before' one.png again.png
 expect 0 -- complete --model linear.st --count 2 --first 3 --png mixed.png --adapter linear.adapter --adapter second.adapter
 differ 'the second with the second' adapted.png mixed.png
 expect 2 "err=--adapter: 'text.adapter' is named twice" -- "${written[@]}" --adapter text.adapter --adapter text.adapter

@@ -106,6 +106,7 @@ expect 2 'err=--images cannot be combined with --bytes' -- eval bits --model tex
 # Slices: each of the first ones ends after a step
 train=(train --steps 12 --batch 3 --micro-batch 2 --dropout 0.1 --validation 2 "${text[@]}")
 expect 0 -- "${train[@]}" --output whole.st
+expect 0 'out=Step 1 of 12' 'out=without --checkpoint it cannot go on' -- "${train[@]}" --output short.st --minutes 1e-9
 for slice in 1 2 3; do
     expect 0 "out=Step $slice of 12" 'out=the same command with --resume' -- "${train[@]}" --output sliced.st \
         --checkpoint sliced.checkpoint --resume --minutes 1e-9 --threads $((slice % 2 + 1))

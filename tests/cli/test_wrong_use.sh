@@ -76,6 +76,8 @@ done <<'END'
 2|--width: expected a whole number from 1 to 65536, got '-3'|bench matmul --width -3
 2|--rank: expected a whole number from 0 to 8192, got '-1'|bench lora --rank -1
 2|--adapter: expected NAME=FILE, got 'mlp.ad'|lora eval --model mlp.st --adapter mlp.ad
+2|--model is given twice: 'b.st' as well|generate --model a.st --model b.st --prompt x
+2|--output needs a value: --output FILE|train --output -q
 2|--adapter: 'a' is named twice|lora eval --model mlp.st --adapter a=mlp.ad --adapter a=mlp.ad
 2|--use: no --adapter is called 'b'|lora eval --model mlp.st --adapter a=mlp.ad --use b
 2|expected attention, completion or lora, separated by commas, got 'lroa'|reproduce all --parts lroa
