@@ -32,7 +32,7 @@ static const lilac_option options[] = {
     {.name = "variant",
      .type = LILAC_OPTION_CHOICE,
      .offset = offsetof(eval_settings, variant),
-     .help = "the form of the images",
+     .help = "the form of the images; mnist and plain are as they are",
      .initial = "mnist",
      .choices = lilac_variant_choices,
      .without = "bytes"},
@@ -59,8 +59,9 @@ static lilac_status evaluate(lilac_session *session, const eval_settings *settin
     }
     LILAC_TRY(status);
     lilac_progress_bar_clear(&session->bar);
-    printf("%.4f bits a token (%.4f nats) over %llu tokens in %s\n", evaluation.bits, evaluation.loss,
-           (unsigned long long)evaluation.tokens, lilac_precision_name(evaluation.precision));
+    printf("%.4f bits a %s (%.4f nats) over %llu tokens in %s\n", evaluation.bits,
+           settings->bytes != NULL ? "byte" : "dimension", evaluation.loss, (unsigned long long)evaluation.tokens,
+           lilac_precision_name(evaluation.precision));
     return LILAC_OK;
 }
 

@@ -30,7 +30,7 @@ static const lilac_option options[] = {
     {.name = "variant",
      .type = LILAC_OPTION_CHOICE,
      .offset = offsetof(train_settings, variant),
-     .help = "the form of the images to adapt to",
+     .help = "the form of the images to adapt to: pixels are 0 to 1, of mnist brought to mean 0 and deviation 1",
      .initial = "rotated",
      .choices = lilac_variant_choices},
 };

@@ -20,7 +20,8 @@ static const lilac_option options[] = {
     {.name = "variant",
      .type = LILAC_OPTION_CHOICE,
      .offset = offsetof(eval_settings, variant),
-     .help = "the form in which the model sees the images",
+     .help =
+         "the form in which the model sees the images: pixels are 0 to 1, of mnist brought to mean 0 and deviation 1",
      .initial = "all",
      .choices = lilac_evaluation_choices},
 };

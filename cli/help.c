@@ -133,7 +133,7 @@ void lilac_help_command(const lilac_command *command, FILE *file) {
         }
     }
     for (size_t g = 0; g < group_count; g++) {
-        if (groups[g].title != NULL && groups[g].count > 0) {
+        if (groups[g].title != NULL && groups[g].count > 0 && groups[g].options[0].heading == NULL) {
             fprintf(file, "\n%s:\n", groups[g].title);
         }
         print_options(&groups[g], column, file);

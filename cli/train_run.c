@@ -105,6 +105,11 @@ static void speed_text(const train_reports *reports, const lilac_transformer_met
     }
 }
 
+/* What a token is, as the literature has it for bits. */
+static const char *token_name(const lilac_train_settings *settings) {
+    return settings->bytes != NULL ? "byte" : "dimension";
+}
+
 static lilac_status on_report(void *user, const lilac_transformer_metrics *metrics) {
     train_reports *reports = user;
     lilac_session *session = reports->session;
@@ -117,8 +122,9 @@ static lilac_status on_report(void *user, const lilac_transformer_metrics *metri
     speed_text(reports, metrics, speed, sizeof speed);
     snprintf(session->bar.detail, sizeof session->bar.detail, "%.3f bits, %s", bits(metrics->loss), speed);
     if (isfinite(metrics->validation)) {
-        lilac_session_note(session, "Step %llu: training %.4f, validation %.4f bits a token; %s.",
-                           (unsigned long long)metrics->step, bits(metrics->loss), bits(metrics->validation), speed);
+        lilac_session_note(session, "Step %llu: training %.4f, validation %.4f bits a %s; %s.",
+                           (unsigned long long)metrics->step, bits(metrics->loss), bits(metrics->validation),
+                           token_name(reports->settings), speed);
     }
     return reports->metrics >= 0 ? write_metrics(reports, metrics) : LILAC_OK;
 }
@@ -262,7 +268,7 @@ static void print_outcome(lilac_session *session, const lilac_train_settings *se
     lilac_progress_bar_clear(&session->bar);
     printf("Step %llu of %llu after %s", (unsigned long long)metrics->step, (unsigned long long)steps, duration);
     if (isfinite(metrics->loss)) {
-        printf("; training %.4f bits a token", bits(metrics->loss));
+        printf("; training %.4f bits a %s", bits(metrics->loss), token_name(settings));
     }
     if (isfinite(metrics->validation)) {
         printf("; validation %.4f", bits(metrics->validation));
@@ -310,6 +316,17 @@ static lilac_status train(lilac_session *session, const lilac_train_settings *se
     return save_output(session, settings, model, adapter);
 }
 
+static lilac_status open_metrics(train_reports *reports) {
+    const char *path = reports->settings->metrics;
+    if (path == NULL) {
+        return LILAC_OK;
+    }
+    reports->metrics = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0666);
+    return reports->metrics >= 0
+               ? LILAC_OK
+               : lilac_fail(reports->session->context, LILAC_ERROR_IO, "%s: cannot open: %s", path, strerror(errno));
+}
+
 static lilac_status load_and_train(lilac_session *session, const lilac_train_settings *settings,
                                    train_reports *reports) {
     lilac_train_data data;
@@ -322,6 +339,10 @@ static lilac_status load_and_train(lilac_session *session, const lilac_train_set
     }
     if (status == LILAC_OK) {
         status = create_adapter(session, settings, model, &adapter);
+    }
+    /* Last, so that what cannot be loaded leaves no empty file. */
+    if (status == LILAC_OK) {
+        status = open_metrics(reports);
     }
     if (status == LILAC_OK) {
         status = train(session, settings, &data, model, adapter, reports);
@@ -372,13 +393,6 @@ lilac_status lilac_train_run(lilac_session *session, const void *values) {
     const lilac_train_settings *settings = values;
     LILAC_TRY(check_files(session, settings));
     train_reports reports = {.session = session, .settings = settings, .metrics = -1};
-    if (settings->metrics != NULL) {
-        reports.metrics = open(settings->metrics, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0666);
-        if (reports.metrics < 0) {
-            return lilac_fail(session->context, LILAC_ERROR_IO, "%s: cannot open: %s", settings->metrics,
-                              strerror(errno));
-        }
-    }
     const lilac_status status = load_and_train(session, settings, &reports);
     if (reports.metrics >= 0) {
         close(reports.metrics);

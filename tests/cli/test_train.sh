@@ -30,8 +30,8 @@ grep -q 'Step 2: training' errors
 report 'validations are told' "$([ $? = 0 ] || echo 'nothing is said of step 2')"
 expect 0 'out=over 15660 tokens in f32' -- eval bits --model images.st --data data
 expect 0 'out=over 2349 tokens in f32' -- eval bits --model images.st --data data --images 3
-expect 0 'out=bits a token' -- eval bits --model images.st --data data --images 3 --precision bf16
-expect 0 'out=bits a token' -- eval bits --model images.st --data data --images 3 --precision f16
+expect 0 'out=bits a dimension' -- eval bits --model images.st --data data --images 3 --precision bf16
+expect 0 'out=bits a dimension' -- eval bits --model images.st --data data --images 3 --precision f16
 expect 0 'out=over 2349 tokens in f32' -- eval bits --model images.st --data data --images 3 --precision f16 --cpu scalar
 # Without the border 484 of an image's tokens are seen
 expect 0 'out=Step 3 of 3' 'out=validation' -- train --data data --output inside.st --steps 3 --batch 3 --validation 4 --border 3 \
@@ -59,7 +59,7 @@ expect 0 'out=of 15 after' -- train --output short.st --epochs 0.1 --batch 4 --v
 # An adapter of a saved model
 expect 0 'out=Saved adapter.st: ' 'out= weights beside the base' -- train --base images.st --rank 2 --data data \
     --variant rotated --steps 12 --learning-rate 0.01 --warm-up 2 --batch 3 --validation 4 --no-peak --output adapter.st
-expect 0 'out=bits a token' -- eval bits --model images.st --adapter adapter.st --variant rotated --data data
+expect 0 'out=bits a dimension' -- eval bits --model images.st --adapter adapter.st --variant rotated --data data
 expect 0 'out=That is images.st' -- lora info --adapter adapter.st --model images.st
 expect 1 'err=adapter.st' -- lora info --adapter adapter.st --model text.st
 expect 1 'err=the adapter was made for the base with hash' -- eval bits --model text.st --adapter adapter.st \
@@ -167,7 +167,7 @@ interrupt() { # interrupt SIGNAL CODE
     grep -q 'Saved stopped.st' output || problem='nothing is said of the model'
     [ -e stopped.checkpoint ] || problem='no checkpoint'
     report "SIG$1 stops with a checkpoint" "$problem"
-    expect 0 'out=bits a token' -- eval bits --model stopped.st --bytes numbers.txt
+    expect 0 'out=bits a byte' -- eval bits --model stopped.st --bytes numbers.txt
 }
 interrupt INT 130
 interrupt TERM 143
