@@ -95,7 +95,6 @@ static lilac_status begin_bench(step_bench *bench, const lilac_lora_step_config 
 static lilac_status time_step(step_bench *bench, lilac_lora_step_figures *out, double *seconds) {
     const lilac_data_view view = lilac_data_view_all(bench->images, LILAC_VARIANT_ROTATED);
     const lilac_random dropout = lilac_random_stream(0, LILAC_RANDOM_DROPOUT, bench->optimiser.step);
-    const double start = lilac_clock_seconds();
     LILAC_TRY(
         lilac_batch_fill(bench->context, &view, 0, bench->batch, bench->activations.inputs, bench->activations.labels));
     const double gathered = lilac_clock_seconds();
@@ -109,7 +108,6 @@ static lilac_status time_step(step_bench *bench, lilac_lora_step_figures *out, d
     const double end = lilac_clock_seconds();
     *seconds = end - gathered;
     if (out->step_seconds == 0.0 || *seconds < out->step_seconds) {
-        out->gather_seconds = gathered - start;
         out->forward_seconds = forward - gathered;
         out->backward_seconds = backward - forward;
         out->optimiser_seconds = end - backward;

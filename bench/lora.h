@@ -18,7 +18,6 @@ typedef struct lilac_lora_step_figures {
     double optimiser_seconds; /* and update of the trained weights */
     double step_seconds;      /* all three of the fastest step */
     double median_seconds;    /* of the median step */
-    double gather_seconds;    /* gathering the step's images as floats: not part of the step */
 } lilac_lora_step_figures;
 
 /* Times steps on random images for about half a second. Errors: those of training. */

@@ -8,11 +8,10 @@
 
 typedef enum lilac_bench_matmul_kind {
     LILAC_BENCH_MATMUL_F32,
-    LILAC_BENCH_MATMUL_BF16,        /* as training has it: of matrices in bf16, or in f32 for tiles of bf16 */
-    LILAC_BENCH_MATMUL_F16,         /* of matrices in f32, which the product itself rounds */
-    LILAC_BENCH_MATMUL_PACKED,      /* B packed before; only products with alpha 1, beta 0, B transposed */
-    LILAC_BENCH_MATMUL_PACKED_BF16, /* likewise, and rounded */
-    LILAC_BENCH_MATMUL_KINDS
+    LILAC_BENCH_MATMUL_BF16,       /* as training has it: of matrices in bf16, or in f32 for tiles of bf16 */
+    LILAC_BENCH_MATMUL_F16,        /* of matrices in f32, which the product itself rounds */
+    LILAC_BENCH_MATMUL_PACKED,     /* B packed before; only products with alpha 1, beta 0, B transposed */
+    LILAC_BENCH_MATMUL_PACKED_BF16 /* likewise, and rounded */
 } lilac_bench_matmul_kind;
 
 /*

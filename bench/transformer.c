@@ -9,7 +9,6 @@
 #include "runtime/context.h"
 
 #include <math.h>
-#include <string.h>
 
 /* Sequences of random bytes that training draws from; which they are does not matter. */
 enum { TRAINING_SEQUENCES = 16 };

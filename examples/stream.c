@@ -6,6 +6,7 @@
 #include <lilac/lilac.h>
 
 #include <math.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -52,16 +53,19 @@ int main(void) {
     check(context, lilac_linear_attention_state_create(context, &config, &state));
     const lilac_attention_output output = {streamed, WIDTH, WIDTH, SIZE};
     float largest = 0.0f;
+    bool close = true;
     for (size_t t = 0; t < TOKENS; t++) {
         const lilac_attention_input query = part(t, QUERY), key = part(t, KEY), value = part(t, VALUE);
         check(context, lilac_linear_attention_step(context, state, &query, &key, &value, &output));
         for (size_t i = 0; i < WIDTH; i++) {
-            largest = fmaxf(largest, fabsf(streamed[i] - whole[t][i]));
+            const float difference = fabsf(streamed[i] - whole[t][i]);
+            largest = fmaxf(largest, difference);
+            close = close && difference < 1e-5f; /* false for a NaN, too */
         }
     }
     printf("%d tokens; largest difference %.1e; state %zu bytes\n", TOKENS, largest, floats * sizeof(float));
     lilac_linear_attention_state_destroy(state);
     lilac_context_destroy(context);
     free(workspace);
-    return largest < 1e-5f ? EXIT_SUCCESS : EXIT_FAILURE;
+    return close ? EXIT_SUCCESS : EXIT_FAILURE;
 }

@@ -8,8 +8,6 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum { LILAC_EMBEDDING_TOKENS = 256 };
-
 /*
  * out[t][2i] = sin((first + t) / 10000^(2i / width)), out[t][2i + 1] = the cosine of the same, for count rows of width
  * columns, ld floats apart (Vaswani et al., "Attention Is All You Need", 2017). Computed in double.

@@ -5,7 +5,6 @@
 #include "runtime/file.h"
 
 #include <stdlib.h>
-#include <string.h>
 
 static void write_page(lilac_html *html) {
     fprintf(html->out,

@@ -2,9 +2,6 @@
 #include "report/page_sections.h"
 
 #include <math.h>
-#include <string.h>
-
-enum { LENGTHS_MAX = 32 };
 
 /* Times of both kinds of attention side by side; the points hold all lengths of one, then of the other. */
 static void write_times(lilac_html *html, const char *experiment, const char *caption) {

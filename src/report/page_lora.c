@@ -102,8 +102,8 @@ static void write_change(lilac_html *html, const width *w) {
             for (int s = 0; s < (int)seeds; s++) {
                 fputs(s == 0 ? "" : ", ", html->out);
                 lilac_html_figure(html, 0, "%s/%s/%s/%d/%d", w->path, member, variants[v], s, l);
-                if (lilac_json_number_at(html->results, "%s/%s/%s/%d/%d", w->path, member, variants[v], s, l) !=
-                    published) {
+                if (isfinite(published) && lilac_json_number_at(html->results, "%s/%s/%s/%d/%d", w->path, member,
+                                                                variants[v], s, l) != published) {
                     fputs("<abbr title=\"not the report's\">*</abbr>", html->out);
                 }
             }
@@ -115,7 +115,10 @@ static void write_change(lilac_html *html, const width *w) {
     lilac_html_end_table(html);
     fputs("<p class=\"small\">Singular values of the difference of the weights above ", html->out);
     lilac_html_figure(html, 4, "%s/%s/singular_values_above", w->path, member);
-    fputs(". * is another rank than the report's.</p>\n", html->out);
+    fputs(isfinite(lilac_json_number_at(html->results, "%s/%s/published/0", w->path, member))
+              ? ". * is another rank than the report's.</p>\n"
+              : ". The report has no ranks at this width.</p>\n",
+          html->out);
 }
 
 static void write_width(lilac_html *html, int index) {

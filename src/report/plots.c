@@ -68,7 +68,8 @@ static void write_logarithmic_marks(FILE *script, const curve *c) {
     }
 }
 
-/* Logarithmic from a little below the least time to a little above the greatest, with marks at 1, 2 and 5. */
+/* Logarithmic from a little below the least time to a little above the greatest, with marks at 1, 2 and 5; at all
+ * digits where that range is short. */
 static void write_times_axis(FILE *script, const curves *all) {
     double least = INFINITY, most = 0.0;
     for (size_t i = 0; i < all->count; i++) {
@@ -81,8 +82,9 @@ static void write_times_axis(FILE *script, const curves *all) {
     most *= 1.3;
     fprintf(script, "set logscale y\nset yrange [%g:%g]\nset ytics (", least, most);
     const char *separator = "";
+    const bool wide = most > 10.0 * least;
     for (double decade = pow(10.0, floor(log10(least))); decade <= most; decade *= 10.0) {
-        for (int digit = 1; digit <= 5; digit = 2 * digit + (digit == 2)) {
+        for (int digit = 1; digit <= 9; digit = wide ? 2 * digit + (digit == 2) : digit + 1) {
             if (digit * decade >= least && digit * decade <= most) {
                 fprintf(script, "%s'%g' %g", separator, digit * decade, digit * decade);
                 separator = ", ";
@@ -150,7 +152,7 @@ void lilac_plot_completion_times(FILE *script, const void *argument) {
                       lilac_json_number_at(time, "published_seconds_on_a_gpu"));
         }
     }
-    curve *slow = add_curve(&all, "softmax without cache", ", here", 2, false);
+    curve *slow = add_curve(&all, "softmax without cache", ", here (scaled)", 2, false);
     cJSON_ArrayForEach(time, lilac_json_at(plot->results, "times/softmax")) {
         add_point(slow, lilac_json_number_at(time, "images"),
                   lilac_json_number_at(time, "seconds_without_cache_estimated"));

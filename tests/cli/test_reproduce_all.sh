@@ -39,6 +39,7 @@ report 'the page says that it is a quick look' "$(grep -q 'A quick look' one/ind
 report 'the page says what was not asked for' "$(grep -q 'not asked for (--parts)' one/index.html || echo no)"
 report 'the page says how many images bits are of' \
     "$(grep -q 'Here: the first <[^>]*test_images_for_bits">100<.*; in the report: all 10000' one/index.html || echo no)"
+report 'ranks of change without published ones are not marked as others' "$(grep -o 'not the report' one/index.html)"
 report 'pictures are in the page' "$([ "$(grep -o 'data:image/png;base64,iVBOR' one/index.html | wc -l)" = 2 ] || echo no)"
 
 # Without transformers, beside the earlier results, and where a full run's results lie
