@@ -359,13 +359,12 @@ lilac_status lilac_completion_check(lilac_context *context, const lilac_completi
     LILAC_TRY(check_count(context, "training images to complete", config->training_images, 0, other.count));
     LILAC_TRY(check_count(context, "images to predict", config->bits_images, 0, shape.count));
     LILAC_TRY(check_count(context, "images without cache", config->no_cache_images, 0, shape.count));
-    LILAC_TRY(check_count(context, "epochs", config->epochs, 1, INT32_MAX));
-    LILAC_TRY(check_count(context, "images a step", config->batch, 1, INT32_MAX));
     LILAC_TRY(check_count(context, "times", config->time_count, 0, LILAC_COMPLETION_TIMES_MAX));
     for (size_t t = 0; t < config->time_count; t++) {
         LILAC_TRY(check_count(context, "images to time", config->times[t], 1, config->images));
     }
-    return LILAC_OK;
+    LILAC_TRY(check_count(context, "epochs", config->epochs, 1, INT32_MAX));
+    return check_count(context, "images a step", config->batch, 1, INT32_MAX);
 }
 
 lilac_status lilac_completion_run(lilac_context *context, const lilac_completion_config *config,

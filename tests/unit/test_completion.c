@@ -362,6 +362,8 @@ static void test_refusals(void **state) {
         {{.images = 1, .keep_rows = 1, .time_count = 33}, "completion: 33 times, expected 0 to 32"},
         {{.images = 3, .keep_rows = 1, .time_count = 2, .times = {3, 4}},
          "completion: 4 images to time, expected 1 to 3"},
+        {{.images = 1, .keep_rows = 1, .batch = 1}, "completion: 0 epochs, expected 1 to 2147483647"},
+        {{.images = 1, .keep_rows = 1, .epochs = 1}, "completion: 0 images a step, expected 1 to 2147483647"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         expect_refused(&cases[i].config, models[0], models[1], LILAC_ERROR_ARGUMENT, cases[i].message);
