@@ -130,7 +130,7 @@ void lilac_page_write_differences(lilac_html *html) {
             "is that of their training. Lilac's own end in a categorical output layer, the report's in a mixture of "
             "ten logistics.</li>\n"
             "<li><strong>Times of completion.</strong> The report's are a GPU's. Lilac's softmax attention keeps the "
-            "keys and values of earlier pixels; the way without that is scaled from the time of as few images as ",
+            "keys and values of earlier pixels; the way without that is timed on few images and scaled; images timed: ",
             html->out);
         lilac_html_figure(html, 0, "completion/times/softmax_without_cache/images");
         fputs(".</li>\n", html->out);
