@@ -145,10 +145,7 @@ lilac_status lilac_session_load_adapter(lilac_session *session, const lilac_mode
 }
 
 lilac_status lilac_session_check_output(lilac_session *session, const char *path) {
-    lilac_file_writer *writer;
-    LILAC_TRY(lilac_file_writer_open(session->context, path, &writer));
-    lilac_file_writer_abort(writer);
-    return LILAC_OK;
+    return lilac_file_check_writable(session->context, path);
 }
 
 lilac_status lilac_session_check_figures(lilac_session *session, const char *json, const char *plot) {

@@ -326,6 +326,13 @@ void lilac_file_writer_abort(lilac_file_writer *writer) {
     lilac_memory_free(writer);
 }
 
+lilac_status lilac_file_check_writable(lilac_context *context, const char *path) {
+    lilac_file_writer *writer;
+    LILAC_TRY(lilac_file_writer_open(context, path, &writer));
+    lilac_file_writer_abort(writer);
+    return LILAC_OK;
+}
+
 lilac_status lilac_file_write(lilac_context *context, const char *path, const void *data, size_t size) {
     lilac_file_writer *writer;
     LILAC_TRY(lilac_file_writer_open(context, path, &writer));

@@ -49,6 +49,10 @@ LILAC_MUST_USE lilac_status lilac_file_writer_write(lilac_context *context, lila
  */
 LILAC_MUST_USE lilac_status lilac_file_writer_commit(lilac_context *context, lilac_file_writer *writer);
 
+/* Whether a file could be written at path, found out before long work: what is there stays. Errors: those of
+ * lilac_file_writer_open. */
+LILAC_MUST_USE lilac_status lilac_file_check_writable(lilac_context *context, const char *path);
+
 /* Writes a file of these bytes as a whole. Errors: those of the functions above. */
 LILAC_MUST_USE lilac_status lilac_file_write(lilac_context *context, const char *path, const void *data, size_t size);
 

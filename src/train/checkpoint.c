@@ -62,10 +62,7 @@ lilac_status lilac_checkpoint_check(lilac_context *context, size_t count, const 
         return lilac_fail(context, LILAC_ERROR_ARGUMENT, "%s: a checkpoint of %zu weights, at most %zu fit one file",
                           path, count, most);
     }
-    lilac_file_writer *writer;
-    LILAC_TRY(lilac_file_writer_open(context, path, &writer));
-    lilac_file_writer_abort(writer);
-    return LILAC_OK;
+    return lilac_file_check_writable(context, path);
 }
 
 lilac_status lilac_checkpoint_write(lilac_context *context, const lilac_checkpoint *checkpoint,

@@ -355,13 +355,15 @@ static void test_divergence_keeps_the_old_checkpoint(void **state) {
     float *expected = train_at_once(LILAC_TRAINING_ADAMW);
     const lilac_transformer_training good = sliced_training();
     lilac_transformer_training config = good;
-    config.seconds = 1e-9;
-    assert_null(train_slice(context, &config, LILAC_OK));
-    config = good;
     config.resume = false;
     config.checkpoint_interval = 1;
     config.learning_rate = 1e30;
     config.weight_decay = 1e30;
+    assert_null(train_slice(context, &config, LILAC_ERROR_NOT_FINITE));
+    assert_false(file_exists());
+    lilac_transformer_training slice = good;
+    slice.seconds = 1e-9;
+    assert_null(train_slice(context, &slice, LILAC_OK));
     assert_null(train_slice(context, &config, LILAC_ERROR_NOT_FINITE));
     /* Weights that are finite, but no loss: only validation tells. */
     config.weight_decay = 0.0;

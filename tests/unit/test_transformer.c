@@ -497,7 +497,6 @@ static bool same_tensor(lilac_transformer *one, lilac_transformer *other, size_t
                   count * sizeof(float)) == 0;
 }
 
-/* The new output layer is that of a new model, and all else the old model's. */
 /* Those that a batch leaves over at its end: with one head their chunks are shared out, where four heads are not. */
 static void test_fewer_sequences_than_the_pass_is_for(void **state) {
     (void)state;
@@ -529,6 +528,7 @@ static void test_fewer_sequences_than_the_pass_is_for(void **state) {
     lilac_transformer_destroy(model);
 }
 
+/* The new output layer is that of a new model, and all else the old model's. */
 static void test_another_output_layer(void **state) {
     (void)state;
     for (int number = 0; number < 6; number++) {
