@@ -18,7 +18,8 @@ enum {
     LILAC_TAKES_LORA = 16,        /* --rank and its kin */
     LILAC_TAKES_SAMPLING = 32,    /* --adapter, --temperature, --batch, --precision, --no-cache */
     LILAC_TAKES_TEST_IMAGES = 64, /* --images */
-    LILAC_TAKES_MODELS = 128      /* --linear, --softmax */
+    LILAC_TAKES_MODELS = 128,     /* --linear, --softmax */
+    LILAC_TAKES_STRENGTH = 256    /* --strength */
 };
 
 /*

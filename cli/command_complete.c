@@ -30,7 +30,8 @@ static const lilac_option options[] = {
      .offset = offsetof(complete_settings, images),
      .value = "FILE",
      .help = "the images, in the IDX format, plain or .gz",
-     .initial_note = "MNIST's test images"},
+     .initial_note = "MNIST's test images",
+     .without = "data"},
     {.name = "count",
      .letter = 'n',
      .type = LILAC_OPTION_INTEGER,
@@ -169,6 +170,9 @@ static lilac_status run(lilac_session *session, const void *values) {
     lilac_status status =
         lilac_sequence_adapters_load(session, model, (size_t)settings->first, (size_t)settings->count, &adapters);
     if (status == LILAC_OK) {
+        status = lilac_session_check_sampling_model(session, model);
+    }
+    if (status == LILAC_OK) {
         status = load(session, settings, &images);
     }
     if (status == LILAC_OK) {
@@ -192,6 +196,6 @@ const lilac_command lilac_command_complete = {
     .options = options,
     .option_count = LILAC_COUNT(options),
     .settings_size = sizeof(complete_settings),
-    .takes = LILAC_TAKES_DATA | LILAC_TAKES_SAMPLING | LILAC_TAKES_SEED | LILAC_TAKES_COMPUTE,
+    .takes = LILAC_TAKES_DATA | LILAC_TAKES_SAMPLING | LILAC_TAKES_STRENGTH | LILAC_TAKES_SEED | LILAC_TAKES_COMPUTE,
     .run = run,
 };

@@ -104,6 +104,9 @@ static lilac_status run(lilac_session *session, const void *values) {
     if (settings->adapter != NULL) {
         status = lilac_transformer_adapter_load(session->context, model, settings->adapter, &adapter);
     }
+    if (adapter != NULL) {
+        status = lilac_adapter_set_strength(adapter, session->common.strength);
+    }
     if (status == LILAC_OK) {
         status = settings->bytes != NULL ? evaluate_bytes(session, settings, model, adapter)
                                          : evaluate_images(session, settings, model, adapter);
@@ -124,6 +127,6 @@ const lilac_command lilac_command_eval_bits = {
     .options = options,
     .option_count = LILAC_COUNT(options),
     .settings_size = sizeof(eval_settings),
-    .takes = LILAC_TAKES_TEST_IMAGES | LILAC_TAKES_DATA | LILAC_TAKES_COMPUTE,
+    .takes = LILAC_TAKES_TEST_IMAGES | LILAC_TAKES_STRENGTH | LILAC_TAKES_DATA | LILAC_TAKES_COMPUTE,
     .run = run,
 };

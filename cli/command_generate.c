@@ -191,6 +191,9 @@ static lilac_status run(lilac_session *session, const void *values) {
     lilac_sequence_adapters adapters;
     lilac_status status = lilac_sequence_adapters_load(session, model, 0, (size_t)settings->count, &adapters);
     if (status == LILAC_OK) {
+        status = lilac_session_check_sampling_model(session, model);
+    }
+    if (status == LILAC_OK) {
         status = run_model(session, settings, model, &adapters);
     }
     lilac_sequence_adapters_free(&adapters);
@@ -209,6 +212,6 @@ const lilac_command lilac_command_generate = {
     .options = options,
     .option_count = LILAC_COUNT(options),
     .settings_size = sizeof(generate_settings),
-    .takes = LILAC_TAKES_SAMPLING | LILAC_TAKES_SEED | LILAC_TAKES_COMPUTE,
+    .takes = LILAC_TAKES_SAMPLING | LILAC_TAKES_STRENGTH | LILAC_TAKES_SEED | LILAC_TAKES_COMPUTE,
     .run = run,
 };

@@ -9,7 +9,6 @@
 typedef struct eval_settings {
     const char *model;
     lilac_named_values adapters, use;
-    double strength;
     int variant;
 } eval_settings;
 
@@ -35,14 +34,6 @@ static const lilac_option options[] = {
      .value = "NAME",
      .help = "an adapter to evaluate",
      .initial_note = "all"},
-    {.name = "strength",
-     .type = LILAC_OPTION_NUMBER,
-     .offset = offsetof(eval_settings, strength),
-     .value = "X",
-     .help = "how strongly the adapters act: 1 as trained, 0 not at all",
-     .initial = "1",
-     .minimum = -1000,
-     .maximum = 1000},
     {.name = "variant",
      .type = LILAC_OPTION_CHOICE,
      .offset = offsetof(eval_settings, variant),
@@ -74,7 +65,7 @@ static lilac_status load_adapters(lilac_session *session, const eval_settings *s
                                   lilac_adapter **adapters) {
     for (size_t i = 0; i < settings->adapters.count; i++) {
         LILAC_TRY(lilac_session_load_adapter(session, model, settings->adapters.item[i].value, &adapters[i]));
-        LILAC_TRY(lilac_adapter_set_strength(adapters[i], settings->strength));
+        LILAC_TRY(lilac_adapter_set_strength(adapters[i], session->common.strength));
     }
     return LILAC_OK;
 }
@@ -134,6 +125,6 @@ const lilac_command lilac_command_lora_eval = {
     .options = options,
     .option_count = LILAC_COUNT(options),
     .settings_size = sizeof(eval_settings),
-    .takes = LILAC_TAKES_TEST_IMAGES | LILAC_TAKES_DATA | LILAC_TAKES_COMPUTE,
+    .takes = LILAC_TAKES_TEST_IMAGES | LILAC_TAKES_STRENGTH | LILAC_TAKES_DATA | LILAC_TAKES_COMPUTE,
     .run = run,
 };

@@ -8,7 +8,6 @@
 
 typedef struct merge_settings {
     const char *model, *adapter, *output;
-    double strength;
 } merge_settings;
 
 static const lilac_option options[] = {
@@ -33,20 +32,12 @@ static const lilac_option options[] = {
      .value = "FILE",
      .help = "where to save the merged model",
      .required = true},
-    {.name = "strength",
-     .type = LILAC_OPTION_NUMBER,
-     .offset = offsetof(merge_settings, strength),
-     .value = "X",
-     .help = "how strongly the adapter acts: 1 as trained, 0 not at all",
-     .initial = "1",
-     .minimum = -1000,
-     .maximum = 1000},
 };
 
 static lilac_status merge(lilac_session *session, const merge_settings *settings, const lilac_model *model,
                           lilac_adapter *adapter) {
     lilac_context *context = session->context;
-    LILAC_TRY(lilac_adapter_set_strength(adapter, settings->strength));
+    LILAC_TRY(lilac_adapter_set_strength(adapter, session->common.strength));
     if (model->transformer != NULL) {
         LILAC_TRY(lilac_transformer_merge(context, model->transformer, adapter));
         /* As f32 also where the base is stored as bf16, whose rounding would swallow small changes. */
@@ -87,6 +78,6 @@ const lilac_command lilac_command_lora_merge = {
     .options = options,
     .option_count = LILAC_COUNT(options),
     .settings_size = sizeof(merge_settings),
-    .takes = LILAC_TAKES_COMPUTE,
+    .takes = LILAC_TAKES_STRENGTH | LILAC_TAKES_COMPUTE,
     .run = run,
 };

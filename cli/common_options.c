@@ -172,6 +172,18 @@ static const lilac_option lora_options[] = {
      .with = "base"},
 };
 
+static const lilac_option strength_options[] = {
+    {.name = "strength",
+     .type = LILAC_OPTION_NUMBER,
+     .offset = offsetof(lilac_common_settings, strength),
+     .value = "X",
+     .help = "how strongly adapters act: 1 as trained, 0 not at all",
+     .initial = "1",
+     .minimum = -1000,
+     .maximum = 1000,
+     .with = "adapter"},
+};
+
 static const lilac_option sampling_options[] = {
     {.name = "adapter",
      .letter = 'a',
@@ -208,7 +220,8 @@ static const lilac_option sampling_options[] = {
      .offset = offsetof(lilac_common_settings, sampling.cache),
      .help = "what softmax attention keeps keys and values in: bf16 rounds them and is faster",
      .initial = "f32",
-     .choices = lilac_storage_choices},
+     .choices = lilac_storage_choices,
+     .without = "no-cache"},
     {.name = "no-cache",
      .type = LILAC_OPTION_FLAG,
      .offset = offsetof(lilac_common_settings, sampling.no_cache),
@@ -238,6 +251,9 @@ size_t lilac_option_groups(const lilac_command *command, void *settings, lilac_c
     }
     if (command->takes & LILAC_TAKES_SAMPLING) {
         groups[count++] = (lilac_option_group){NULL, sampling_options, LILAC_COUNT(sampling_options), common};
+    }
+    if (command->takes & LILAC_TAKES_STRENGTH) {
+        groups[count++] = (lilac_option_group){NULL, strength_options, LILAC_COUNT(strength_options), common};
     }
     if (command->takes & LILAC_TAKES_TRAINING) {
         groups[count++] =

@@ -37,6 +37,7 @@ typedef struct lilac_common_settings {
     uint64_t seed;
     const char *data;                                  /* NULL: look in the usual places */
     int test_images;                                   /* 0: all */
+    double strength;                                   /* of adapters */
     const char *models[LILAC_TRANSFORMER_SOFTMAX + 1]; /* files; NULL: the usual one */
     lilac_training_settings training;
     lilac_lora_settings lora;
@@ -52,7 +53,7 @@ extern const char *const lilac_storage_choices[];
 extern const char *const lilac_optimiser_choices[];
 
 /* The most groups of options a command can have: its own and the common ones. */
-enum { LILAC_GROUPS_MAX = 10 };
+enum { LILAC_GROUPS_MAX = 11 };
 
 /* The groups of options that a command takes, its own first; their values go to settings and common. Returns how many.
  */

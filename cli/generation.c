@@ -49,6 +49,7 @@ lilac_status lilac_sequence_adapters_load(lilac_session *session, const lilac_tr
     *out = (lilac_sequence_adapters){.each = NULL};
     for (size_t i = 0; i < files->count; i++) {
         LILAC_TRY(lilac_transformer_adapter_load(session->context, model, files->item[i].name, &out->loaded[i]));
+        LILAC_TRY(lilac_adapter_set_strength(out->loaded[i], session->common.strength));
     }
     if (files->count > 0) {
         out->each = calloc(count, sizeof *out->each);
@@ -76,6 +77,15 @@ lilac_status lilac_session_check_sampling_output(lilac_session *session, const c
         LILAC_TRY(lilac_session_check_keeps(session, output, adapters->item[i].name));
     }
     return lilac_session_check_output(session, output);
+}
+
+lilac_status lilac_session_check_sampling_model(lilac_session *session, const lilac_transformer *model) {
+    if (session->common.sampling.cache != LILAC_PRECISION_F32 &&
+        lilac_transformer_get_config(model)->attention == LILAC_TRANSFORMER_LINEAR) {
+        return lilac_session_usage_error(
+            session, "--cache does nothing: a model with linear attention keeps no keys and values; leave it out");
+    }
+    return LILAC_OK;
 }
 
 lilac_generation_config lilac_session_generation_config(const lilac_session *session,

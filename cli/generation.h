@@ -29,6 +29,9 @@ void lilac_sequence_adapters_free(lilac_sequence_adapters *adapters);
 LILAC_MUST_USE lilac_status lilac_session_check_sampling_output(lilac_session *session, const char *output,
                                                                 const char *model);
 
+/* Refuses options of sampling that would do nothing with this model. */
+LILAC_MUST_USE lilac_status lilac_session_check_sampling_model(lilac_session *session, const lilac_transformer *model);
+
 /* What the common options say of sampling; sequences and their lengths are left to the caller. */
 lilac_generation_config lilac_session_generation_config(const lilac_session *session,
                                                         const lilac_sequence_adapters *adapters);

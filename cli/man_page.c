@@ -133,7 +133,7 @@ static void print_command(const lilac_command *command, FILE *file) {
 static void print_common_options(FILE *file) {
     const lilac_command all = {.takes = LILAC_TAKES_COMPUTE | LILAC_TAKES_SEED | LILAC_TAKES_DATA |
                                         LILAC_TAKES_TRAINING | LILAC_TAKES_LORA | LILAC_TAKES_SAMPLING |
-                                        LILAC_TAKES_TEST_IMAGES | LILAC_TAKES_MODELS};
+                                        LILAC_TAKES_TEST_IMAGES | LILAC_TAKES_MODELS | LILAC_TAKES_STRENGTH};
     lilac_option_group groups[LILAC_GROUPS_MAX];
     const size_t count = lilac_option_groups(&all, NULL, NULL, groups);
     for (size_t g = 1; g < count; g++) {

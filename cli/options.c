@@ -257,49 +257,80 @@ static bool check_required(const parse_state *state, const parse_error *error) {
     return true;
 }
 
-/*
- * Goes through names of options, separated by spaces: the first that is given, NULL if none is. *first becomes the
- * first that the command has, NULL if it has none.
- */
-static const lilac_option *find_given(const parse_state *state, const char *names, const lilac_option **first) {
-    *first = NULL;
-    while (names != NULL && *names != '\0') {
-        const size_t length = strcspn(names, " ");
-        for (size_t g = 0; g < state->group_count; g++) {
-            for (size_t i = 0; i < state->groups[g].count; i++) {
-                const lilac_option *option = &state->groups[g].options[i];
-                if (strlen(option->name) != length || strncmp(option->name, names, length) != 0) {
-                    continue;
-                }
-                *first = *first == NULL ? option : *first;
-                if (state->given[g] >> i & 1) {
-                    return option;
+/* One of the names of `with` or `without`: an option and, behind '=', one of its choices; else value is NULL. */
+typedef struct condition {
+    const lilac_option *option;
+    const char *value;
+    bool holds;
+} condition;
+
+/* name has `length` characters. The option is NULL where the command has none of that name. */
+static condition condition_of(const parse_state *state, const char *name, size_t length) {
+    const char *equals = memchr(name, '=', length);
+    const size_t name_length = equals == NULL ? length : (size_t)(equals - name);
+    for (size_t g = 0; g < state->group_count; g++) {
+        const lilac_option_group *group = &state->groups[g];
+        for (size_t i = 0; i < group->count; i++) {
+            const lilac_option *option = &group->options[i];
+            if (strlen(option->name) != name_length || strncmp(option->name, name, name_length) != 0) {
+                continue;
+            }
+            if (equals == NULL) {
+                return (condition){.option = option, .holds = (state->given[g] >> i & 1) != 0};
+            }
+            assert(option->type == LILAC_OPTION_CHOICE);
+            const int choice = *(const int *)(const void *)((const char *)group->settings + option->offset);
+            for (int c = 0; option->choices[c] != NULL; c++) {
+                if (strlen(option->choices[c]) == length - name_length - 1 &&
+                    strncmp(option->choices[c], equals + 1, length - name_length - 1) == 0) {
+                    return (condition){.option = option, .value = option->choices[c], .holds = choice == c};
                 }
             }
+            assert(!"a choice of that name");
         }
+    }
+    return (condition){0};
+}
+
+/*
+ * Goes through the names of `with` or `without`: the first that holds; if none does, the first that the command has,
+ * whose option is NULL if it has none.
+ */
+static condition find_condition(const parse_state *state, const char *names) {
+    condition first = {0};
+    while (names != NULL && *names != '\0') {
+        const size_t length = strcspn(names, " ");
+        const condition found = condition_of(state, names, length);
+        if (found.holds) {
+            return found;
+        }
+        first = first.option == NULL ? found : first;
         names += length + strspn(names + length, " ");
     }
-    return NULL;
+    return first;
 }
 
 /* An option that would do nothing is refused: who gives it expects something of it. */
 static bool check_combinations(const parse_state *state, const parse_error *error) {
     for (size_t g = 0; g < state->group_count; g++) {
         for (size_t i = 0; i < state->groups[g].count; i++) {
-            const lilac_option *option = &state->groups[g].options[i], *known;
+            const lilac_option *option = &state->groups[g].options[i];
             if (!(state->given[g] >> i & 1)) {
                 continue;
             }
-            const lilac_option *other = find_given(state, option->without, &known);
-            if (other != NULL) {
-                return fail(error, "--%s cannot be combined with --%s: leave one of them out", option->name,
-                            other->name);
+            const condition against = find_condition(state, option->without);
+            if (against.holds) {
+                const bool valued = against.value != NULL;
+                return fail(error, "--%s cannot be combined with --%s%s%s: leave one of them out", option->name,
+                            against.option->name, valued ? " " : "", valued ? against.value : "");
             }
-            if (find_given(state, option->with, &known) == NULL && known != NULL) {
+            const condition needed = find_condition(state, option->with);
+            if (needed.option != NULL && !needed.holds) {
                 char value[256];
-                lilac_option_value_text(known, value, sizeof value);
+                lilac_option_value_text(needed.option, value, sizeof value);
+                const char *shown = needed.value != NULL ? needed.value : value;
                 return fail(error, "--%s does nothing without --%s%s%s: give that too, or leave --%s out", option->name,
-                            known->name, value[0] == '\0' ? "" : " ", value, option->name);
+                            needed.option->name, shown[0] == '\0' ? "" : " ", shown, option->name);
             }
         }
     }

@@ -56,7 +56,8 @@ typedef struct lilac_option {
     bool required;              /* must be given */
     double minimum, maximum;    /* of an INTEGER, a NUMBER or SIZES */
     const char *const *choices; /* of a CHOICE: ends with NULL */
-    /* Names of other options, separated by spaces; those that the command does not have count for nothing. */
+    /* Names of other options, separated by spaces; those that the command does not have count for nothing. NAME=VALUE
+     * is that choice of a CHOICE, given or by default. */
     const char *with;    /* may be given only beside one of these: without them it would do nothing; NULL: always */
     const char *without; /* may not be given beside any of these; NULL: always may */
 } lilac_option;

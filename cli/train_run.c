@@ -129,6 +129,23 @@ static lilac_status on_report(void *user, const lilac_transformer_metrics *metri
     return reports->metrics >= 0 ? write_metrics(reports, metrics) : LILAC_OK;
 }
 
+/* The logistics of a new output layer that is a mixture. */
+static size_t mixtures_of(const lilac_train_settings *settings) {
+    lilac_transformer_config usual;
+    lilac_transformer_config_default(&usual);
+    return settings->mixtures > 0 ? (size_t)settings->mixtures : usual.mixtures;
+}
+
+/* --mixtures where no mixture is made. */
+static lilac_status check_mixtures(lilac_session *session, const lilac_train_settings *settings, bool made) {
+    if (settings->mixtures == 0 || made) {
+        return LILAC_OK;
+    }
+    return lilac_session_usage_error(
+        session, "--mixtures does nothing: the output layer %s; --distribution logistic-mixture makes a mixture",
+        settings->from != NULL ? "stays that of --from" : "is categorical");
+}
+
 /* The model that training goes on with, with a new output layer where another one is asked for. */
 static lilac_status load_model(lilac_session *session, const lilac_train_settings *settings, const char *file,
                                lilac_transformer **out) {
@@ -137,12 +154,15 @@ static lilac_status load_model(lilac_session *session, const lilac_train_setting
     const lilac_transformer_config *config = lilac_transformer_get_config(loaded);
     const lilac_transformer_output output =
         settings->distribution > 0 ? (lilac_transformer_output)(settings->distribution - 1) : config->output;
-    if (output == config->output) {
+    const bool changes = output != config->output;
+    lilac_status status = check_mixtures(session, settings, changes && output == LILAC_TRANSFORMER_LOGISTIC_MIXTURE);
+    if (status == LILAC_OK && !changes) {
         *out = loaded;
         return LILAC_OK;
     }
-    const lilac_status status =
-        lilac_transformer_with_output(session->context, loaded, output, (size_t)settings->mixtures, out);
+    if (status == LILAC_OK) {
+        status = lilac_transformer_with_output(session->context, loaded, output, mixtures_of(settings), out);
+    }
     lilac_transformer_destroy(loaded);
     return status;
 }
@@ -157,23 +177,25 @@ static lilac_status create_model(lilac_session *session, const lilac_train_setti
     const size_t usual_length = bytes ? 256 : data->pixels - 1;
     const lilac_transformer_output usual_output =
         bytes ? LILAC_TRANSFORMER_CATEGORICAL : LILAC_TRANSFORMER_LOGISTIC_MIXTURE;
-    const lilac_transformer_config config = {
-        .length = settings->length > 0 ? (size_t)settings->length : usual_length,
-        .layers = (size_t)settings->layers,
-        .heads = (size_t)settings->heads,
-        .head_size = (size_t)settings->head_size,
-        .feed_forward = (size_t)settings->feed_forward,
-        .value_width = (size_t)settings->value_width,
-        .position_width = (size_t)settings->position_width,
-        .attention = (lilac_transformer_attention)settings->attention,
-        .features = (lilac_transformer_features)settings->features,
-        .feature_size = (size_t)settings->feature_size,
-        .norm = (lilac_transformer_norm)settings->norm,
-        .activation = (lilac_transformer_activation)settings->activation,
-        .output = settings->distribution > 0 ? (lilac_transformer_output)(settings->distribution - 1) : usual_output,
-        .mixtures = (size_t)settings->mixtures,
-        .dropout = settings->dropout,
-        .seed = session->common.seed};
+    const lilac_transformer_output output =
+        settings->distribution > 0 ? (lilac_transformer_output)(settings->distribution - 1) : usual_output;
+    LILAC_TRY(check_mixtures(session, settings, output == LILAC_TRANSFORMER_LOGISTIC_MIXTURE));
+    const lilac_transformer_config config = {.length = settings->length > 0 ? (size_t)settings->length : usual_length,
+                                             .layers = (size_t)settings->layers,
+                                             .heads = (size_t)settings->heads,
+                                             .head_size = (size_t)settings->head_size,
+                                             .feed_forward = (size_t)settings->feed_forward,
+                                             .value_width = (size_t)settings->value_width,
+                                             .position_width = (size_t)settings->position_width,
+                                             .attention = (lilac_transformer_attention)settings->attention,
+                                             .features = (lilac_transformer_features)settings->features,
+                                             .feature_size = (size_t)settings->feature_size,
+                                             .norm = (lilac_transformer_norm)settings->norm,
+                                             .activation = (lilac_transformer_activation)settings->activation,
+                                             .output = output,
+                                             .mixtures = mixtures_of(settings),
+                                             .dropout = settings->dropout,
+                                             .seed = session->common.seed};
     LILAC_TRY(lilac_transformer_create(session->context, &config, out));
     return settings->start == 0 ? LILAC_OK
                                 : lilac_transformer_start_with_neighbours(session->context, *out, data->columns);

@@ -94,8 +94,6 @@ expect 1 'err=the model is for 41 pixels, the images have 28 x 28' -- complete -
 expect 0 -- complete --model softmax.st --count 6 --png half.png --zoom 2 --cache bf16
 expect 0 -- complete --model softmax.st --count 6 --png again.png --zoom 2 --cache bf16 --batch 4 --threads 1
 same 'completions with a cache in bf16 do not depend on threads and batches' half.png again.png
-expect 0 -- complete --model linear.st --count 6 --png again.png --zoom 2 --cache bf16
-same 'linear attention has no keys and values to round' linear.png again.png
 expect 0 -- generate --model softmax.st --count 2 --png again.png --cache bf16
 expect 2 "err=--cache: expected one of f32|bf16, got 'f16'" -- complete --model softmax.st --cache f16
 
@@ -108,10 +106,14 @@ for model in linear text; do
 done
 expect 0 -- generate --model text.st --prompt 'Once upon' --length 30 --adapter text.adapter
 differ 'an adapter changes the bytes' bytes output
+expect 0 -- generate --model text.st --prompt 'Once upon' --length 30 --adapter text.adapter --strength 0
+same 'at strength 0 it does not' bytes output
 expect 0 -- generate --model linear.st --count 5 --png adapted.png --adapter linear.adapter
 differ 'an adapter changes the images' drawn.png adapted.png
 expect 0 -- complete --model linear.st --count 2 --first 3 --png adapted.png --adapter linear.adapter
 differ 'an adapter changes the completion' mnist.png adapted.png
+expect 0 -- complete --model linear.st --count 2 --first 3 --png again.png --adapter linear.adapter --strength 0
+same 'at strength 0 it does not' mnist.png again.png
 # Of several adapters sequence i takes number i modulo how many there are
 expect 0 -- train --base text.st --output other.adapter --steps 3 --learning-rate 1 --warm-up 0 --batch 1 --no-peak \
     --bytes linear.st --validation 0 --seed 7 --rank 2

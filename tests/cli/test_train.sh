@@ -54,6 +54,8 @@ ONEDNN_MAX_CPU_ISA=AVX512_CORE expect 0 "$told" -- train --output second.st --st
 expect 0 'out=Saved second.st' -- train --from text.st --bytes numbers.txt --steps 2 --output second.st --no-peak
 expect 0 'out=Saved second.st: 1774 weights' -- train --from text.st --distribution logistic-mixture --bytes numbers.txt --steps 2 \
     --output second.st --no-peak
+expect 0 'out=Saved second.st: 1585 weights' -- train --from text.st --distribution logistic-mixture --mixtures 3 \
+    --bytes numbers.txt --steps 2 --output second.st --no-peak
 expect 0 'out=of 15 after' -- train --output short.st --epochs 0.1 --batch 4 --validation 0 "${text[@]}"
 
 # An adapter of a saved model
@@ -84,6 +86,8 @@ bits() { # bits ARGUMENT...
 report 'a merged transformer does as the adapted one' "$(echo "$(bits --model merged.st)" \
     "$(bits --model images.st --adapter adapter.st)" "$(bits --model images.st)" |
     awk '{ d = $1 - $2; if (d > 1e-3 || d < -1e-3 || $2 == $3) print $0 }')"
+report 'at strength 0 it does as its base' "$(echo "$(bits --model images.st --adapter adapter.st --strength 0)" \
+    "$(bits --model images.st)" | awk '$1 != $2')"
 expect 0 -- lora merge --model images.st --adapter adapter.st --strength 0 --output unchanged.st
 report 'merging into a transformer at strength 0 changes nothing' "$(cmp images.st unchanged.st 2>&1)"
 expect 1 'err=adapter.st: the adapter was made for the base with hash' -- lora merge --model merged.st \

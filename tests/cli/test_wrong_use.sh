@@ -84,6 +84,15 @@ done <<'END'
 2|--heads cannot be combined with --from|train -o x --from text.st --heads 2
 2|--alpha does nothing without --base FILE|train -o x --alpha 2
 2|--zoom does nothing without --png FILE|complete --model linear.st --zoom 3
+2|--strength does nothing without --adapter FILE|eval bits --model linear.st --strength 0.5
+2|--images cannot be combined with --data|complete --model linear.st --data data --images data/t10k-images-idx3-ubyte
+2|--features cannot be combined with --attention softmax|train -o x --attention softmax --features relu
+2|--feature-size does nothing without --features fourier|train -o x --features relu --feature-size 8
+2|--mixtures cannot be combined with --distribution categorical|train -o x --distribution categorical --mixtures 2
+2|--mixtures does nothing: the output layer is categorical|train -o x --bytes numbers --mixtures 2
+2|--mixtures does nothing: the output layer stays that of --from|train -o x --bytes numbers --from text.st --mixtures 2
+2|--cache cannot be combined with --no-cache|generate --model text.st --prompt a --cache bf16 --no-cache
+2|--cache does nothing: a model with linear attention|generate --model text.st --prompt a --cache bf16
 2|--png FILE draws images, --prompt TEXT writes bytes: give one|generate --model text.st
 2|would replace numbers, which is read|train -o numbers --bytes numbers
 2|would replace mlp.st, which is read|lora merge --model mlp.st --adapter mlp.ad -o mlp.st
