@@ -82,7 +82,7 @@ typedef struct lilac_linear_attention_config {
     const size_t *key_lengths;            /* (B): keys from there on are masked, in S and in z; NULL: none is */
     const lilac_feature_map *feature_map; /* NULL: elu(x) + 1 */
     float epsilon; /* added to the denominator, so that a row without keys gives 0; at least FLT_MIN (<float.h>). A
-                      denominator above 8.5e37, a quarter of the largest float, gives an output of 0 */
+                      denominator above 8.5e37, a quarter of the largest float, may give an output of 0 */
 } lilac_linear_attention_config;
 
 /* Fills in the defaults: full attention, no lengths, elu(x) + 1, epsilon 1e-6. */

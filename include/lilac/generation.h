@@ -112,9 +112,10 @@ typedef struct lilac_generation_times {
 
 /*
  * Continues the prompts: tokens (count x length) holds them at the start of each row, and the rest is written. A
- * sequence is a function of model, prompt, seed, index, temperature, precision and cache only. Reports progress in
- * tokens. times may be NULL. Errors: ARGUMENT, SHAPE (longer than the model allows), BASE_MISMATCH, NOT_FINITE (weights
- * that give no finite outputs), CANCELLED, OVERFLOW, MEMORY; the rest of the rows is undefined then.
+ * sequence is a function of model, adapter, prompt, seed, index, temperature, precision, cache and no_cache only.
+ * Reports progress in tokens. times may be NULL. Errors: ARGUMENT, SHAPE (longer than the model allows), BASE_MISMATCH,
+ * NOT_FINITE (weights that give no finite outputs), CANCELLED, OVERFLOW, MEMORY; the rest of the rows is undefined
+ * then.
  */
 LILAC_API LILAC_MUST_USE lilac_status lilac_generate(lilac_context *context, const lilac_transformer *model,
                                                      const lilac_generation_config *config, uint8_t *tokens,

@@ -75,8 +75,8 @@ LILAC_API void lilac_adapter_destroy(lilac_adapter *adapter);
 /*
  * Reads an adapter file. With a base, the adapter must have been made for exactly that base: the same weights (by their
  * hash) and layers of the same names and shapes. With base NULL the file is read for inspection, unchecked. Errors:
- * NOT_FOUND, IO, FORMAT and its kin, UNSUPPORTED (a newer format), BASE_MISMATCH (the message names both bases),
- * MEMORY.
+ * NOT_FOUND, IO, FORMAT and its kin, SHAPE, UNSUPPORTED (a newer format), BASE_MISMATCH (the message names both
+ * bases), MEMORY.
  */
 LILAC_API LILAC_MUST_USE lilac_status lilac_adapter_load(lilac_context *context, const char *path,
                                                          const lilac_lora_base *base, lilac_adapter **out);

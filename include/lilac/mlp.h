@@ -40,7 +40,8 @@ LILAC_API LILAC_MUST_USE lilac_status lilac_mlp_clone(lilac_context *context, co
 /* Frees a model; NULL is allowed. */
 LILAC_API void lilac_mlp_destroy(lilac_mlp *mlp);
 
-/* Reads a model file. Errors: NOT_FOUND, IO, FORMAT and its kin, UNSUPPORTED (another kind of model), MEMORY. */
+/* Reads a model file. Errors: NOT_FOUND, IO, FORMAT and its kin, SHAPE, UNSUPPORTED (another kind of model), MEMORY.
+ */
 LILAC_API LILAC_MUST_USE lilac_status lilac_mlp_load(lilac_context *context, const char *path, lilac_mlp **out);
 
 /* Writes a model file (safetensors). An older file at path is replaced whole or not at all. Errors: NOT_FOUND (no
@@ -74,7 +75,7 @@ LILAC_API size_t lilac_mlp_workspace_size(const lilac_mlp *mlp, const lilac_adap
  * logits (B x classes) = the model, with the adapter if it is not NULL, applied to inputs (B x sizes[0]). No dropout.
  * workspace: lilac_mlp_workspace_size floats that overlap nothing else; may be NULL where that is 0. Errors: ARGUMENT,
  * BASE_MISMATCH (the adapter's layers are not this model's, by name and shape), OVERFLOW (B beyond what a matrix
- * product can index), MEMORY.
+ * product can index), MEMORY (logits are undefined then).
  */
 LILAC_API LILAC_MUST_USE lilac_status lilac_mlp_forward(lilac_context *context, const lilac_mlp *mlp,
                                                         const lilac_adapter *adapter, size_t B, const float *inputs,

@@ -18,8 +18,8 @@ typedef struct lilac_training_config {
     size_t patience;
     double learning_rate;
     double weight_decay; /* decoupled: multiplied by the learning rate */
-    double beta1, beta2; /* of AdamW, 0 <= beta < 1 */
-    double epsilon;      /* of AdamW, above 0 */
+    double beta1, beta2; /* of AdamW, 0 <= beta < 1, also as a float */
+    double epsilon;      /* of AdamW, at least 1e-37 */
     uint64_t seed;       /* of the shuffling and the dropout */
 } lilac_training_config;
 

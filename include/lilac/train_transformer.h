@@ -89,10 +89,10 @@ typedef struct lilac_transformer_training {
      */
     double clip_outputs;
     /*
-     * Rows and columns at each edge of images whose pixels sequences leave out; 0: none. The others stand where they
-     * stand in the whole image, but see nothing of these. Where edges are all but always empty, as MNIST's are, steps
-     * cost in proportion less and teach as much; what it means to see an edge takes a short training without a border
-     * to learn. Only images have one.
+     * Rows and columns at each edge of images whose pixels models do not see; 0: none. The others stand where they
+     * stand in the whole image and, as ever, each predicts the pixel to its right. Where edges are all but always
+     * empty, as MNIST's are, steps cost in proportion less and teach as much; what it means to see an edge takes a
+     * short training without a border to learn. Only images have one.
      */
     size_t border;
     double weight_decay; /* decoupled: multiplied by the learning rate */
@@ -129,8 +129,8 @@ LILAC_API void lilac_transformer_training_default(lilac_transformer_training *co
  *
  * With config->resume the weights, the optimiser and the position are those of the checkpoint; what else the result
  * depends on (config, model, adapter, training data) must be what it was when the training began. The result is then
- * the same bytes at any number of threads and wherever it was stopped, on one cpu level. A checkpoint is replaced whole
- * or not at all.
+ * the same bytes at any number of threads and wherever it was stopped, on one kind of processor with one matrix
+ * library. A checkpoint of BF16 in tiles (AMX) goes on with tiles alone. A checkpoint is replaced whole or not at all.
  *
  * Memory: three times the trained weights and the activations of a pass, as lilac_transformer_training_memory tells.
  * Reports progress in steps, and asks between passes whether to stop.

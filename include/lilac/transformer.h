@@ -149,7 +149,8 @@ LILAC_API LILAC_MUST_USE lilac_status lilac_transformer_load(lilac_context *cont
 
 /*
  * Writes a model file (safetensors; docs/format.md). With BF16 all weights but the output layer's are rounded to bf16.
- * An older file at path is replaced whole or not at all. Errors: ARGUMENT, IO, MEMORY.
+ * An older file at path is replaced whole or not at all. Errors: ARGUMENT, NOT_FOUND (no such folder), UNSUPPORTED
+ * (something else than a file is there), IO, MEMORY.
  */
 LILAC_API LILAC_MUST_USE lilac_status lilac_transformer_save(lilac_context *context, const lilac_transformer *model,
                                                              lilac_precision precision, const char *path);
@@ -227,7 +228,7 @@ LILAC_API LILAC_MUST_USE lilac_status lilac_transformer_unmerge(lilac_context *c
  * outputs (B x N x O) = the model, with the adapter if it is not NULL, applied to tokens (B x N), N <= length. No
  * dropout. workspace: lilac_transformer_workspace_size bytes at any alignment that overlap nothing else. Errors:
  * ARGUMENT, SHAPE (N too large, the workspace too small), BASE_MISMATCH (the adapter's layers are not this model's, by
- * name and shape), OVERFLOW, MEMORY.
+ * name and shape), OVERFLOW, MEMORY (outputs are undefined then).
  */
 LILAC_API LILAC_MUST_USE lilac_status lilac_transformer_forward(lilac_context *context, const lilac_transformer *model,
                                                                 const lilac_adapter *adapter, size_t B, size_t N,

@@ -3,6 +3,7 @@
 
 #include "core/clock.h"
 #include "core/memory.h"
+#include "model/transformer.h"
 #include "runtime/context.h"
 
 #include <lilac/train.h>
@@ -17,8 +18,6 @@ static const double classifier_rate = 1e-3;
 
 /* Completed training images draw other random numbers than test images of the same number. */
 static const uint64_t training_first_index = (uint64_t)1 << 32;
-
-static const char *const model_names[LILAC_COMPLETION_MODEL_COUNT] = {"linear", "softmax"};
 
 typedef struct experiment {
     lilac_context *outer;   /* the caller's */
@@ -151,7 +150,7 @@ static lilac_status complete(experiment *e, completing how, uint64_t first_index
     config.seed = e->config->seed;
     config.first_index = first_index;
     config.no_cache = how.no_cache;
-    snprintf(e->stage, sizeof e->stage, "%s%s: completing %zu images", model_names[how.model],
+    snprintf(e->stage, sizeof e->stage, "%s%s: completing %zu images", lilac_transformer_attention_names[how.model],
              how.no_cache                        ? " without cache"
              : how.cache == LILAC_PRECISION_BF16 ? ", cache in bf16"
                                                  : "",
@@ -233,7 +232,7 @@ static lilac_status learn_from_completions(experiment *e, size_t model) {
     LILAC_TRY(copy_images(e, e->training, e->config->training_images, &images));
     lilac_status status = complete_training_images(e, model, images);
     if (status == LILAC_OK) {
-        snprintf(e->stage, sizeof e->stage, "%s: training a classifier", model_names[model]);
+        snprintf(e->stage, sizeof e->stage, "%s: training a classifier", lilac_transformer_attention_names[model]);
         status = measure_training_pixels(e, images, &e->out->figures[model].training_accuracy);
     }
     lilac_memory_free(images);
@@ -245,7 +244,7 @@ static lilac_status measure_bits(experiment *e, size_t model) {
         .dataset = e->test, .count = e->config->bits_images, .variant = LILAC_VARIANT_ORIGINAL};
     const lilac_token_source source = {.images = &view};
     lilac_token_evaluation evaluation;
-    snprintf(e->stage, sizeof e->stage, "%s: bits a dimension", model_names[model]);
+    snprintf(e->stage, sizeof e->stage, "%s: bits a dimension", lilac_transformer_attention_names[model]);
     /* In f32: a figure to compare with others' must not hang on what the processor can do. */
     LILAC_TRY(
         lilac_evaluate_transformer(e->context, e->models[model], NULL, &source, LILAC_PRECISION_F32, &evaluation));
@@ -320,12 +319,13 @@ static lilac_status check_models(lilac_context *context, const lilac_transformer
         if ((size_t)config->attention != model) {
             return lilac_fail(context, LILAC_ERROR_ARGUMENT,
                               "completion: the transformer with %s attention, expected one with %s attention",
-                              model_names[config->attention], model_names[model]);
+                              lilac_transformer_attention_names[config->attention],
+                              lilac_transformer_attention_names[model]);
         }
         if (config->length + 1 != size) {
             return lilac_fail(context, LILAC_ERROR_SHAPE,
                               "completion: the %s transformer is for %zu pixels, expected the images' %zu",
-                              model_names[model], config->length + 1, size);
+                              lilac_transformer_attention_names[model], config->length + 1, size);
         }
     }
     return any ? LILAC_OK
@@ -364,6 +364,10 @@ lilac_status lilac_completion_check(lilac_context *context, const lilac_completi
         LILAC_TRY(check_count(context, "images to time", config->times[t], 1, config->images));
     }
     LILAC_TRY(check_count(context, "epochs", config->epochs, 1, INT32_MAX));
+    if (!lilac_precision_stores(config->precision)) {
+        return lilac_fail(context, LILAC_ERROR_ARGUMENT, "completion: no precision number %d to hold weights in",
+                          (int)config->precision);
+    }
     return check_count(context, "images a step", config->batch, 1, INT32_MAX);
 }
 

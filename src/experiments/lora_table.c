@@ -245,13 +245,11 @@ static void prepare(single_run *run) {
 
 static void run_tasks(void *argument, size_t begin, size_t end) {
     table_run *table = argument;
-    const size_t runs = table->second_phase ? RUNS_SECOND : RUNS_FIRST;
     for (size_t task = begin; task < end; task++) {
         /* All seeds' runs of one kind and rank stand together, so that the longest of all seeds come first. */
         const size_t index = task / table->config->seed_count;
         single_run run = {.table = table,
-                          .description =
-                              table->second_phase ? describe_second(index % runs) : describe_first(index % runs),
+                          .description = table->second_phase ? describe_second(index) : describe_first(index),
                           .seed_index = task % table->config->seed_count};
         const lilac_context_config config = {.threads = 1,
                                              .max_cpu_level = lilac_context_cpu_level(table->context),

@@ -22,7 +22,7 @@ struct lilac_mlp {
 /* What a training pass keeps for up to B rows: one block cut into the parts below. Layer l maps sizes[l] to sizes[l +
  * 1]. */
 typedef struct lilac_mlp_activations {
-    float *block;
+    void *block;
     float *inputs;                        /* B x sizes[0]: the caller fills it */
     uint8_t *labels;                      /* B: the caller fills it */
     bool first_product_given;             /* outputs[0] already holds x W^T of the first layer, from the caller */

@@ -6,6 +6,7 @@
 #include "nn/activation.h"
 #include "nn/cross_entropy.h"
 #include "nn/linear.h"
+#include "runtime/workspace.h"
 
 /* Each layer's dropout has room for this many groups in the stream: far more than any batch takes. */
 static const uint64_t dropout_groups_per_layer = UINT64_C(1) << 40;
@@ -18,57 +19,38 @@ static size_t widest_layer(const lilac_mlp_config *config) {
     return widest;
 }
 
-/* Takes B x cols floats from the block, keeping parts aligned. With block NULL only the size is counted. */
-static float *take(float *block, size_t *used, size_t B, size_t cols) {
-    float *part = block == NULL ? NULL : block + *used;
-    *used += lilac_round_up(B * cols, LILAC_ALIGNMENT / sizeof(float));
-    return part;
-}
-
-static size_t cut_block(const lilac_mlp *mlp, const lilac_adapter *adapter, size_t B, lilac_mlp_activations *a) {
+/* With w measuring only its size is counted. */
+static void cut_block(lilac_workspace *w, const lilac_mlp *mlp, const lilac_adapter *adapter, size_t B,
+                      lilac_mlp_activations *a) {
     const lilac_mlp_config *config = &mlp->config;
-    const size_t rank = adapter == NULL ? 0 : adapter->config.rank;
-    size_t used = 0;
-    a->inputs = take(a->block, &used, B, config->sizes[0]);
+    const size_t down = adapter == NULL ? 0 : adapter->config.rank * sizeof(float);
+    const size_t widest = widest_layer(config) * sizeof(float);
+    a->inputs = lilac_workspace_take(w, B, config->sizes[0] * sizeof(float));
     for (size_t l = 0; l < config->layer_count; l++) {
-        a->outputs[l] = take(a->block, &used, B, config->sizes[l + 1]);
-        a->down[l] = rank == 0 ? NULL : take(a->block, &used, B, rank);
+        a->outputs[l] = lilac_workspace_take(w, B, config->sizes[l + 1] * sizeof(float));
+        a->down[l] = down == 0 ? NULL : lilac_workspace_take(w, B, down);
     }
-    a->gradients[0] = take(a->block, &used, B, widest_layer(config));
-    a->gradients[1] = take(a->block, &used, B, widest_layer(config));
-    a->down_gradient = rank == 0 ? NULL : take(a->block, &used, B, rank);
-    a->losses = take(a->block, &used, B, 1);
-    a->labels = (uint8_t *)take(a->block, &used, B, 1);
-    return used;
-}
-
-/* Whether the sizes that cut_block adds up stay far from wrapping. */
-static bool fits(const lilac_mlp *mlp, const lilac_adapter *adapter, size_t B) {
-    size_t row = 2 * widest_layer(&mlp->config) + 64, total;
-    for (size_t l = 0; l <= mlp->config.layer_count; l++) {
-        if (!lilac_size_add(row, mlp->config.sizes[l], &row)) {
-            return false;
-        }
-    }
-    size_t ranks = 0;
-    if (adapter != NULL && !lilac_size_multiply(adapter->config.rank, LILAC_MLP_MAX_LAYERS + 1, &ranks)) {
-        return false;
-    }
-    return lilac_size_add(row, ranks, &row) && lilac_size_multiply(row, B, &total) && total < SIZE_MAX / 16;
+    a->gradients[0] = lilac_workspace_take(w, B, widest);
+    a->gradients[1] = lilac_workspace_take(w, B, widest);
+    a->down_gradient = down == 0 ? NULL : lilac_workspace_take(w, B, down);
+    a->losses = lilac_workspace_take(w, B, sizeof(float));
+    a->labels = lilac_workspace_take(w, B, 1);
 }
 
 lilac_status lilac_mlp_activations_create(lilac_context *context, const lilac_mlp *mlp, const lilac_adapter *adapter,
                                           size_t B, lilac_mlp_activations *out) {
-    if (!fits(mlp, adapter, B)) {
+    lilac_mlp_activations activations = {0};
+    lilac_workspace measured = lilac_workspace_over(NULL);
+    cut_block(&measured, mlp, adapter, B, &activations);
+    if (!lilac_workspace_fits(&measured)) {
         return lilac_fail(context, LILAC_ERROR_OVERFLOW, "mlp: a batch of %zu rows is too large", B);
     }
-    lilac_mlp_activations activations = {0};
-    const size_t size = cut_block(mlp, adapter, B, &activations);
-    activations.block = lilac_memory_allocate(size, sizeof(float));
+    activations.block = lilac_memory_allocate(measured.used, 1);
     if (activations.block == NULL) {
-        return lilac_fail_memory(context, "a training pass", size * sizeof(float));
+        return lilac_fail_memory(context, "a training pass", measured.used);
     }
-    cut_block(mlp, adapter, B, &activations);
+    lilac_workspace w = lilac_workspace_over(activations.block);
+    cut_block(&w, mlp, adapter, B, &activations);
     *out = activations;
     return LILAC_OK;
 }

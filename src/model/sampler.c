@@ -35,18 +35,6 @@ void lilac_generation_config_default(lilac_generation_config *config) {
         .count = 1, .prompt = 1, .length = 2, .precision = LILAC_PRECISION_F32, .temperature = 1.0};
 }
 
-/* Multiplies the scales of a mixture, elu(raw) + 1.0001, which cannot become smaller than 0.0001. */
-static void scale_mixture(size_t rows, size_t K, float temperature, float *parameters) {
-    for (size_t i = 0; i < rows; i++) {
-        float *raw = parameters + i * 3 * K + 2 * K;
-        for (size_t k = 0; k < K; k++) {
-            const float elu = raw[k] > 0.0f ? raw[k] : expm1f(raw[k]);
-            const float scaled = temperature * (elu + 1.0001f) - 1.0001f;
-            raw[k] = scaled > 0.0f ? scaled : log1pf(fmaxf(scaled, -1.0f + 1e-7f));
-        }
-    }
-}
-
 /* Draws token number `position` of each sequence from the outputs, which must be numbers to draw from. */
 static lilac_status draw(lilac_context *context, const sampling *s, size_t position) {
     const lilac_transformer_config *model = &s->model->config;
@@ -66,10 +54,7 @@ static lilac_status draw(lilac_context *context, const sampling *s, size_t posit
     if (model->output == LILAC_TRANSFORMER_CATEGORICAL) {
         lilac_categorical_sample(s->count, s->model->O, s->outputs, temperature, s->randoms, s->drawn);
     } else {
-        if (temperature != 1.0f) {
-            scale_mixture(s->count, model->mixtures, temperature, s->outputs);
-        }
-        lilac_logistic_mixture_sample(s->count, model->mixtures, s->outputs, s->randoms, s->drawn);
+        lilac_logistic_mixture_sample(s->count, model->mixtures, s->outputs, temperature, s->randoms, s->drawn);
     }
     for (size_t i = 0; i < s->count; i++) {
         s->rows[i * config->length + position] = s->drawn[i];

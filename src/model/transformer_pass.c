@@ -39,25 +39,42 @@ typedef struct {
     lilac_pass_sublayer sublayers[2];
 } shared_parts;
 
-static lilac_pass_sublayer cut_sublayer(lilac_workspace *w, const lilac_transformer_pass *pass,
-                                        const shared_parts *shared, size_t turn, bool exact) {
-    const size_t F = pass->model->F;
+/* A sublayer whose parts are all shared, which is how they stay without backward pass. */
+static lilac_pass_sublayer share_sublayer(const shared_parts *shared, size_t turn, bool exact) {
     lilac_pass_sublayer sublayer = shared->sublayers[turn];
     if (exact) {
         sublayer.input = (lilac_pass_matrix){.values = sublayer.input.values};
     }
+    return sublayer;
+}
+
+/* What the backward pass needs of a sublayer's input, and of the norm behind it. */
+static void cut_input(lilac_workspace *w, const lilac_transformer_pass *pass, bool exact, lilac_pass_matrix *input) {
+    const size_t F = pass->model->F;
     if (!pass->config.backward) {
-        return sublayer;
+        return;
     }
     if (!rounds(pass)) {
-        sublayer.input.values = lilac_workspace_take(w, pass->rows, F * sizeof(float));
+        input->values = lilac_workspace_take(w, pass->rows, F * sizeof(float));
     } else if (!exact) {
-        sublayer.input.rounded = lilac_workspace_take(w, pass->rows, F * sizeof(uint16_t));
-        sublayer.input.shared = true;
+        input->rounded = lilac_workspace_take(w, pass->rows, F * sizeof(uint16_t));
+        input->shared = true;
     }
-    sublayer.sum = lilac_workspace_take(w, pass->rows, F * sizeof(float));
-    sublayer.mean = lilac_workspace_take(w, pass->rows, sizeof(float));
-    sublayer.rstd = lilac_workspace_take(w, pass->rows, sizeof(float));
+}
+
+static void cut_norm(lilac_workspace *w, const lilac_transformer_pass *pass, lilac_pass_sublayer *sublayer) {
+    if (pass->config.backward) {
+        sublayer->sum = lilac_workspace_take(w, pass->rows, pass->model->F * sizeof(float));
+        sublayer->mean = lilac_workspace_take(w, pass->rows, sizeof(float));
+        sublayer->rstd = lilac_workspace_take(w, pass->rows, sizeof(float));
+    }
+}
+
+static lilac_pass_sublayer cut_sublayer(lilac_workspace *w, const lilac_transformer_pass *pass,
+                                        const shared_parts *shared, size_t turn) {
+    lilac_pass_sublayer sublayer = share_sublayer(shared, turn, false);
+    cut_input(w, pass, false, &sublayer.input);
+    cut_norm(w, pass, &sublayer);
     return sublayer;
 }
 
@@ -101,8 +118,10 @@ static void cut_layers(lilac_workspace *w, lilac_transformer_pass *pass, size_t 
     hidden.shared = bf16;
     const lilac_pass_layer common = cut_layer(w, pass, saved);
     pass->layers = lilac_workspace_take(w, pass->model->config.layers, sizeof *pass->layers);
-    if (pass->model->config.norm == LILAC_TRANSFORMER_PRE_NORM) {
-        pass->first = cut_sublayer(w, pass, &shared, 1, false);
+    const bool pre_norm = pass->model->config.norm == LILAC_TRANSFORMER_PRE_NORM;
+    if (pre_norm) {
+        pass->first = share_sublayer(&shared, 1, false);
+        cut_norm(w, pass, &pass->first);
     }
     for (size_t l = 0; l < pass->model->config.layers; l++) {
         lilac_pass_layer layer = l == 0 || !backward ? common : cut_layer(w, pass, saved);
@@ -112,13 +131,17 @@ static void cut_layers(lilac_workspace *w, lilac_transformer_pass *pass, size_t 
             layer.hidden.values =
                 bf16 ? hidden.values : lilac_workspace_take(w, pass->rows, feed_forward * sizeof(float));
         }
-        layer.attention = cut_sublayer(w, pass, &shared, 0, false);
-        layer.feed_forward = cut_sublayer(w, pass, &shared, 1, false);
+        layer.attention = cut_sublayer(w, pass, &shared, 0);
+        layer.feed_forward = cut_sublayer(w, pass, &shared, 1);
         if (pass->layers != NULL) {
             pass->layers[l] = layer;
         }
     }
-    pass->last = cut_sublayer(w, pass, &shared, 0, true);
+    pass->last = share_sublayer(&shared, 0, true);
+    cut_input(w, pass, true, &pass->last.input);
+    if (!pre_norm) {
+        cut_norm(w, pass, &pass->last);
+    }
 }
 
 static void cut_gradients(lilac_workspace *w, lilac_transformer_pass *pass) {

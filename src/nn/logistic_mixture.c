@@ -120,15 +120,16 @@ void lilac_logistic_mixture_loss(lilac_context *context, size_t T, size_t K, con
     lilac_parallel_for(context, T, ROW_BLOCK, loss_rows, &loop);
 }
 
-void lilac_logistic_mixture_sample(size_t rows, size_t K, const float *parameters, const lilac_random *randoms,
-                                   uint8_t *out) {
+void lilac_logistic_mixture_sample(size_t rows, size_t K, const float *parameters, float temperature,
+                                   const lilac_random *randoms, uint8_t *out) {
     for (size_t i = 0; i < rows; i++) {
         const float *row = parameters + i * 3 * K;
         uint32_t words[4];
         lilac_random_block(&randoms[i], 0, words);
         const size_t k = lilac_categorical_choose(K, row, 1.0, lilac_random_open_uniform(words[0]));
         const double u = lilac_random_open_uniform(words[1]);
-        const double x = (double)row[K + k] + scale_of((double)row[2 * K + k]) * (log(u) - log1p(-u));
+        const double scale = (double)temperature * scale_of((double)row[2 * K + k]);
+        const double x = (double)row[K + k] + scale * (log(u) - log1p(-u));
         out[i] = (uint8_t)rint(fmin(fmax((x + 1.0) * 127.5, 0.0), 255.0));
     }
 }

@@ -28,11 +28,11 @@ void lilac_logistic_mixture_loss(lilac_context *context, size_t T, size_t K, con
                                  const uint8_t *targets, float scale, float *losses, float *gradient);
 
 /*
- * Draws a byte for each row of parameters (rows x 3K): a component k by softmax(l), then x = m_k + s_k (log u -
- * log(1 - u)) with u uniform in (0, 1), rounded to the nearest byte and clamped. Row i takes its numbers from the group
- * that randoms[i] stands at.
+ * Draws a byte for each row of parameters (rows x 3K): a component k by softmax(l), then x = m_k + temperature s_k
+ * (log u - log(1 - u)) with u uniform in (0, 1), rounded to the nearest byte and clamped. temperature >= 0; at 0 it is
+ * the byte nearest to m_k. Row i takes its numbers from the group that randoms[i] stands at.
  */
-void lilac_logistic_mixture_sample(size_t rows, size_t K, const float *parameters, const lilac_random *randoms,
-                                   uint8_t *out);
+void lilac_logistic_mixture_sample(size_t rows, size_t K, const float *parameters, float temperature,
+                                   const lilac_random *randoms, uint8_t *out);
 
 #endif

@@ -24,6 +24,8 @@ lilac_status lilac_optimiser_create(lilac_context *context, const lilac_optimise
         lilac_optimiser_destroy(&optimiser);
         return status;
     }
+    /* It has its own copy; the caller's list need not stay. */
+    optimiser.config.matrices = NULL;
     *out = optimiser;
     return LILAC_OK;
 }

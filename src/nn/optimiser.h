@@ -12,6 +12,12 @@
 #include <stddef.h>
 #include <stdint.h>
 
+/* Limits of its settings. As a float a beta must not be 1, which would keep a moment at 0: this is half way to the
+ * float below, and betas are below it. Nor must epsilon be 0 or subnormal, which would make a weight without gradient
+ * 0/0. */
+#define LILAC_OPTIMISER_BETA_LIMIT (1.0 - 0x1p-25)
+#define LILAC_OPTIMISER_LEAST_EPSILON 1e-37
+
 typedef enum lilac_optimiser_kind {
     LILAC_OPTIMISER_ADAMW,
     LILAC_OPTIMISER_RADAM,

@@ -2,10 +2,9 @@
 #include "report/completion_report.h"
 
 #include "experiments/completion_published.h"
+#include "model/transformer.h"
 
 #include <math.h>
-
-static const char *const model_names[LILAC_COMPLETION_MODEL_COUNT] = {"linear", "softmax"};
 
 static void add_settings(lilac_json *json, cJSON *parent, const lilac_completion_config *config) {
     cJSON *object = lilac_json_object(json, parent, "settings");
@@ -38,7 +37,7 @@ static void add_models(lilac_json *json, cJSON *parent, const lilac_completion *
         const lilac_completion_published *published =
             lilac_completion_get_published((lilac_transformer_attention)model);
         if (completion->present[model]) {
-            cJSON *object = lilac_json_object(json, models, model_names[model]);
+            cJSON *object = lilac_json_object(json, models, lilac_transformer_attention_names[model]);
             lilac_json_number(json, object, "parameters", (double)figures->parameters);
             add_pair(json, object, "accuracy_on_completed_test_images", figures->accuracy, published->accuracy);
             add_pair(json, object, "accuracy_trained_on_completed_training_images", figures->training_accuracy,
@@ -58,7 +57,7 @@ static void add_time(lilac_json *json, cJSON *object, double seconds, const lila
 
 static void add_times_of_model(lilac_json *json, cJSON *times, const lilac_completion *completion, size_t model) {
     const lilac_completion_figures *figures = &completion->figures[model];
-    cJSON *array = lilac_json_array(json, times, model_names[model]);
+    cJSON *array = lilac_json_array(json, times, lilac_transformer_attention_names[model]);
     for (size_t t = 0; t < completion->config.time_count; t++) {
         const size_t images = completion->config.times[t];
         cJSON *object = lilac_json_object(json, array, NULL);
@@ -112,7 +111,7 @@ static void add_standard_errors(lilac_json *json, cJSON *parent, const lilac_com
     for (size_t model = 0; model < LILAC_COMPLETION_MODEL_COUNT; model++) {
         const lilac_completion_figures *figures = &completion->figures[model];
         if (completion->present[model]) {
-            cJSON *object = lilac_json_object(json, models, model_names[model]);
+            cJSON *object = lilac_json_object(json, models, lilac_transformer_attention_names[model]);
             add_error(json, object, "accuracy_on_completed_test_images", figures->accuracy, images);
             add_error(json, object, "accuracy_trained_on_completed_training_images", figures->training_accuracy, all);
         }

@@ -77,12 +77,13 @@ lilac_status lilac_checkpoint_write(lilac_context *context, const lilac_checkpoi
     return status;
 }
 
-/* A value for a message: of a number, the digits that matter. */
+/* A value for a message: of a number that is not whole, the digits that matter. */
 static void value_text(const char *stored, char *text, size_t size) {
+    uint64_t whole;
     double number;
     if (stored == NULL) {
         snprintf(text, size, "nothing");
-    } else if (lilac_number_parse(stored, &number)) {
+    } else if (!lilac_number_parse_whole(stored, &whole) && lilac_number_parse(stored, &number)) {
         snprintf(text, size, "%.10g", number);
     } else {
         snprintf(text, size, "%s", stored);

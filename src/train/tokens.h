@@ -47,7 +47,7 @@ void lilac_token_order_end(lilac_token_order *order);
 /* Writes the N + 1 tokens of item number item = 0, 1, ... without end. */
 void lilac_token_order_item(lilac_token_order *order, uint64_t item, uint8_t *out);
 
-/* A text that differs for sources of other bytes, but for 1 in 2^32: shape and checksum. */
+/* A text that differs for sources of other bytes, but for 1 in 2^32: their number and checksum. */
 enum { LILAC_TOKENS_TEXT_SIZE = 96 };
 void lilac_tokens_text(const lilac_tokens *tokens, char text[LILAC_TOKENS_TEXT_SIZE]);
 

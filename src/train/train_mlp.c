@@ -30,16 +30,18 @@ static lilac_status check_config(lilac_context *context, const lilac_training_co
     }
     const double betas[] = {config->beta1, config->beta2};
     for (int i = 0; i < 2; i++) {
-        if (!(betas[i] >= 0.0 && betas[i] < 1.0)) {
-            return lilac_fail(context, LILAC_ERROR_ARGUMENT, "training: beta%d is %g, expected 0 <= beta < 1", i + 1,
+        if (!(betas[i] >= 0.0 && betas[i] < LILAC_OPTIMISER_BETA_LIMIT)) {
+            return lilac_fail(context, LILAC_ERROR_ARGUMENT,
+                              "training: beta%d is %.10g, expected at least 0 and, as a float, below 1", i + 1,
                               betas[i]);
         }
     }
-    /* An epsilon of 0, as a float, would make a weight without gradient 0/0. */
     if (!isfinite(config->learning_rate) || !isfinite(config->weight_decay) || !isfinite(config->epsilon) ||
-        !((float)config->epsilon > 0.0f)) {
-        return lilac_fail(context, LILAC_ERROR_ARGUMENT, "training: learning rate %g, weight decay %g, epsilon %g",
-                          config->learning_rate, config->weight_decay, config->epsilon);
+        config->epsilon < LILAC_OPTIMISER_LEAST_EPSILON) {
+        return lilac_fail(context, LILAC_ERROR_ARGUMENT,
+                          "training: learning rate %g, weight decay %g, epsilon %g; expected finite numbers, and an "
+                          "epsilon of at least %g",
+                          config->learning_rate, config->weight_decay, config->epsilon, LILAC_OPTIMISER_LEAST_EPSILON);
     }
     return LILAC_OK;
 }

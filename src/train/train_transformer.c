@@ -165,8 +165,8 @@ static lilac_status begin_run(training_run *run, lilac_adapter *adapter) {
         LILAC_TRY(lilac_checkpoint_check(context, run->count, config->checkpoint));
     }
     LILAC_TRY(create_passes(run));
-    lilac_transformer_training_settings(config, run->pass_config.precision, run->model, adapter, &run->training,
-                                        &run->settings);
+    const lilac_matmul_type products = lilac_transformer_products(context, run->pass_config.precision);
+    lilac_transformer_training_settings(config, products, run->model, adapter, &run->training, &run->settings);
     LILAC_TRY(lilac_token_order_begin(context, &run->training, config->seed, &run->order));
     LILAC_TRY(lilac_token_buffers_create(context, run->pass_config.B, run->training.N, &run->buffers));
     LILAC_TRY(create_optimiser(run));
@@ -430,7 +430,8 @@ static lilac_status check_arguments(lilac_context *context, const lilac_transfor
     LILAC_TRY(check_border(context, config, &run->training));
     if (validation != NULL) {
         /* The pass of the training evaluates too, so sequences must be as long. */
-        LILAC_TRY(lilac_tokens_open(context, validation, run->training.N, &run->validation));
+        LILAC_TRY(lilac_tokens_open(context, validation, validation->images == NULL ? run->training.N : length,
+                                    &run->validation));
         if (run->validation.N != run->training.N) {
             return lilac_fail(context, LILAC_ERROR_SHAPE,
                               "training: %zu predictions a validation sequence, expected %zu as in training",

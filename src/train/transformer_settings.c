@@ -4,6 +4,7 @@
 #include "adapt/adapter.h"
 #include "core/parameter_hash.h"
 #include "model/transformer.h"
+#include "nn/optimiser.h"
 
 #include <inttypes.h>
 #include <math.h>
@@ -40,11 +41,9 @@ static const struct {
                {"clip norm", offsetof(lilac_transformer_training, clip_norm), 0.0, INFINITY},
                {"clip outputs", offsetof(lilac_transformer_training, clip_outputs), 0.0, INFINITY},
                {"weight decay", offsetof(lilac_transformer_training, weight_decay), 0.0, INFINITY},
-               /* As a float it must not be 1, which would keep a moment at 0: this is half way to the one below. */
-               {"beta1", offsetof(lilac_transformer_training, beta1), 0.0, 1.0 - 0x1p-25},
-               {"beta2", offsetof(lilac_transformer_training, beta2), 0.0, 1.0 - 0x1p-25},
-               /* As a float it must not be 0, which would make a weight without gradient 0/0. */
-               {"epsilon", offsetof(lilac_transformer_training, epsilon), 1e-37, INFINITY}};
+               {"beta1", offsetof(lilac_transformer_training, beta1), 0.0, LILAC_OPTIMISER_BETA_LIMIT},
+               {"beta2", offsetof(lilac_transformer_training, beta2), 0.0, LILAC_OPTIMISER_BETA_LIMIT},
+               {"epsilon", offsetof(lilac_transformer_training, epsilon), LILAC_OPTIMISER_LEAST_EPSILON, INFINITY}};
 enum { MOST_SEQUENCES = 1 << 20, NUMBERS = sizeof numbers / sizeof *numbers };
 
 static double number(const lilac_transformer_training *config, size_t index) {
@@ -82,6 +81,12 @@ lilac_status lilac_transformer_training_check(lilac_context *context, const lila
 
 static const char *const optimiser_names[] = {
     [LILAC_TRAINING_ADAMW] = "adamw", [LILAC_TRAINING_RADAM] = "radam", [LILAC_TRAINING_MUON] = "muon"};
+
+/* Tiles and dot products of bf16 sum in another order. */
+static const char *const product_names[] = {[LILAC_MATMUL_F32] = "f32",
+                                            [LILAC_MATMUL_BF16] = "bf16",
+                                            [LILAC_MATMUL_F16] = "f16",
+                                            [LILAC_MATMUL_TILES] = "bf16 in tiles"};
 
 static void add_model(const lilac_transformer_config *config, lilac_settings *settings) {
     const struct {
@@ -122,7 +127,12 @@ static void add_adapter(const lilac_adapter *adapter, lilac_settings *settings) 
     lilac_settings_add_number(settings, "scale", lilac_adapter_scale(adapter));
 }
 
-void lilac_transformer_training_settings(const lilac_transformer_training *config, lilac_precision precision,
+static void add_first_weights(const float *weights, size_t count, lilac_settings *settings) {
+    const uLong sum = crc32_z(crc32(0, NULL, 0), (const Bytef *)(const void *)weights, count * sizeof *weights);
+    lilac_settings_add_whole(settings, "checksum of the first weights", sum);
+}
+
+void lilac_transformer_training_settings(const lilac_transformer_training *config, lilac_matmul_type products,
                                          const lilac_transformer *model, const lilac_adapter *adapter,
                                          const lilac_tokens *tokens, lilac_settings *settings) {
     settings->count = 0;
@@ -130,18 +140,25 @@ void lilac_transformer_training_settings(const lilac_transformer_training *confi
     lilac_settings_add(settings, "trained", adapter == NULL ? "model" : "adapter");
     if (adapter != NULL) {
         add_adapter(adapter, settings);
+        add_first_weights(adapter->parameters, adapter->parameter_count, settings);
+    } else {
+        add_first_weights(model->parameters, model->parameter_count, settings);
     }
     char text[LILAC_TOKENS_TEXT_SIZE];
     lilac_tokens_text(tokens, text);
     lilac_settings_add(settings, "training set", text);
     lilac_settings_add(settings, "optimiser", optimiser_names[config->optimiser]);
-    lilac_settings_add(settings, "precision", lilac_precision_name(precision));
+    lilac_settings_add(settings, "precision", product_names[products]);
     lilac_settings_add_whole(settings, "number of steps", config->steps);
     lilac_settings_add_whole(settings, "warm-up", config->warm_up);
     lilac_settings_add_whole(settings, "batch", config->batch);
     lilac_settings_add_whole(settings, "micro-batch", config->micro_batch);
     lilac_settings_add_whole(settings, "seed", config->seed);
     lilac_settings_add_whole(settings, "border", config->border);
+    if (config->border > 0) {
+        const lilac_dataset_shape shape = lilac_dataset_get_shape(tokens->source.images->dataset);
+        lilac_settings_add_whole(settings, "number of rows of an image", shape.rows);
+    }
     for (size_t i = 0; i < NUMBERS; i++) {
         lilac_settings_add_number(settings, numbers[i].name, number(config, i));
     }

@@ -110,6 +110,10 @@ static void test_refuses_other_settings(void **state) {
     settings = original;
     lilac_settings_add(&settings, "colour", "red");
     expect_refused(LILAC_ERROR_ARGUMENT, "another colour: nothing, here it is red");
+    /* All digits of a whole number matter. */
+    settings = original;
+    strcpy(settings.item[1].value, "20250101002");
+    expect_refused(LILAC_ERROR_ARGUMENT, "another batch: 16, here it is 20250101002");
 }
 
 static void test_refuses_another_number_of_weights(void **state) {

@@ -147,6 +147,7 @@ static void test_a_cache_in_bf16(void **state) {
         float *halves = outputs_of(best(2), model, &config, 0, 50);
         double largest = 0.0;
         for (size_t i = 0; i < 4 * MANY * O; i++) {
+            assert_true(isfinite(floats[i]) && isfinite(halves[i]));
             largest = fmax(largest, fabs((double)floats[i] - (double)halves[i]));
         }
         assert_true(softmax ? largest > 0.0 && largest < 0.05 : largest == 0.0);

@@ -185,30 +185,61 @@ static float *repeat_row(size_t cols, const float *row) {
     return rows;
 }
 
+/* The raw scale whose scale is `factor` times that of r. */
+static float scaled(float r, double factor) {
+    const double scale = factor * ((r > 0.0f ? (double)r : expm1((double)r)) + 1.0001) - 1.0001;
+    return (float)(scale > 0.0 ? scale : log1p(scale));
+}
+
+/* A temperature multiplies the scales. */
 static void test_mixture_samples(void **state) {
     (void)state;
     enum { K = 3 };
     const float cases[][3 * K] = {{0, 1, -1, 0, 0.5f, -0.5f, -3, -2, -2},
                                   {1, 0, 2, -1.5f, 1.5f, 0, 0, 0, -5},
                                   {-500, 0, 500, -1, 1, 0.25f, -9, -9, -30}};
+    static const float temperatures[] = {1.0f, 2.0f, 0.5f};
     uint8_t *drawn = malloc(DRAWS);
     assert_non_null(drawn);
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         lilac_random *randoms = create_randoms(i);
         float *rows = repeat_row(3 * K, cases[i]);
-        double probabilities[256];
-        for (int v = 0; v < 256; v++) {
-            const uint8_t target = (uint8_t)v;
-            float loss;
-            lilac_logistic_mixture_loss(lilac_test_context(0, 1), 1, K, cases[i], &target, 1.0f, &loss, NULL);
-            probabilities[v] = exp(-(double)loss);
+        /* No raw scale is half of the smallest, which the last case has. */
+        for (size_t t = 0; t < (i == 2 ? 2 : 3); t++) {
+            double probabilities[256];
+            float row[3 * K];
+            memcpy(row, cases[i], sizeof row);
+            for (size_t k = 0; k < K; k++) {
+                row[2 * K + k] = scaled(row[2 * K + k], (double)temperatures[t]);
+            }
+            for (int v = 0; v < 256; v++) {
+                const uint8_t target = (uint8_t)v;
+                float loss;
+                lilac_logistic_mixture_loss(lilac_test_context(0, 1), 1, K, row, &target, 1.0f, &loss, NULL);
+                probabilities[v] = exp(-(double)loss);
+            }
+            lilac_logistic_mixture_sample(DRAWS, K, rows, temperatures[t], randoms, drawn);
+            expect_counts(DRAWS, 256, drawn, probabilities);
         }
-        lilac_logistic_mixture_sample(DRAWS, K, rows, randoms, drawn);
-        expect_counts(DRAWS, 256, drawn, probabilities);
         free(randoms);
         free(rows);
     }
     free(drawn);
+}
+
+/* At temperature 0 a component gives the byte nearest to its mean, also one just above a bin's edge. */
+static void test_mixture_without_temperature(void **state) {
+    (void)state;
+    const float rows[] = {0, -1, 5, 0, 0, -30, 0, 0.0039f, 2, 0, 1, 0};
+    lilac_random randoms[4];
+    for (uint64_t seed = 0; seed < 20; seed++) {
+        for (size_t i = 0; i < 4; i++) {
+            randoms[i] = (lilac_random){.seed = seed, .stream = i};
+        }
+        uint8_t drawn[4];
+        lilac_logistic_mixture_sample(4, 1, rows, 0.0f, randoms, drawn);
+        assert_memory_equal(drawn, ((uint8_t[4]){0, 128, 128, 255}), 4);
+    }
 }
 
 /* What cannot be rounded to a byte is clamped, a NaN too. */
@@ -217,7 +248,7 @@ static void test_mixture_samples_are_clamped(void **state) {
     const float rows[] = {0, 1e30f, 0, 0, -1e30f, 0, 0, NAN, 0, NAN, 1e30f, 0};
     const lilac_random randoms[4] = {{.seed = 1}, {.seed = 2}, {.seed = 3}, {.seed = 4}};
     uint8_t drawn[4] = {1, 1, 1, 1};
-    lilac_logistic_mixture_sample(4, 1, rows, randoms, drawn);
+    lilac_logistic_mixture_sample(4, 1, rows, 1.0f, randoms, drawn);
     assert_int_equal(drawn[0], 255);
     assert_int_equal(drawn[1], 0);
     assert_int_equal(drawn[2], 0);
@@ -270,6 +301,7 @@ int main(void) {
         cmocka_unit_test(test_tails),
         cmocka_unit_test(test_extremes_are_finite),
         cmocka_unit_test(test_mixture_samples),
+        cmocka_unit_test(test_mixture_without_temperature),
         cmocka_unit_test(test_mixture_samples_are_clamped),
         cmocka_unit_test(test_categorical_samples),
         cmocka_unit_test(test_categorical_without_temperature),

@@ -84,7 +84,7 @@ static double log_sum_exp_error(const softmax_problem *problem) {
     for (size_t i = 0; i < shape->batch * shape->heads * shape->queries; i++) {
         const double exact = problem->exact.log_sum_exp[i], value = problem->log_sum_exp[i];
         const double error = value == exact ? 0.0 : fabs(value - exact);
-        largest = error <= largest ? largest : error;
+        largest = isnan(error) ? INFINITY : fmax(largest, error);
     }
     return largest;
 }

@@ -153,6 +153,8 @@ static void expect_config_refused(lilac_training_config config, const char *mess
     lilac_mlp_destroy(mlp);
 }
 
+#define NUMBERS "; expected finite numbers, and an epsilon of at least 1e-37"
+
 static void test_refuses_impossible_configs(void **state) {
     (void)state;
     const lilac_training_config good = good_config();
@@ -164,24 +166,28 @@ static void test_refuses_impossible_configs(void **state) {
     expect_config_refused(config, "training: batch 1024, 0 epochs; both must be at least 1");
     config = good;
     config.beta1 = 1;
-    expect_config_refused(config, "training: beta1 is 1, expected 0 <= beta < 1");
+    expect_config_refused(config, "training: beta1 is 1, expected at least 0 and, as a float, below 1");
+    config = good;
+    config.beta1 = 0.99999999;
+    expect_config_refused(config, "training: beta1 is 0.99999999, expected at least 0 and, as a float, below 1");
     config = good;
     config.beta2 = -0.5;
-    expect_config_refused(config, "training: beta2 is -0.5, expected 0 <= beta < 1");
+    expect_config_refused(config, "training: beta2 is -0.5, expected at least 0 and, as a float, below 1");
     config = good;
     config.learning_rate = NAN;
-    expect_config_refused(config, "training: learning rate nan, weight decay 0.01, epsilon 1e-08");
+    expect_config_refused(config, "training: learning rate nan, weight decay 0.01, epsilon 1e-08" NUMBERS);
     config = good;
     config.weight_decay = INFINITY;
-    expect_config_refused(config, "training: learning rate 0.01, weight decay inf, epsilon 1e-08");
-    /* Also what is 0 as a float. */
-    static const double epsilons[] = {0, 1e-60, -1, NAN, INFINITY};
-    static const char *const texts[] = {"0", "1e-60", "-1", "nan", "inf"};
-    for (int i = 0; i < 5; i++) {
-        char message[100];
+    expect_config_refused(config, "training: learning rate 0.01, weight decay inf, epsilon 1e-08" NUMBERS);
+    /* Also what is 0 or subnormal as a float. */
+    static const double epsilons[] = {0, 1e-60, 1e-40, -1, NAN, INFINITY};
+    static const char *const texts[] = {"0", "1e-60", "1e-40", "-1", "nan", "inf"};
+    for (int i = 0; i < 6; i++) {
+        char message[160];
         config = good;
         config.epsilon = epsilons[i];
-        snprintf(message, sizeof message, "training: learning rate 0.01, weight decay 0.01, epsilon %s", texts[i]);
+        snprintf(message, sizeof message, "training: learning rate 0.01, weight decay 0.01, epsilon %s" NUMBERS,
+                 texts[i]);
         expect_config_refused(config, message);
     }
 }

@@ -328,12 +328,53 @@ static void test_refuses_other_settings(void **state) {
     const lilac_token_source other_images = {.images = &fewer};
     expect_refused(&good, &model, &other_images, "another training set: 12 images");
 
+    lilac_transformer *begun = NULL;
+    assert_int_equal(lilac_transformer_create(context, &model, &begun), LILAC_OK);
+    lilac_transformer_parameters(begun)[100] += 1.0f;
+    assert_int_equal(lilac_train_transformer(context, &good, begun, NULL, &source, NULL, NULL), LILAC_ERROR_ARGUMENT);
+    assert_non_null(strstr(lilac_context_message(context), "another checksum of the first weights"));
+    lilac_transformer_destroy(begun);
+
     /* What only says when to stop or to report may differ. */
     slice = good;
     slice.checkpoint_interval = 1;
     slice.validation_interval = 2;
     slice.report_interval = 3;
     free(train_slice(context, &slice, LILAC_OK));
+}
+
+/* With a border, and only then, the form of images matters: it says which pixels are left. */
+static void test_refuses_images_of_another_form(void **state) {
+    (void)state;
+    enum { PIXELS = 15 };
+    const uint8_t labels[IMAGES] = {0};
+    uint8_t pixels[IMAGES * PIXELS];
+    for (size_t i = 0; i < sizeof pixels; i++) {
+        pixels[i] = (uint8_t)(i * i % 251);
+    }
+    lilac_dataset *forms[2] = {NULL, NULL};
+    for (size_t form = 0; form < 2; form++) {
+        const lilac_dataset_shape shape = {
+            .count = IMAGES, .rows = form == 0 ? 3 : 5, .cols = form == 0 ? 5 : 3, .classes = 1};
+        assert_int_equal(lilac_dataset_create(context, &shape, pixels, labels, &forms[form]), LILAC_OK);
+    }
+    for (size_t border = 0; border < 2; border++) {
+        lilac_transformer_training config = sliced_training();
+        config.border = border;
+        remove(file.path);
+        for (size_t form = 0; form < 2; form++) {
+            const lilac_data_view form_view = lilac_data_view_all(forms[form], LILAC_VARIANT_ORIGINAL);
+            const lilac_token_source form_source = {.images = &form_view};
+            lilac_transformer *model = tiny_transformer_create(context, LILAC_TRANSFORMER_LINEAR, 0.2);
+            config.seconds = form == 0 ? 1e-9 : 0.0;
+            assert_int_equal(lilac_train_transformer(context, &config, model, NULL, &form_source, NULL, NULL),
+                             form == 1 && border == 1 ? LILAC_ERROR_ARGUMENT : LILAC_OK);
+            lilac_transformer_destroy(model);
+        }
+    }
+    assert_non_null(strstr(lilac_context_message(context), "another number of rows of an image: 3, here it is 5"));
+    lilac_dataset_destroy(forms[0]);
+    lilac_dataset_destroy(forms[1]);
 }
 
 static void test_full_disk_keeps_the_old_checkpoint(void **state) {
@@ -398,6 +439,7 @@ int main(void) {
         cmocka_unit_test_setup_teardown(test_begins_anew_unless_told_to_go_on, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_adapter_goes_on, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_refuses_other_settings, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_refuses_images_of_another_form, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_full_disk_keeps_the_old_checkpoint, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_divergence_keeps_the_old_checkpoint, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_refuses_a_checkpoint_that_cannot_be_written, set_up, tear_down),

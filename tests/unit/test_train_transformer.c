@@ -5,6 +5,8 @@
  */
 #include <lilac/train_transformer.h>
 
+#include "model/transformer_pass.h"
+#include "nn/optimiser.h"
 #include "support/default_context.h"
 #include "support/failing_allocator.h"
 #include "support/toy_images.h"
@@ -252,7 +254,7 @@ static void test_border_is_not_seen(void **state) {
     assert_true(losses[0] == losses[1]);
 }
 
-/* The seed and dropout matter; clipping to a norm scales the first moments to it. */
+/* Each setting alone changes what is learnt. */
 static void test_settings_that_matter(void **state) {
     (void)state;
     const lilac_transformer_training usual = tiny_training();
@@ -282,6 +284,72 @@ static void test_settings_that_matter(void **state) {
     }
     for (int i = 0; i < 11; i++) {
         free(weights[i]);
+    }
+}
+
+/* Each optimiser gets the settings, each in its place: steps of all images are updates by their mean gradient. */
+static void test_steps_are_updates_by_the_gradient(void **state) {
+    (void)state;
+    enum { STEPS = 3 };
+    static const lilac_optimiser_kind kinds[] = {LILAC_OPTIMISER_ADAMW, LILAC_OPTIMISER_RADAM};
+    static const lilac_training_optimiser optimisers[] = {LILAC_TRAINING_ADAMW, LILAC_TRAINING_RADAM};
+    for (int i = 0; i < 2; i++) {
+        lilac_transformer_training config = tiny_training();
+        config.optimiser = optimisers[i];
+        config.batch = config.micro_batch = IMAGES;
+        config.steps = STEPS;
+        config.warm_up = 0;
+        config.final_fraction = 1.0;
+        config.clip_norm = config.clip_outputs = 0.0;
+        config.weight_decay = 0.3;
+        config.beta1 = 0.6;
+        config.beta2 = 0.97;
+        config.epsilon = 1e-3;
+        config.output_rate = 0.5;
+        lilac_transformer *trained = tiny_transformer_create(context, LILAC_TRANSFORMER_LINEAR, 0);
+        assert_int_equal(lilac_train_transformer(context, &config, trained, NULL, &source, NULL, NULL), LILAC_OK);
+
+        lilac_transformer *model = tiny_transformer_create(context, LILAC_TRANSFORMER_LINEAR, 0);
+        const lilac_transformer_config *sizes = lilac_transformer_get_config(model);
+        const size_t count = lilac_transformer_parameter_count(model);
+        const lilac_optimiser_config by_hand = {.kind = kinds[i],
+                                                .weight_decay = 0.3,
+                                                .beta1 = 0.6,
+                                                .beta2 = 0.97,
+                                                .epsilon = 1e-3,
+                                                .tail_count = (lilac_transformer_width(sizes) + 1) *
+                                                              lilac_transformer_output_size(sizes),
+                                                .tail_rate = 0.5};
+        const lilac_transformer_pass_config pass_config = {.B = IMAGES, .N = TINY_LENGTH, .backward = true};
+        lilac_optimiser optimiser;
+        lilac_transformer_pass *pass = NULL;
+        float *gradient = calloc(count, sizeof *gradient), losses[IMAGES * TINY_LENGTH];
+        assert_non_null(gradient);
+        assert_int_equal(lilac_optimiser_create(context, &by_hand, count, &optimiser), LILAC_OK);
+        assert_int_equal(lilac_transformer_pass_create(context, model, &pass_config, &pass), LILAC_OK);
+        for (int step = 0; step < STEPS; step++) {
+            const uint8_t *pixels = lilac_dataset_image(images, 0);
+            const float *outputs;
+            memset(gradient, 0, count * sizeof *gradient);
+            assert_int_equal(lilac_transformer_pass_forward(context, pass, IMAGES, pixels, TINY_PIXELS, NULL, &outputs),
+                             LILAC_OK);
+            lilac_transformer_pass_loss(context, pass, pixels, TINY_PIXELS, 1.0f / (IMAGES * TINY_LENGTH), losses);
+            assert_int_equal(lilac_transformer_pass_backward(context, pass, gradient), LILAC_OK);
+            assert_int_equal(lilac_optimiser_update(context, &optimiser, config.learning_rate, 1.0, gradient,
+                                                    lilac_transformer_parameters(model)),
+                             LILAC_OK);
+            lilac_transformer_pass_update(context, pass);
+        }
+        const float *found = lilac_transformer_parameters(trained), *expected = lilac_transformer_parameters(model);
+        for (size_t k = 0; k < count; k++) {
+            /* Sums are in another order, as the images are. */
+            assert_true(fabsf(found[k] - expected[k]) <= 1e-5f);
+        }
+        lilac_transformer_pass_destroy(pass);
+        lilac_optimiser_destroy(&optimiser);
+        free(gradient);
+        lilac_transformer_destroy(model);
+        lilac_transformer_destroy(trained);
     }
 }
 
@@ -607,6 +675,7 @@ int main(void) {
         cmocka_unit_test(test_border),
         cmocka_unit_test(test_border_is_not_seen),
         cmocka_unit_test(test_settings_that_matter),
+        cmocka_unit_test(test_steps_are_updates_by_the_gradient),
         cmocka_unit_test(test_muon_refuses_adapters),
         cmocka_unit_test(test_adapter_learns_and_base_stays),
         cmocka_unit_test(test_evaluates_bytes),

@@ -95,6 +95,7 @@ static void test_is_the_middle_of_the_model(void **state) {
 static bool differ(const float *a, const float *b) {
     float largest = 0.0f;
     for (size_t f = 0; f < F; f++) {
+        assert_true(isfinite(a[f]) && isfinite(b[f]));
         largest = fmaxf(largest, fabsf(a[f] - b[f]));
     }
     return largest > 1e-5f;
