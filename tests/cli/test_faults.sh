@@ -47,11 +47,14 @@ measure() { # measure FILES ARGUMENT...
 look_at_outputs() {
     local output
     for output in "$@"; do
+        cmp -s work/$output old || cmp -s work/$output expected/$output && continue
         # Results hold times: of them, only the first and the last line are the same each time.
-        if ! cmp -s work/$output old && ! cmp -s work/$output expected/$output &&
-            ! cmp -s <(sed -n '1p;$p' work/$output) <(sed -n '1p;$p' expected/$output); then
-            echo "$output is neither the old nor the new file"
-        fi
+        case $output in
+        *.json | *.svg | *.html)
+            cmp -s <(sed -n '1p;$p' work/$output) <(sed -n '1p;$p' expected/$output) && continue
+            ;;
+        esac
+        echo "$output is neither the old nor the new file"
     done
 }
 
