@@ -49,15 +49,12 @@ static const char tail[] = "    esac\n"
                            "}\n\n"
                            "complete -F _lilac lilac\n";
 
-static size_t first_word(const lilac_command *command) {
-    return strcspn(command->name, " ");
-}
-
 /* True if a command before number i starts with the same word. */
 static bool seen_before(const lilac_command *const *commands, size_t i) {
     for (size_t j = 0; j < i; j++) {
-        const size_t length = first_word(commands[i]);
-        if (first_word(commands[j]) == length && strncmp(commands[i]->name, commands[j]->name, length) == 0) {
+        const size_t length = lilac_command_first_word(commands[i]);
+        if (lilac_command_first_word(commands[j]) == length &&
+            strncmp(commands[i]->name, commands[j]->name, length) == 0) {
             return true;
         }
     }
@@ -69,12 +66,12 @@ static void print_words(const lilac_command *const *commands, size_t count, FILE
     fputs("    '') words=(", file);
     for (size_t i = 0; i < count; i++) {
         if (!seen_before(commands, i)) {
-            fprintf(file, "%.*s ", (int)first_word(commands[i]), commands[i]->name);
+            fprintf(file, "%.*s ", (int)lilac_command_first_word(commands[i]), commands[i]->name);
         }
     }
     fputs("help --help --version) ;;\n", file);
     for (size_t i = 0; i < count; i++) {
-        const size_t length = first_word(commands[i]);
+        const size_t length = lilac_command_first_word(commands[i]);
         if (seen_before(commands, i) || commands[i]->name[length] == '\0') {
             continue;
         }

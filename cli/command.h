@@ -7,6 +7,8 @@
 
 #include "options.h"
 
+#include <string.h>
+
 struct lilac_session;
 
 /* The common options that a command takes; --help is always one of them. */
@@ -16,7 +18,7 @@ enum {
     LILAC_TAKES_DATA = 4,         /* --data */
     LILAC_TAKES_TRAINING = 8,     /* --epochs and its kin */
     LILAC_TAKES_LORA = 16,        /* --rank and its kin */
-    LILAC_TAKES_SAMPLING = 32,    /* --adapter, --temperature, --batch, --precision, --no-cache */
+    LILAC_TAKES_SAMPLING = 32,    /* --adapter, --temperature, --batch, --precision, --cache and its kin */
     LILAC_TAKES_TEST_IMAGES = 64, /* --images */
     LILAC_TAKES_MODELS = 128,     /* --linear, --softmax */
     LILAC_TAKES_STRENGTH = 256    /* --strength */
@@ -40,6 +42,17 @@ typedef struct lilac_command {
     unsigned takes;       /* LILAC_TAKES_... */
     lilac_command_run *run;
 } lilac_command;
+
+/* The length of the first word of a command's name. */
+static inline size_t lilac_command_first_word(const lilac_command *command) {
+    return strcspn(command->name, " ");
+}
+
+/* True if a command's name has two words and this one is the first: "mlp" of "mlp train". */
+static inline bool lilac_command_in_group(const lilac_command *command, const char *group) {
+    const size_t length = lilac_command_first_word(command);
+    return command->name[length] == ' ' && strlen(group) == length && strncmp(group, command->name, length) == 0;
+}
 
 /* The number of elements of an array. */
 #define LILAC_COUNT(array) (sizeof(array) / sizeof(array)[0])
@@ -65,5 +78,9 @@ extern const lilac_command lilac_command_reproduce_all;
 extern const lilac_command lilac_command_reproduce_completion;
 extern const lilac_command lilac_command_reproduce_lora;
 extern const lilac_command lilac_command_train;
+
+/* All of them, in the order of the help. */
+extern const lilac_command *const lilac_commands[];
+extern const size_t lilac_command_count;
 
 #endif

@@ -224,10 +224,7 @@ static void add_point(lilac_table *table, const point *p, double peak) {
 static lilac_status print_points(lilac_session *session, const results *r) {
     static const char *const head[] = {"attention", "D",       "N",       "forward ms", "GFLOP/s", "of peak",
                                        "both ms",   "of peak", "bf16 ms", "forward KB", "both KB"};
-    lilac_table *table = lilac_table_create("lrrrrrrrrrr");
-    for (size_t i = 0; i < LILAC_COUNT(head); i++) {
-        lilac_table_cell(table, "%s", head[i]);
-    }
+    lilac_table *table = lilac_table_create_headed("lrrrrrrrrrr", LILAC_COUNT(head), head);
     for (size_t c = 0; c < r->sizes.count * 2 * KINDS; c++) {
         const size_t s = c / (2 * KINDS), causal = c / KINDS % 2, kind = c % KINDS;
         lilac_table_rule(table);
@@ -243,10 +240,7 @@ static lilac_status print_points(lilac_session *session, const results *r) {
 
 static lilac_status print_growth(lilac_session *session, const results *r) {
     static const char *const head[] = {"D", "form", "pass", "linear ~ N^", "softmax ~ N^", "linear faster from"};
-    lilac_table *table = lilac_table_create("rllrrr");
-    for (size_t i = 0; i < LILAC_COUNT(head); i++) {
-        lilac_table_cell(table, "%s", head[i]);
-    }
+    lilac_table *table = lilac_table_create_headed("rllrrr", LILAC_COUNT(head), head);
     lilac_table_rule(table);
     for (size_t c = 0; c < r->sizes.count * 2 * PASSES; c++) {
         const size_t s = c / (2 * PASSES), causal = c / PASSES % 2, pass = c % PASSES;

@@ -70,10 +70,7 @@ static lilac_status run(lilac_session *session, const void *values) {
     static const char *const head[] = {"hidden",   "r",         "step ms", "median ms", "forward",
                                        "backward", "optimiser", "GFLOP/s", "of peak"};
     const double peak = lilac_bench_peak_f32(session->context).all;
-    lilac_table *table = lilac_table_create("rrrrrrrrr");
-    for (size_t i = 0; i < LILAC_COUNT(head); i++) {
-        lilac_table_cell(table, "%s", head[i]);
-    }
+    lilac_table *table = lilac_table_create_headed("rrrrrrrrr", LILAC_COUNT(head), head);
     const lilac_status status = add_rows(session, values, peak, table);
     LILAC_TRY(lilac_session_print_table(session, status, table));
     lilac_session_print_peak(session, (lilac_peaks){.f32 = peak});

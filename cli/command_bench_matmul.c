@@ -144,10 +144,7 @@ static lilac_status run(lilac_session *session, const void *values) {
     const lilac_peaks peak = {.f32 = lilac_bench_peak_f32(session->context).all,
                               .bf16 = lilac_bench_peak_bf16(session->context).all,
                               .f16 = lilac_bench_peak_f16(session->context).all};
-    lilac_table *table = lilac_table_create("llrrrrrrrrrrrr");
-    for (size_t i = 0; i < LILAC_COUNT(head); i++) {
-        lilac_table_cell(table, "%s", head[i]);
-    }
+    lilac_table *table = lilac_table_create_headed("llrrrrrrrrrrrr", LILAC_COUNT(head), head);
     const lilac_status status = add_all(session, values, &peak, table);
     LILAC_TRY(lilac_session_print_table(session, status, table));
     lilac_session_print_peak(session, peak);

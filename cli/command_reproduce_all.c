@@ -5,6 +5,7 @@
 #include "reproduce_parts.h"
 #include "reproduce_results.h"
 
+#include "model/transformer.h"
 #include "report/changes.h"
 #include "runtime/context.h"
 
@@ -42,12 +43,14 @@ static const lilac_option options[] = {
      .initial_note = "out/report, with --quick out/quick"},
 };
 
+enum { GROUP_ATTENTION, GROUP_COMPLETION, GROUP_LORA };
+
 static const struct {
     const char *name;
     lilac_part first, last;
-} groups[] = {{"attention", LILAC_PART_LAYER, LILAC_PART_INFERENCE},
-              {"completion", LILAC_PART_COMPLETION, LILAC_PART_COMPLETION},
-              {"lora", LILAC_PART_LORA_64, LILAC_PART_LORA_512}};
+} groups[] = {[GROUP_ATTENTION] = {"attention", LILAC_PART_LAYER, LILAC_PART_INFERENCE},
+              [GROUP_COMPLETION] = {"completion", LILAC_PART_COMPLETION, LILAC_PART_COMPLETION},
+              [GROUP_LORA] = {"lora", LILAC_PART_LORA_64, LILAC_PART_LORA_512}};
 
 static void leave_out(lilac_reproduction *r, lilac_part part, const char *reason) {
     r->outcomes[part].state = LILAC_PART_LEFT_OUT;
@@ -71,6 +74,17 @@ static lilac_status choose_parts(lilac_session *session, const reproduce_setting
                 (int)length, name);
         }
         name = name[length] == ',' ? name + length + 1 : NULL;
+    }
+    const lilac_common_settings *common = &session->common;
+    const bool completion = wanted[GROUP_COMPLETION], lora = wanted[GROUP_LORA];
+    for (size_t i = 0; i < LILAC_COUNT(common->models) && !completion; i++) {
+        if (common->models[i] != NULL) {
+            return lilac_session_usage_error(session, "--%s does nothing: --parts leaves completion out",
+                                             lilac_transformer_attention_names[i]);
+        }
+    }
+    if (common->data != NULL && !completion && !lora) {
+        return lilac_session_usage_error(session, "--data does nothing: --parts leaves completion and lora out");
     }
     for (size_t g = 0; g < LILAC_COUNT(groups); g++) {
         for (lilac_part part = groups[g].first; part <= groups[g].last; part++) {

@@ -8,7 +8,7 @@
 #include "report/completion_report.h"
 #include "runtime/context.h"
 
-enum { PICTURE_IMAGES = 60, PICTURE_ZOOM = 2, PATH_SIZE = 4096 };
+enum { PICTURE_IMAGES = 60, PICTURE_ZOOM = 2 };
 
 typedef struct reproduce_settings {
     int images, training_images, bits_images, no_cache_images;
@@ -101,7 +101,7 @@ typedef struct reproduction {
     lilac_transformer *models[LILAC_COMPLETION_MODEL_COUNT];
     lilac_dataset *training, *test;
     lilac_completion completion;
-    char outputs[OUTPUT_COUNT][PATH_SIZE];
+    char outputs[OUTPUT_COUNT][LILAC_PATH_SIZE];
 } reproduction;
 
 static lilac_status load_models(lilac_session *session, reproduction *r) {
@@ -115,10 +115,7 @@ static lilac_status load_models(lilac_session *session, reproduction *r) {
 static lilac_status prepare_outputs(lilac_session *session, const reproduce_settings *settings, reproduction *r) {
     LILAC_TRY(lilac_session_make_folder(session, settings->output));
     for (size_t i = 0; i < OUTPUT_COUNT; i++) {
-        const int length = snprintf(r->outputs[i], PATH_SIZE, "%s/%s", settings->output, output_names[i]);
-        if (length < 0 || length >= PATH_SIZE) {
-            return lilac_session_usage_error(session, "--output: the name is too long");
-        }
+        LILAC_TRY(lilac_session_output_path(session, settings->output, output_names[i], r->outputs[i]));
         if (i == OUTPUT_RESULTS || r->models[i] != NULL) {
             LILAC_TRY(lilac_session_check_output(session, r->outputs[i]));
         }
@@ -168,9 +165,11 @@ static lilac_status reproduce(lilac_session *session, const reproduce_settings *
     LILAC_TRY(load_models(session, r));
     LILAC_TRY(lilac_session_load_mnist(session, LILAC_MNIST_TRAIN, &r->training));
     LILAC_TRY(lilac_session_load_mnist(session, LILAC_MNIST_TEST, &r->test));
-    LILAC_TRY(prepare_outputs(session, settings, r));
     const lilac_completion_config config = experiment_config(session, settings);
     const lilac_transformer *const models[] = {r->models[0], r->models[1]};
+    /* What is refused leaves no folder. */
+    LILAC_TRY(lilac_completion_check(session->context, &config, models, r->training, r->test));
+    LILAC_TRY(prepare_outputs(session, settings, r));
     LILAC_TRY(lilac_completion_run(session->context, &config, models, r->training, r->test, &r->completion));
     lilac_progress_bar_clear(&session->bar);
     LILAC_TRY(lilac_completion_tables_print(session->context, &r->completion, lilac_dataset_get_shape(r->test).count,

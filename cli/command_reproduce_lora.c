@@ -48,8 +48,6 @@ typedef struct reproduction {
 } reproduction;
 
 static lilac_status run_tables(lilac_session *session, const reproduce_settings *settings, reproduction *r) {
-    LILAC_TRY(lilac_session_load_mnist(session, LILAC_MNIST_TRAIN, &r->training));
-    LILAC_TRY(lilac_session_load_mnist(session, LILAC_MNIST_TEST, &r->test));
     for (size_t i = 0; i < settings->hidden.count; i++) {
         LILAC_TRY(lilac_lora_table_make(session, (size_t)settings->hidden.item[i], (size_t)settings->seeds, r->training,
                                         r->test, &r->tables[r->table_count]));
@@ -59,11 +57,10 @@ static lilac_status run_tables(lilac_session *session, const reproduce_settings 
 }
 
 static lilac_status reproduce(lilac_session *session, const reproduce_settings *settings, reproduction *r) {
-    char path[4096];
-    const int length = snprintf(path, sizeof path, "%s/results.json", settings->output);
-    if (length < 0 || (size_t)length >= sizeof path) {
-        return lilac_session_usage_error(session, "--output: the name is too long");
-    }
+    char path[LILAC_PATH_SIZE];
+    LILAC_TRY(lilac_session_output_path(session, settings->output, "results.json", path));
+    LILAC_TRY(lilac_session_load_mnist(session, LILAC_MNIST_TRAIN, &r->training));
+    LILAC_TRY(lilac_session_load_mnist(session, LILAC_MNIST_TEST, &r->test));
     LILAC_TRY(lilac_session_make_folder(session, settings->output));
     LILAC_TRY(lilac_session_check_output(session, path));
     LILAC_TRY(run_tables(session, settings, r));

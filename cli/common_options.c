@@ -125,7 +125,8 @@ static const lilac_option training_options[] = {
      .help = "stop after N epochs in a row without a lower validation loss; 0: never",
      .initial = "10",
      .minimum = 0,
-     .maximum = 1000000},
+     .maximum = 1000000,
+     .without = "validation=0"},
 };
 
 static const char *const scale_rules[] = {[LILAC_LORA_SCALE_FIXED] = "fixed",

@@ -52,9 +52,6 @@ extern const char *const lilac_storage_choices[];
 /* Choices for --optimiser, in the order of lilac_training_optimiser. */
 extern const char *const lilac_optimiser_choices[];
 
-/* The most groups of options a command can have: its own and the common ones. */
-enum { LILAC_GROUPS_MAX = 11 };
-
 /* The groups of options that a command takes, its own first; their values go to settings and common. Returns how many.
  */
 size_t lilac_option_groups(const lilac_command *command, void *settings, lilac_common_settings *common,

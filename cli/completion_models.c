@@ -5,8 +5,6 @@
 
 #include "runtime/context.h"
 
-enum { PATH_SIZE = 4096 };
-
 const char *const lilac_completion_model_files[LILAC_COMPLETION_MODEL_COUNT] = {
     [LILAC_TRANSFORMER_LINEAR] = "models/linear.safetensors",
     [LILAC_TRANSFORMER_SOFTMAX] = "models/softmax.safetensors"};
@@ -15,7 +13,7 @@ lilac_status lilac_completion_models_load(lilac_session *session,
                                           lilac_transformer *models[LILAC_COMPLETION_MODEL_COUNT], size_t *count) {
     *count = 0;
     for (size_t model = 0; model < LILAC_COMPLETION_MODEL_COUNT; model++) {
-        char found[PATH_SIZE];
+        char found[LILAC_PATH_SIZE];
         const char *path = session->common.models[model];
         if (path == NULL) {
             path = found;

@@ -7,10 +7,7 @@
 static lilac_status print_points(lilac_session *session, const lilac_encoder_sweep *sweep) {
     static const char *const head[] = {"attention", "N",       "batch",   "ms a sequence",
                                        "mean ms",   "GFLOP/s", "of peak", "memory MB"};
-    lilac_table *table = lilac_table_create("lrrrrrrr");
-    for (size_t i = 0; i < LILAC_COUNT(head); i++) {
-        lilac_table_cell(table, "%s", head[i]);
-    }
+    lilac_table *table = lilac_table_create_headed("lrrrrrrr", LILAC_COUNT(head), head);
     for (size_t kind = 0; kind < LILAC_SWEEP_KINDS; kind++) {
         lilac_table_rule(table);
         for (size_t t = 0; t < sweep->config.length_count; t++) {

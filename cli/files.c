@@ -13,11 +13,9 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { PATH_SIZE = 4096 };
-
 /* True if the folder holds the images of one part, plain or compressed. */
 static bool holds_mnist(const char *folder, lilac_mnist_part part) {
-    char path[PATH_SIZE];
+    char path[LILAC_PATH_SIZE];
     for (int compressed = 0; compressed < 2; compressed++) {
         const int length = snprintf(path, sizeof path, "%s/%s-images-idx3-ubyte%s", folder,
                                     part == LILAC_MNIST_TRAIN ? "train" : "t10k", compressed ? ".gz" : "");
@@ -49,25 +47,25 @@ static bool cut_end(char *path, const char *end) {
 }
 
 /* The folder that the program lies in; false if that cannot be told. */
-static bool program_folder(char path[PATH_SIZE]) {
-    const ssize_t length = readlink("/proc/self/exe", path, PATH_SIZE - 1);
+static bool program_folder(char path[LILAC_PATH_SIZE]) {
+    const ssize_t length = readlink("/proc/self/exe", path, LILAC_PATH_SIZE - 1);
     path[length > 0 ? length : 0] = '\0';
     return length > 0 && cut_name(path);
 }
 
 /* The clone that holds the program as build/cli/lilac. */
-static bool clone_folder(char path[PATH_SIZE]) {
+static bool clone_folder(char path[LILAC_PATH_SIZE]) {
     return program_folder(path) && cut_end(path, "/cli") && cut_name(path);
 }
 
 /* The folder of Lilac's own files, found from where the program lies: what is installed can be moved as a whole. */
-static bool installed_folder(char path[PATH_SIZE]) {
+static bool installed_folder(char path[LILAC_PATH_SIZE]) {
     static const char data[] = LILAC_DATADIR "/lilac";
     if (data[0] == '/') {
-        snprintf(path, PATH_SIZE, "%s", data);
+        snprintf(path, LILAC_PATH_SIZE, "%s", data);
         return true;
     }
-    if (!program_folder(path) || !cut_end(path, "/" LILAC_BINDIR) || strlen(path) + sizeof data >= PATH_SIZE) {
+    if (!program_folder(path) || !cut_end(path, "/" LILAC_BINDIR) || strlen(path) + sizeof data >= LILAC_PATH_SIZE) {
         return false;
     }
     snprintf(path + strlen(path), sizeof data + 1, "/%s", data);
@@ -75,11 +73,11 @@ static bool installed_folder(char path[PATH_SIZE]) {
 }
 
 bool lilac_session_find_file(const char *name, char *path, size_t size) {
-    static bool (*const folders[])(char path[PATH_SIZE]) = {clone_folder, installed_folder};
+    static bool (*const folders[])(char path[LILAC_PATH_SIZE]) = {clone_folder, installed_folder};
     snprintf(path, size, "%s", name);
     bool found = access(path, F_OK) == 0;
     for (size_t i = 0; i < LILAC_COUNT(folders) && !found; i++) {
-        char folder[PATH_SIZE];
+        char folder[LILAC_PATH_SIZE];
         if (folders[i](folder)) {
             const int length = snprintf(path, size, "%s/%s", folder, name);
             found = length > 0 && (size_t)length < size && access(path, F_OK) == 0;
@@ -104,7 +102,7 @@ lilac_status lilac_session_load_mnist(lilac_session *session, lilac_mnist_part p
         return lilac_dataset_load_mnist(context, "data/mnist", part, out);
     }
     static const char below[] = "/data/mnist";
-    char folder[PATH_SIZE];
+    char folder[LILAC_PATH_SIZE];
     if (!clone_folder(folder) || strlen(folder) + sizeof below > sizeof folder) {
         return lilac_fail(context, LILAC_ERROR_NOT_FOUND, "MNIST is not in data/mnist; %s", hint);
     }
@@ -164,12 +162,12 @@ static bool same_inode(const struct stat *a, const struct stat *b) {
 }
 
 /* Splits a path into its folder and the name there; false if it is too long. */
-static bool split_path(const char *path, char folder[PATH_SIZE], const char **name) {
+static bool split_path(const char *path, char folder[LILAC_PATH_SIZE], const char **name) {
     const char *slash = strrchr(path, '/');
     *name = slash == NULL ? path : slash + 1;
-    const int length =
-        snprintf(folder, PATH_SIZE, "%.*s", slash == NULL ? 1 : (int)(slash + 1 - path), slash == NULL ? "." : path);
-    return length > 0 && length < PATH_SIZE;
+    const int length = snprintf(folder, LILAC_PATH_SIZE, "%.*s", slash == NULL ? 1 : (int)(slash + 1 - path),
+                                slash == NULL ? "." : path);
+    return length > 0 && length < LILAC_PATH_SIZE;
 }
 
 bool lilac_session_same_file(const char *a, const char *b) {
@@ -181,7 +179,7 @@ bool lilac_session_same_file(const char *a, const char *b) {
     if (have_first || have_second) {
         return have_first && have_second && same_inode(&first, &second);
     }
-    char folder_a[PATH_SIZE], folder_b[PATH_SIZE];
+    char folder_a[LILAC_PATH_SIZE], folder_b[LILAC_PATH_SIZE];
     const char *name_a, *name_b;
     return split_path(a, folder_a, &name_a) && split_path(b, folder_b, &name_b) && strcmp(name_a, name_b) == 0 &&
            stat(folder_a, &first) == 0 && stat(folder_b, &second) == 0 && same_inode(&first, &second);
@@ -194,8 +192,16 @@ lilac_status lilac_session_check_keeps(lilac_session *session, const char *outpu
     return LILAC_OK;
 }
 
+lilac_status lilac_session_output_path(lilac_session *session, const char *folder, const char *name,
+                                       char path[LILAC_PATH_SIZE]) {
+    const int length = snprintf(path, LILAC_PATH_SIZE, "%s/%s", folder, name);
+    return length >= 0 && length < LILAC_PATH_SIZE
+               ? LILAC_OK
+               : lilac_session_usage_error(session, "--output: the name is too long");
+}
+
 lilac_status lilac_session_make_folder(lilac_session *session, const char *path) {
-    char part[PATH_SIZE];
+    char part[LILAC_PATH_SIZE];
     if (strlen(path) >= sizeof part) {
         return lilac_fail(session->context, LILAC_ERROR_ARGUMENT, "%.64s...: the name is too long", path);
     }

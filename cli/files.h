@@ -52,6 +52,12 @@ bool lilac_session_same_file(const char *a, const char *b);
  */
 LILAC_MUST_USE lilac_status lilac_session_check_keeps(lilac_session *session, const char *output, const char *input);
 
+enum { LILAC_PATH_SIZE = 4096 };
+
+/* The path of a file in the folder that --output names. Errors: ARGUMENT (too long), as a usage error. */
+LILAC_MUST_USE lilac_status lilac_session_output_path(lilac_session *session, const char *folder, const char *name,
+                                                      char path[LILAC_PATH_SIZE]);
+
 /* Makes the folder and those above it, where they do not exist. Errors: ARGUMENT (too long), IO. */
 LILAC_MUST_USE lilac_status lilac_session_make_folder(lilac_session *session, const char *path);
 

@@ -28,11 +28,6 @@ void lilac_help_wrap(const char *text, size_t column, size_t indent, size_t widt
     fputc('\n', file);
 }
 
-static bool in_group(const lilac_command *command, const char *group) {
-    const size_t length = group == NULL ? 0 : strlen(group);
-    return group == NULL || (strncmp(command->name, group, length) == 0 && command->name[length] == ' ');
-}
-
 void lilac_help_overview(const lilac_command *const *commands, size_t count, const char *group, FILE *file) {
     fprintf(file, "usage: lilac %s%sCOMMAND [OPTION...]\n\n", group == NULL ? "" : group, group == NULL ? "" : " ");
     if (group == NULL) {
@@ -44,13 +39,13 @@ void lilac_help_overview(const lilac_command *const *commands, size_t count, con
     size_t widest = 0;
     for (size_t i = 0; i < count; i++) {
         const size_t length = strlen(commands[i]->name);
-        widest = in_group(commands[i], group) && length > widest ? length : widest;
+        widest = (group == NULL || lilac_command_in_group(commands[i], group)) && length > widest ? length : widest;
     }
     for (size_t i = 0; i < count; i++) {
         if (group == NULL && commands[i]->heading != NULL) {
             fprintf(file, "\n%s:\n", commands[i]->heading);
         }
-        if (in_group(commands[i], group)) {
+        if (group == NULL || lilac_command_in_group(commands[i], group)) {
             fprintf(file, "  %-*s  ", (int)widest, commands[i]->name);
             lilac_help_wrap(commands[i]->summary, widest + 4, widest + 4, WIDTH, file);
         }

@@ -9,48 +9,15 @@
 #include "suggest.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
 
-/* In the order of the help. To add a command, write command_<name>.c, declare it in command.h and list it here. */
-static const lilac_command *const commands[] = {
-    &lilac_command_train,
-    &lilac_command_generate,
-    &lilac_command_complete,
-    &lilac_command_eval_bits,
-    &lilac_command_mlp_train,
-    &lilac_command_mlp_eval,
-    &lilac_command_data_variants,
-    &lilac_command_lora_train,
-    &lilac_command_lora_eval,
-    &lilac_command_lora_merge,
-    &lilac_command_lora_info,
-    &lilac_command_reproduce_all,
-    &lilac_command_reproduce_lora,
-    &lilac_command_reproduce_completion,
-    &lilac_command_info,
-    &lilac_command_bench_peak,
-    &lilac_command_bench_lora,
-    &lilac_command_bench_attention,
-    &lilac_command_bench_encoder,
-    &lilac_command_bench_matmul,
-    &lilac_command_bench_transformer,
-};
-
-/* The length of the first word of a command's name. */
-static size_t first_word(const lilac_command *command) {
-    return strcspn(command->name, " ");
-}
-
-/* True if a command's name starts with this word, and goes on: "mlp" of "mlp train". */
-static bool in_group(const lilac_command *command, const char *word) {
-    const size_t length = first_word(command);
-    return command->name[length] == ' ' && strlen(word) == length && strncmp(word, command->name, length) == 0;
-}
+#include <unistd.h>
 
 static bool is_group(const char *word) {
-    for (size_t i = 0; i < LILAC_COUNT(commands); i++) {
-        if (in_group(commands[i], word)) {
+    for (size_t i = 0; i < lilac_command_count; i++) {
+        if (lilac_command_in_group(lilac_commands[i], word)) {
             return true;
         }
     }
@@ -59,19 +26,19 @@ static bool is_group(const char *word) {
 
 /* The command named by the first one or two words, and how many these are; NULL if there is none. */
 static const lilac_command *find_command(int count, char **words, int *used) {
-    for (size_t i = 0; i < LILAC_COUNT(commands) && count > 0; i++) {
-        const char *name = commands[i]->name;
-        const size_t length = first_word(commands[i]);
+    for (size_t i = 0; i < lilac_command_count && count > 0; i++) {
+        const char *name = lilac_commands[i]->name;
+        const size_t length = lilac_command_first_word(lilac_commands[i]);
         if (strlen(words[0]) != length || strncmp(words[0], name, length) != 0) {
             continue;
         }
         if (name[length] == '\0') {
             *used = 1;
-            return commands[i];
+            return lilac_commands[i];
         }
         if (count > 1 && strcmp(words[1], name + length + 1) == 0) {
             *used = 2;
-            return commands[i];
+            return lilac_commands[i];
         }
     }
     return NULL;
@@ -80,14 +47,14 @@ static const lilac_command *find_command(int count, char **words, int *used) {
 /* "a command is missing: train, eval, merge or info" */
 static void print_missing(const char *group) {
     size_t left = 0;
-    for (size_t i = 0; i < LILAC_COUNT(commands); i++) {
-        left += in_group(commands[i], group);
+    for (size_t i = 0; i < lilac_command_count; i++) {
+        left += lilac_command_in_group(lilac_commands[i], group);
     }
     fprintf(stderr, "lilac %s: a command is missing: ", group);
-    for (size_t i = 0; i < LILAC_COUNT(commands); i++) {
-        if (in_group(commands[i], group)) {
+    for (size_t i = 0; i < lilac_command_count; i++) {
+        if (lilac_command_in_group(lilac_commands[i], group)) {
             left--;
-            fprintf(stderr, "%s%s", commands[i]->name + first_word(commands[i]) + 1,
+            fprintf(stderr, "%s%s", lilac_commands[i]->name + lilac_command_first_word(lilac_commands[i]) + 1,
                     left > 1 ? ", " : (left == 1 ? " or " : ""));
         }
     }
@@ -100,9 +67,10 @@ static int unknown_in_group(int count, char **words) {
         print_missing(words[0]);
     } else {
         fprintf(stderr, "lilac %s: unknown command '%s'", words[0], words[1]);
-        for (size_t i = 0; i < LILAC_COUNT(commands); i++) {
-            if (in_group(commands[i], words[0])) {
-                lilac_suggest_consider(&suggestion, words[1], commands[i]->name + first_word(commands[i]) + 1);
+        for (size_t i = 0; i < lilac_command_count; i++) {
+            if (lilac_command_in_group(lilac_commands[i], words[0])) {
+                lilac_suggest_consider(&suggestion, words[1],
+                                       lilac_commands[i]->name + lilac_command_first_word(lilac_commands[i]) + 1);
             }
         }
     }
@@ -120,13 +88,13 @@ static int unknown_command(int count, char **words) {
     lilac_suggestion suggestion = {0};
     lilac_suggest_consider(&suggestion, words[0], "--version");
     lilac_suggest_consider(&suggestion, words[0], "--help");
-    for (size_t i = 0; i < LILAC_COUNT(commands); i++) {
+    for (size_t i = 0; i < lilac_command_count; i++) {
         lilac_suggestion here = {0};
         char word[64];
-        snprintf(word, sizeof word, "%.*s", (int)first_word(commands[i]), commands[i]->name);
+        snprintf(word, sizeof word, "%.*s", (int)lilac_command_first_word(lilac_commands[i]), lilac_commands[i]->name);
         lilac_suggest_consider(&here, words[0], word);
         if (here.best != NULL && (suggestion.best == NULL || here.distance < suggestion.distance)) {
-            suggestion = (lilac_suggestion){commands[i]->name, here.distance};
+            suggestion = (lilac_suggestion){lilac_commands[i]->name, here.distance};
         }
     }
     fprintf(stderr, "lilac: unknown command '%s'", words[0]);
@@ -147,11 +115,11 @@ static bool is_help(const char *word) {
 static int help(int count, char **words) {
     int used = 0;
     if (count == 1 && strcmp(words[0], "--man") == 0) {
-        lilac_man_page(commands, LILAC_COUNT(commands), stdout);
+        lilac_man_page(lilac_commands, lilac_command_count, stdout);
         return LILAC_EXIT_SUCCESS;
     }
     if (count == 1 && strcmp(words[0], "--bash-completion") == 0) {
-        lilac_bash_completion(commands, LILAC_COUNT(commands), stdout);
+        lilac_bash_completion(lilac_commands, lilac_command_count, stdout);
         return LILAC_EXIT_SUCCESS;
     }
     const lilac_command *command = find_command(count, words, &used);
@@ -160,7 +128,7 @@ static int help(int count, char **words) {
         return LILAC_EXIT_SUCCESS;
     }
     if (count == 0 || (count == 1 && is_group(words[0]))) {
-        lilac_help_overview(commands, LILAC_COUNT(commands), count == 0 ? NULL : words[0], stdout);
+        lilac_help_overview(lilac_commands, lilac_command_count, count == 0 ? NULL : words[0], stdout);
         return LILAC_EXIT_SUCCESS;
     }
     return unknown_command(count, words);
@@ -168,7 +136,7 @@ static int help(int count, char **words) {
 
 static int dispatch(int count, char **words) {
     if (count == 0) {
-        lilac_help_overview(commands, LILAC_COUNT(commands), NULL, stderr);
+        lilac_help_overview(lilac_commands, lilac_command_count, NULL, stderr);
         return LILAC_EXIT_USAGE;
     }
     if (strcmp(words[0], "--version") == 0 || strcmp(words[0], "-V") == 0) {
@@ -189,7 +157,20 @@ static int dispatch(int count, char **words) {
     return command == NULL ? unknown_command(count, words) : lilac_session_run(command, count - used, words + used);
 }
 
+/* A file opened in place of a closed standard stream would get what is meant for that. These are opened so that using
+ * them still fails. */
+static void occupy_closed_streams(void) {
+    static const int flags[] = {O_WRONLY, O_RDONLY, O_RDONLY};
+    for (int stream = 0; stream < 3; stream++) {
+        /* The lowest number is taken, which is the stream's, since those before it are open. */
+        if (fcntl(stream, F_GETFD) < 0 && open("/dev/null", flags[stream]) != stream) {
+            _exit(LILAC_EXIT_FAILURE);
+        }
+    }
+}
+
 int main(int argc, char **argv) {
+    occupy_closed_streams();
     lilac_signals_catch();
     const int code = dispatch(argc - 1, argv + 1);
     /* A full disk or a closed pipe may show only here. */

@@ -13,7 +13,7 @@
 #include <string.h>
 
 /* A group's options must fit one word of bits. */
-enum { MAX_GROUPS = 8, MAX_OPTIONS = 64 };
+enum { MAX_OPTIONS = 64 };
 
 /* Where a failure's sentence goes. */
 typedef struct parse_error {
@@ -240,7 +240,7 @@ static bool fail_unknown(const lilac_option_group *groups, size_t group_count, c
 typedef struct parse_state {
     const lilac_option_group *groups;
     size_t group_count;
-    uint64_t given[MAX_GROUPS];
+    uint64_t given[LILAC_GROUPS_MAX];
 } parse_state;
 
 static bool check_required(const parse_state *state, const parse_error *error) {
@@ -257,12 +257,26 @@ static bool check_required(const parse_state *state, const parse_error *error) {
     return true;
 }
 
-/* One of the names of `with` or `without`: an option and, behind '=', one of its choices; else value is NULL. */
+/* One of the names of `with` or `without`: an option and, behind '=', a value of it; else that is NULL. */
 typedef struct condition {
     const lilac_option *option;
     const char *value;
+    size_t value_length;
     bool holds;
 } condition;
+
+/* Whether a text of that length names the value of a CHOICE or an INTEGER. */
+static bool is_value(const lilac_option *option, int value, const char *text, size_t length) {
+    char number[16];
+    const char *name = number;
+    assert(option->type == LILAC_OPTION_CHOICE || option->type == LILAC_OPTION_INTEGER);
+    if (option->type == LILAC_OPTION_CHOICE) {
+        name = option->choices[value];
+    } else {
+        snprintf(number, sizeof number, "%d", value);
+    }
+    return strlen(name) == length && strncmp(name, text, length) == 0;
+}
 
 /* name has `length` characters. The option is NULL where the command has none of that name. */
 static condition condition_of(const parse_state *state, const char *name, size_t length) {
@@ -278,15 +292,11 @@ static condition condition_of(const parse_state *state, const char *name, size_t
             if (equals == NULL) {
                 return (condition){.option = option, .holds = (state->given[g] >> i & 1) != 0};
             }
-            assert(option->type == LILAC_OPTION_CHOICE);
-            const int choice = *(const int *)(const void *)((const char *)group->settings + option->offset);
-            for (int c = 0; option->choices[c] != NULL; c++) {
-                if (strlen(option->choices[c]) == length - name_length - 1 &&
-                    strncmp(option->choices[c], equals + 1, length - name_length - 1) == 0) {
-                    return (condition){.option = option, .value = option->choices[c], .holds = choice == c};
-                }
-            }
-            assert(!"a choice of that name");
+            const int value = *(const int *)(const void *)((const char *)group->settings + option->offset);
+            return (condition){.option = option,
+                               .value = equals + 1,
+                               .value_length = length - name_length - 1,
+                               .holds = is_value(option, value, equals + 1, length - name_length - 1)};
         }
     }
     return (condition){0};
@@ -320,17 +330,20 @@ static bool check_combinations(const parse_state *state, const parse_error *erro
             }
             const condition against = find_condition(state, option->without);
             if (against.holds) {
-                const bool valued = against.value != NULL;
-                return fail(error, "--%s cannot be combined with --%s%s%s: leave one of them out", option->name,
-                            against.option->name, valued ? " " : "", valued ? against.value : "");
+                return fail(error, "--%s cannot be combined with --%s%s%.*s: leave one of them out", option->name,
+                            against.option->name, against.value != NULL ? " " : "", (int)against.value_length,
+                            against.value != NULL ? against.value : "");
             }
             const condition needed = find_condition(state, option->with);
             if (needed.option != NULL && !needed.holds) {
                 char value[256];
-                lilac_option_value_text(needed.option, value, sizeof value);
-                const char *shown = needed.value != NULL ? needed.value : value;
+                if (needed.value != NULL) {
+                    snprintf(value, sizeof value, "%.*s", (int)needed.value_length, needed.value);
+                } else {
+                    lilac_option_value_text(needed.option, value, sizeof value);
+                }
                 return fail(error, "--%s does nothing without --%s%s%s: give that too, or leave --%s out", option->name,
-                            needed.option->name, shown[0] == '\0' ? "" : " ", shown, option->name);
+                            needed.option->name, value[0] == '\0' ? "" : " ", value, option->name);
             }
         }
     }
@@ -341,7 +354,7 @@ bool lilac_options_parse(const lilac_option_group *groups, size_t group_count, i
                          char *message, size_t message_size) {
     const parse_error error = {.message = message, .size = message_size};
     parse_state state = {.groups = groups, .group_count = group_count};
-    assert(group_count <= MAX_GROUPS);
+    assert(group_count <= LILAC_GROUPS_MAX);
     if (!set_defaults(groups, group_count, &error)) {
         return false;
     }

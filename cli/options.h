@@ -57,10 +57,13 @@ typedef struct lilac_option {
     double minimum, maximum;    /* of an INTEGER, a NUMBER or SIZES */
     const char *const *choices; /* of a CHOICE: ends with NULL */
     /* Names of other options, separated by spaces; those that the command does not have count for nothing. NAME=VALUE
-     * is that choice of a CHOICE, given or by default. */
+     * is that value of a CHOICE or an INTEGER, given or by default. */
     const char *with;    /* may be given only beside one of these: without them it would do nothing; NULL: always */
     const char *without; /* may not be given beside any of these; NULL: always may */
 } lilac_option;
+
+/* The most groups of options that a command can have: its own and the common ones. */
+enum { LILAC_GROUPS_MAX = 11 };
 
 /* Options and the struct that their offsets refer to. */
 typedef struct lilac_option_group {
@@ -71,9 +74,10 @@ typedef struct lilac_option_group {
 } lilac_option_group;
 
 /*
- * Sets every field to its default, then takes in the arguments: --name value, --name=value, -x value; of an option
- * given twice, the last counts. Arguments are referred to, not copied (NAMED ones are cut in two at the '='). On
- * failure returns false with a sentence that says what is wrong and what would be right in message.
+ * Sets every field to its default, then takes in the arguments: --name value, --name=value, -x value. Of an option
+ * given twice the last counts, but a TEXT may be given once, and NAMES and NAMED collect. Arguments are referred to,
+ * not copied (NAMED ones are cut in two at the '='). On failure returns false with a sentence that says what is wrong
+ * and what would be right in message.
  */
 bool lilac_options_parse(const lilac_option_group *groups, size_t group_count, int count, char **arguments,
                          char *message, size_t message_size);

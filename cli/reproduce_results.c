@@ -18,7 +18,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { PATH_SIZE = 4096 };
+#include <unistd.h>
 
 static bool done(const lilac_reproduction *r, lilac_part part) {
     return r->outcomes[part].state == LILAC_PART_DONE;
@@ -132,7 +132,7 @@ static lilac_status write_page(lilac_session *session, const lilac_reproduction 
     lilac_context *context = session->context;
     /* A page without plots is better than none: all figures stand in its tables. */
     if (lilac_gnuplot_check(context) != LILAC_OK || draw_plots(context, results, media) != LILAC_OK) {
-        lilac_session_note(session, "The page has no plots: %s", lilac_context_message(context));
+        lilac_session_note(session, "The page lacks plots: %s", lilac_context_message(context));
     }
     if (done(r, LILAC_PART_COMPLETION)) {
         LILAC_TRY(lilac_page_pictures_draw(context, &r->completion, r->test, media));
@@ -141,6 +141,8 @@ static lilac_status write_page(lilac_session *session, const lilac_reproduction 
 }
 
 /* ---- Where they go ---- */
+
+static const char partial_name[] = "partial";
 
 /* How much of a part results hold: nothing, some of it (a reason says what is missing), all. */
 static int wholeness(const cJSON *results, const char *name) {
@@ -173,24 +175,28 @@ static bool is_fuller(lilac_context *context, const char *path, const cJSON *res
 }
 
 typedef struct output_paths {
-    char results[PATH_SIZE], page[PATH_SIZE];
+    char results[LILAC_PATH_SIZE], page[LILAC_PATH_SIZE];
 } output_paths;
 
 static lilac_status find_paths(lilac_session *session, const char *folder, output_paths *paths) {
-    const int results = snprintf(paths->results, PATH_SIZE, "%s/results.json", folder);
-    const int page = snprintf(paths->page, PATH_SIZE, "%s/index.html", folder);
-    if (results < 0 || results >= PATH_SIZE || page < 0 || page >= PATH_SIZE) {
-        return lilac_session_usage_error(session, "--output: the name is too long");
-    }
-    return LILAC_OK;
+    LILAC_TRY(lilac_session_output_path(session, folder, "results.json", paths->results));
+    return lilac_session_output_path(session, folder, "index.html", paths->page);
 }
 
-lilac_status lilac_reproduction_check_folder(lilac_session *session, const char *folder) {
+static lilac_status check_folder(lilac_session *session, const char *folder) {
     output_paths paths;
     LILAC_TRY(find_paths(session, folder, &paths));
     LILAC_TRY(lilac_session_make_folder(session, folder));
     LILAC_TRY(lilac_session_check_output(session, paths.results));
     return lilac_session_check_output(session, paths.page);
+}
+
+/* Also the folder for results that must not replace fuller ones, if there is one: else it can be made. */
+lilac_status lilac_reproduction_check_folder(lilac_session *session, const char *folder) {
+    char partial[LILAC_PATH_SIZE];
+    LILAC_TRY(lilac_session_output_path(session, folder, partial_name, partial));
+    LILAC_TRY(check_folder(session, folder));
+    return access(partial, F_OK) == 0 ? check_folder(session, partial) : LILAC_OK;
 }
 
 static lilac_status choose_paths(lilac_session *session, const char *folder, const cJSON *results,
@@ -199,10 +205,8 @@ static lilac_status choose_paths(lilac_session *session, const char *folder, con
     if (!is_fuller(session->context, paths->results, results)) {
         return LILAC_OK;
     }
-    char partial[PATH_SIZE];
-    if (snprintf(partial, sizeof partial, "%s/partial", folder) >= PATH_SIZE) {
-        return lilac_session_usage_error(session, "--output: the name is too long");
-    }
+    char partial[LILAC_PATH_SIZE];
+    LILAC_TRY(lilac_session_output_path(session, folder, partial_name, partial));
     printf("%s holds more than this run and stays as it is: the new files go to %s\n", paths->results, partial);
     LILAC_TRY(lilac_session_make_folder(session, partial));
     return find_paths(session, partial, paths);

@@ -143,6 +143,14 @@ static void print_rule(const lilac_table *table, const size_t *widths, FILE *fil
     fputc('\n', file);
 }
 
+lilac_table *lilac_table_create_headed(const char *alignment, size_t count, const char *const *head) {
+    lilac_table *table = lilac_table_create(alignment);
+    for (size_t i = 0; i < count; i++) {
+        lilac_table_cell(table, "%s", head[i]);
+    }
+    return table;
+}
+
 bool lilac_table_print(const lilac_table *table, FILE *file) {
     size_t *widths = table == NULL || table->failed ? NULL : calloc(table->columns, sizeof *widths);
     if (widths == NULL) {

@@ -4,6 +4,7 @@
 #define LILAC_CLI_TABLE_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdio.h>
 
 typedef struct lilac_table lilac_table;
@@ -14,6 +15,9 @@ typedef struct lilac_table lilac_table;
  */
 lilac_table *lilac_table_create(const char *alignment);
 void lilac_table_destroy(lilac_table *table);
+
+/* A table whose first row, a name for each of its columns, is there. */
+lilac_table *lilac_table_create_headed(const char *alignment, size_t count, const char *const *head);
 
 /* Appends a cell: cells fill row after row. */
 void lilac_table_cell(lilac_table *table, const char *format, ...) __attribute__((format(printf, 2, 3)));

@@ -22,8 +22,9 @@
 typedef struct train_reports {
     lilac_session *session;
     const lilac_train_settings *settings;
-    double peak; /* operations a second; 0: not known */
-    int metrics; /* the file's descriptor; -1: none */
+    double peak;       /* operations a second; 0: not known */
+    int metrics;       /* the file's descriptor; -1: none */
+    bool metrics_made; /* by this run */
     bool fallback_told;
 } train_reports;
 
@@ -322,7 +323,6 @@ static lilac_status save_output(lilac_session *session, const lilac_train_settin
 static lilac_status train(lilac_session *session, const lilac_train_settings *settings, const lilac_train_data *data,
                           lilac_transformer *model, lilac_adapter *adapter, train_reports *reports) {
     const lilac_transformer_training config = training_config(session, settings, data, reports);
-    LILAC_TRY(note_memory(session, &config, data, model, adapter));
     measure_peak(session, settings, reports);
     lilac_transformer_outcome outcome;
     const lilac_status status = lilac_train_transformer(session->context, &config, model, adapter, &data->training,
@@ -343,10 +343,26 @@ static lilac_status open_metrics(train_reports *reports) {
     if (path == NULL) {
         return LILAC_OK;
     }
-    reports->metrics = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0666);
+    const int flags = O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC;
+    reports->metrics = open(path, flags | O_EXCL, 0666);
+    reports->metrics_made = reports->metrics >= 0;
+    if (!reports->metrics_made) {
+        reports->metrics = open(path, flags, 0666);
+    }
     return reports->metrics >= 0
                ? LILAC_OK
                : lilac_fail(reports->session->context, LILAC_ERROR_IO, "%s: cannot open: %s", path, strerror(errno));
+}
+
+/* What was refused, or stopped before its first report, leaves no empty file. */
+static void close_metrics(const train_reports *reports) {
+    if (reports->metrics < 0) {
+        return;
+    }
+    if (reports->metrics_made && lseek(reports->metrics, 0, SEEK_END) == 0) {
+        unlink(reports->settings->metrics);
+    }
+    close(reports->metrics);
 }
 
 static lilac_status load_and_train(lilac_session *session, const lilac_train_settings *settings,
@@ -362,7 +378,10 @@ static lilac_status load_and_train(lilac_session *session, const lilac_train_set
     if (status == LILAC_OK) {
         status = create_adapter(session, settings, model, &adapter);
     }
-    /* Last, so that what cannot be loaded leaves no empty file. */
+    if (status == LILAC_OK) {
+        const lilac_transformer_training config = training_config(session, settings, &data, reports);
+        status = note_memory(session, &config, &data, model, adapter);
+    }
     if (status == LILAC_OK) {
         status = open_metrics(reports);
     }
@@ -416,8 +435,6 @@ lilac_status lilac_train_run(lilac_session *session, const void *values) {
     LILAC_TRY(check_files(session, settings));
     train_reports reports = {.session = session, .settings = settings, .metrics = -1};
     const lilac_status status = load_and_train(session, settings, &reports);
-    if (reports.metrics >= 0) {
-        close(reports.metrics);
-    }
+    close_metrics(&reports);
     return status;
 }

@@ -6,15 +6,6 @@
 #include <math.h>
 #include <stdio.h>
 
-static lilac_table *create_table(const char *alignment, size_t count, const char *const *head) {
-    lilac_table *table = lilac_table_create(alignment);
-    for (size_t i = 0; i < count; i++) {
-        lilac_table_cell(table, "%s", head[i]);
-    }
-    lilac_table_rule(table);
-    return table;
-}
-
 /* The first cells of a row: attention, precision. */
 static void begin_row(lilac_table *table, size_t kind, size_t precision) {
     lilac_table_cell(table, "%s", lilac_transformer_attention_names[kind]);
@@ -26,7 +17,8 @@ static lilac_status print_training(lilac_session *session, const lilac_transform
                                        "optimiser", "tokens/s", "GFLOP/s", "of peak", "speed-up"};
     const lilac_transformer_training *config = &sweep->config.training;
     const double tokens = (double)config->batch * (double)sweep->config.model.length;
-    lilac_table *table = create_table("llrrrrrrrrr", LILAC_COUNT(head), head);
+    lilac_table *table = lilac_table_create_headed("llrrrrrrrrr", LILAC_COUNT(head), head);
+    lilac_table_rule(table);
     for (size_t kind = 0; kind < LILAC_TRANSFORMER_KINDS; kind++) {
         for (size_t precision = 0; precision < LILAC_TRAINING_PRECISIONS; precision++) {
             const lilac_training_times *times = &sweep->training[kind][precision].times;
@@ -50,7 +42,8 @@ static lilac_status print_training(lilac_session *session, const lilac_transform
 static lilac_status print_memory(lilac_session *session, const lilac_transformer_sweep *sweep) {
     static const char *const head[] = {"attention", "products",  "activations MB", "weights",
                                        "gradient",  "optimiser", "together"};
-    lilac_table *table = create_table("llrrrrr", LILAC_COUNT(head), head);
+    lilac_table *table = lilac_table_create_headed("llrrrrr", LILAC_COUNT(head), head);
+    lilac_table_rule(table);
     for (size_t kind = 0; kind < LILAC_TRANSFORMER_KINDS; kind++) {
         for (size_t precision = 0; precision < LILAC_TRAINING_PRECISIONS; precision++) {
             const lilac_bench_training_figures *figures = &sweep->training[kind][precision];
@@ -91,7 +84,8 @@ static void add_generation(lilac_table *table, const lilac_transformer_sweep *sw
 static lilac_status print_generation(lilac_session *session, const lilac_transformer_sweep *sweep) {
     static const char *const head[] = {"attention", "weights",  "sequences", "at a time", "step ms",    "projections",
                                        "attention", "tokens/s", "GFLOP/s",   "of peak",   "weights MB", "state MB"};
-    lilac_table *table = create_table("llrrrrrrrrrr", LILAC_COUNT(head), head);
+    lilac_table *table = lilac_table_create_headed("llrrrrrrrrrr", LILAC_COUNT(head), head);
+    lilac_table_rule(table);
     for (size_t kind = 0; kind < LILAC_TRANSFORMER_KINDS; kind++) {
         for (size_t precision = 0; precision < LILAC_GENERATION_PRECISIONS; precision++) {
             for (size_t count = 0; count < sweep->config.count_count; count++) {

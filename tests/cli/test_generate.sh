@@ -36,6 +36,7 @@ same 'images do not depend on threads and batches' drawn.png again.png
 expect 0 -- generate --model linear.st --count 5 --png again.png --seed 2
 differ 'another seed draws other images' drawn.png again.png
 expect 0 -- generate --model linear.st --count 5 --png again.png --precision bf16
+differ 'rounded weights draw other images' drawn.png again.png
 expect 0 'out=Saved small.png: 18 x 18 pixels' -- generate --model small.st --png small.png
 expect 0 -- generate --model small.st --png again.png --no-cache
 same 'without the cache the image is the same' small.png again.png

@@ -33,6 +33,8 @@ expect 0 'out=over 2349 tokens in f32' -- eval bits --model images.st --data dat
 expect 0 'out=bits a dimension' -- eval bits --model images.st --data data --images 3 --precision bf16
 expect 0 'out=bits a dimension' -- eval bits --model images.st --data data --images 3 --precision f16
 expect 0 'out=over 2349 tokens in f32' -- eval bits --model images.st --data data --images 3 --precision f16 --cpu scalar
+"$lilac" train --data data --output second.st --steps 1 --batch 2 --validation 2 "${small[@]}" --metrics closed.jsonl >output 2>&-
+report 'what is said on a closed stream goes into no file' "$([ -s closed.jsonl ] || echo 'no metrics' && grep -v '^{' closed.jsonl)"
 # Without the border 484 of an image's tokens are seen
 expect 0 'out=Step 3 of 3' 'out=validation' -- train --data data --output inside.st --steps 3 --batch 3 --validation 4 --border 3 \
     "${small[@]}" --metrics inside.jsonl --report-every 3

@@ -34,7 +34,11 @@ for name in text.st mlp.st mlp.ad; do
 done
 head -c 1000 mlp.st | tr '{' 'x' >junk
 touch output errors
-files=$(find . -type f ! -name output ! -name errors -exec cksum {} + | sort)
+all_files() {
+    find . -type d | sort
+    find . -type f ! -name output ! -name errors -exec cksum {} + | sort
+}
+files=$(all_files)
 
 # The code, what the message must hold, and the line, of which '_' is an empty word.
 while IFS='|' read -r code text line; do
@@ -84,6 +88,11 @@ done <<'END'
 2|--heads cannot be combined with --from|train -o x --from text.st --heads 2
 2|--alpha does nothing without --base FILE|train -o x --alpha 2
 2|--zoom does nothing without --png FILE|complete --model linear.st --zoom 3
+2|--linear does nothing: --parts leaves completion out|reproduce all --parts attention,lora --linear linear.st
+2|--data does nothing: --parts leaves completion and lora out|reproduce all --parts attention --data data
+2|--validate-every cannot be combined with --validation 0|train -o x --bytes numbers --validation 0 --validate-every 3
+2|--patience cannot be combined with --validation 0|mlp train -o x --validation 0 --patience 3
+2|--base cannot be combined with --optimiser muon|train -o x --base linear.st --optimiser muon
 2|--strength does nothing without --adapter FILE|eval bits --model linear.st --strength 0.5
 2|--images cannot be combined with --data|complete --model linear.st --data data --images data/t10k-images-idx3-ubyte
 2|--features cannot be combined with --attention softmax|train -o x --attention softmax --features relu
@@ -109,6 +118,9 @@ done <<'END'
 1|none/x.png: cannot open the folder|data variants --data data --png none/x.png
 1|none/x.svg|bench attention --tokens 16 --plot none/x.svg
 1|a file of that name is in the way|reproduce lora --output nothing/x --data data
+1|600 test images to complete, expected 1 to 40|reproduce completion --linear linear.st --output out --data data
+1|scripts/fetch-mnist DIR fetches MNIST|reproduce lora --output out --data none
+1|a border of 14 leaves nothing|train -o x --data data --validation 2 --border 14 --metrics lines.jsonl --no-peak -q
 1|none: cannot open: No such file|train -o x --bytes none
 1|none: cannot open: No such file|mlp eval --model none
 1|none: cannot open: No such file|lora info --adapter none
@@ -151,6 +163,5 @@ done <<'END'
 1|output for token 1 of sequence 0 is not a finite number|generate --model nan-text.st --prompt a
 END
 
-report 'no file was written, changed or left behind' "$(diff <(echo "$files") \
-    <(find . -type f ! -name output ! -name errors -exec cksum {} + | sort))"
+report 'no file or folder was written, changed or left behind' "$(diff <(echo "$files") <(all_files))"
 finish

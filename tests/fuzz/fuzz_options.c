@@ -17,7 +17,7 @@
 enum { MAX_ARGUMENTS = 80 };
 
 typedef struct settings {
-    bool flag;
+    bool flag, shade;
     int integer, choice;
     double number;
     const char *text;
@@ -59,15 +59,18 @@ static const lilac_option options[] = {
      .maximum = 1 << 30},
     {.name = "name", .type = LILAC_OPTION_NAMES, .offset = offsetof(settings, names), .value = "NAME"},
     {.name = "pair", .type = LILAC_OPTION_NAMED, .offset = offsetof(settings, pairs), .value = "NAME=FILE"},
+    {.name = "shade",
+     .type = LILAC_OPTION_FLAG,
+     .offset = offsetof(settings, shade),
+     .with = "colour=red colour=blue flag",
+     .without = "integer=7 pair"},
 };
 
-/* All options that commands share as well. */
-static const lilac_command command = {.name = "fuzz",
-                                      .options = options,
-                                      .option_count = LILAC_COUNT(options),
-                                      .settings_size = sizeof(settings),
-                                      .takes = LILAC_TAKES_COMPUTE | LILAC_TAKES_SEED | LILAC_TAKES_DATA |
-                                               LILAC_TAKES_TRAINING | LILAC_TAKES_LORA};
+/* All options that commands share as well; no command has all of them, as some have the same name. */
+static const unsigned takes[] = {LILAC_TAKES_COMPUTE | LILAC_TAKES_SEED | LILAC_TAKES_DATA | LILAC_TAKES_TRAINING |
+                                     LILAC_TAKES_LORA,
+                                 LILAC_TAKES_COMPUTE | LILAC_TAKES_SEED | LILAC_TAKES_DATA | LILAC_TAKES_SAMPLING |
+                                     LILAC_TAKES_STRENGTH | LILAC_TAKES_MODELS | LILAC_TAKES_TEST_IMAGES};
 
 static char *copy_text(const uint8_t *data, size_t length) {
     char *text = malloc(length + 1);
@@ -106,6 +109,8 @@ static void check_settings(settings *s, const lilac_common_settings *common) {
     fuzz_require(s->choice >= 0 && s->choice < 3, "a choice is one of the choices");
     fuzz_require(s->text == NULL || s->text[0] != '\0', "a text is not empty");
     fuzz_require(common->threads >= 0 && common->threads <= 1024, "threads can be started");
+    fuzz_require(!s->shade || (s->integer != 7 && s->pairs.count == 0), "a condition holds");
+    fuzz_require(isfinite(common->strength) && isfinite(common->sampling.temperature), "numbers are finite");
     fuzz_require(isfinite(common->lora.alpha) && isfinite(common->training.learning_rate), "numbers are finite");
     fuzz_require(s->sizes.count >= 1 && s->sizes.count <= LILAC_SIZES_MAX, "there is room for the sizes");
     lilac_sizes_sort(&s->sizes);
@@ -118,6 +123,11 @@ static void check_settings(settings *s, const lilac_common_settings *common) {
 }
 
 static void check_options(int count, char **arguments) {
+    const lilac_command command = {.name = "fuzz",
+                                   .options = options,
+                                   .option_count = LILAC_COUNT(options),
+                                   .settings_size = sizeof(settings),
+                                   .takes = takes[count % 2]};
     settings own = {0};
     lilac_common_settings common = {.cpu = LILAC_CPU_NOT_GIVEN};
     lilac_option_group groups[LILAC_GROUPS_MAX];

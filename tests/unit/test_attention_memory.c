@@ -136,35 +136,40 @@ static void test_softmax_workspaces_grow_with_the_sequence(void **state) {
 }
 
 static void run_linear(lilac_context *context) {
-    for (int causal = 0; causal < 2; causal++) {
-        const case_options options = {
-            .shape = case_shape(2, 2, 300, 20), .causal = causal, .bf16 = true, .map = lilac_feature_map_relu()};
+    for (int kind = 0; kind < 8; kind++) {
+        const case_options options = {.shape = case_shape(2, 2, 300, 20),
+                                      .causal = kind % 2 == 1,
+                                      .bf16 = kind / 2 % 2 == 1,
+                                      .map = kind < 4 ? lilac_feature_map_relu() : NULL};
         attention_case *problem = attention_case_create(context, &options);
         const size_t forward = linear_workspace(context, &problem->config, false);
         const size_t backward = linear_workspace(context, &problem->config, true);
         void *workspace = malloc(forward > backward ? forward : backward);
-        lilac_linear_attention_state *state = NULL;
+        lilac_linear_attention_state *state = NULL, *copy = NULL;
         assert_non_null(workspace);
         assert_int_equal(lilac_linear_attention_state_create(context, &problem->config, &state), LILAC_OK);
+        assert_int_equal(lilac_linear_attention_state_create(context, &problem->config, &copy), LILAC_OK);
         const lilac_linear_attention_forward_tensors *t = &problem->forward;
         lilac_test_fail_allocation(0);
         const lilac_status statuses[] = {
             lilac_linear_attention_forward(context, &problem->config, t, workspace, forward),
             lilac_linear_attention_backward(context, &problem->config, &problem->backward, workspace, backward),
-            lilac_linear_attention_step(context, state, &t->query, &t->key, &t->value, &t->output)};
+            lilac_linear_attention_step(context, state, &t->query, &t->key, &t->value, &t->output),
+            lilac_linear_attention_state_copy(context, state, copy)};
         assert_false(lilac_test_allocation_failed());
         for (size_t i = 0; i < sizeof statuses / sizeof *statuses; i++) {
             assert_int_equal(statuses[i], LILAC_OK);
         }
+        lilac_linear_attention_state_destroy(copy);
         lilac_linear_attention_state_destroy(state);
         free(workspace);
         attention_case_destroy(problem);
     }
 }
 
-static void run_softmax(lilac_context *context) {
+static void run_softmax(lilac_context *context, lilac_attention_dtype dtype) {
     const lilac_attention_shape shape = {2, 2, 300, 300, 20, 20};
-    softmax_problem *problem = softmax_problem_create(&shape, true, NULL, LILAC_ATTENTION_BF16, SOFTMAX_UNIFORM, 1);
+    softmax_problem *problem = softmax_problem_create(&shape, true, NULL, dtype, SOFTMAX_UNIFORM, 1);
     const size_t forward = softmax_workspace(context, &shape, false);
     const size_t backward = softmax_workspace(context, &shape, true);
     void *workspace = malloc(forward > backward ? forward : backward);
@@ -189,9 +194,10 @@ static void run_softmax(lilac_context *context) {
 
 static void test_calls_do_not_allocate(void **state) {
     (void)state;
-    for (int level = 0; level < lilac_test_levels(); level++) {
+    for (int level = 0; level < lilac_test_attention_levels(); level++) {
         run_linear(lilac_test_context(level, 2));
-        run_softmax(lilac_test_context(level, 2));
+        run_softmax(lilac_test_context(level, 2), LILAC_ATTENTION_F32);
+        run_softmax(lilac_test_context(level, 2), LILAC_ATTENTION_BF16);
     }
 }
 

@@ -322,7 +322,8 @@ static void test_batches_do_not_matter(void **state) {
 }
 
 /* How many allocations a call makes that continues `count` sequences, each with that adapter, two at a time. */
-static size_t count_allocations(const lilac_transformer *model, const lilac_adapter *adapter, size_t count) {
+static size_t count_allocations(const lilac_transformer *model, const lilac_adapter *adapter, size_t count,
+                                bool no_cache) {
     uint8_t rows[B][N + 1];
     const lilac_adapter *adapters[B];
     for (size_t b = 0; b < B; b++) {
@@ -331,6 +332,7 @@ static size_t count_allocations(const lilac_transformer *model, const lilac_adap
     }
     lilac_generation_config config = generation(count, 2);
     config.adapters = adapters;
+    config.no_cache = no_cache;
     lilac_status status = LILAC_ERROR_MEMORY;
     size_t allocations = 0;
     while (status != LILAC_OK) {
@@ -348,9 +350,11 @@ static void test_weights_are_packed_once(void **state) {
         lilac_transformer *model = create_model(number);
         lilac_adapter *adapters[ADAPTERS];
         create_adapters(model, adapters);
-        const size_t one_batch = count_allocations(model, adapters[0], 2);
+        const size_t one_batch = count_allocations(model, adapters[0], 2, false);
         /* Each of two more batches has a prompt, which allocates three blocks. */
-        assert_int_equal(count_allocations(model, adapters[0], 6), one_batch + 2 * 3);
+        assert_int_equal(count_allocations(model, adapters[0], 6, false), one_batch + 2 * 3);
+        /* Without cache so does each token that is read after the first draw. */
+        assert_int_equal(count_allocations(model, adapters[0], 2, true), one_batch + (N - 4) * 3);
         destroy_adapters(adapters);
         lilac_transformer_destroy(model);
     }

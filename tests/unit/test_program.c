@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* Tests of what the program is made of: options, suggestions, help, tables, the progress line. */
+#include "common_options.h"
 #include "help.h"
 #include "lora_tables.h"
 #include "options.h"
@@ -18,7 +19,7 @@
 #include <cmocka.h>
 
 typedef struct settings {
-    bool flag, alone;
+    bool flag, alone, dark, many;
     int integer, choice;
     uint64_t number;
     double real, shade;
@@ -75,6 +76,12 @@ static const lilac_option options[] = {
      .with = "no-such-option colour flag",
      .without = "use pair"},
     {.name = "alone", .type = LILAC_OPTION_FLAG, .offset = offsetof(settings, alone), .with = "no-such-option"},
+    {.name = "dark",
+     .type = LILAC_OPTION_FLAG,
+     .offset = offsetof(settings, dark),
+     .with = "colour=red colour=blue",
+     .without = "no-such-option=1 integer=7"},
+    {.name = "many", .type = LILAC_OPTION_FLAG, .offset = offsetof(settings, many), .without = "colour=red"},
 };
 
 enum { OPTION_COUNT = sizeof options / sizeof options[0], MAX_WORDS = 80 };
@@ -181,6 +188,88 @@ static void test_combinations(void **state) {
                                             "leave --shade out");
     assert_rejected("--text a --flag --shade 0.5 --pair a=b",
                     "--shade cannot be combined with --pair: leave one of them out");
+    /* Values count whether they are given or not. */
+    assert_true(parse("--text a --dark --colour blue --integer 8"));
+    assert_true(parse("--text a --dark --colour red --integer -5"));
+    assert_true(parse("--text a --many --colour blue"));
+    assert_rejected("--text a --dark --integer 8",
+                    "--dark does nothing without --colour red: give that too, or leave --dark out");
+    assert_rejected("--text a --dark --colour red",
+                    "--dark cannot be combined with --integer 7: leave one of them out");
+    assert_rejected("--text a --many --colour red",
+                    "--many cannot be combined with --colour red: leave one of them out");
+}
+
+/* The option of that name, whose length is given, among all groups; NULL if there is none. */
+static const lilac_option *named(const lilac_option_group *groups, size_t count, const char *name, size_t length) {
+    for (size_t g = 0; g < count; g++) {
+        for (size_t i = 0; i < groups[g].count; i++) {
+            const lilac_option *option = &groups[g].options[i];
+            if (strlen(option->name) == length && strncmp(option->name, name, length) == 0) {
+                return option;
+            }
+        }
+    }
+    return NULL;
+}
+
+static bool some_command_has(const char *name, size_t length) {
+    bool found = false;
+    for (size_t c = 0; c < lilac_command_count; c++) {
+        lilac_option_group groups[LILAC_GROUPS_MAX];
+        const size_t count = lilac_option_groups(lilac_commands[c], NULL, NULL, groups);
+        found = found || named(groups, count, name, length) != NULL;
+    }
+    return found;
+}
+
+static bool can_be(const lilac_option *option, const char *value, size_t length) {
+    if (option->type == LILAC_OPTION_INTEGER) {
+        return atoi(value) >= option->minimum && atoi(value) <= option->maximum;
+    }
+    bool found = false;
+    for (size_t i = 0; option->type == LILAC_OPTION_CHOICE && option->choices[i] != NULL; i++) {
+        found = found || (strlen(option->choices[i]) == length && strncmp(option->choices[i], value, length) == 0);
+    }
+    return found;
+}
+
+/* A name that is misspelt there would never hold. */
+static void check_conditions(const lilac_option_group *groups, size_t count, const char *names) {
+    while (names != NULL && *names != '\0') {
+        const size_t length = strcspn(names, " "), name = strcspn(names, " =");
+        const lilac_option *option = named(groups, count, names, name);
+        if (!some_command_has(names, name)) {
+            fail_msg("no command has an option --%.*s", (int)name, names);
+        }
+        if (option != NULL && name < length && !can_be(option, names + name + 1, length - name - 1)) {
+            fail_msg("--%.*s is no value of that option", (int)length, names);
+        }
+        names += length + strspn(names + length, " ");
+    }
+}
+
+static void test_tables_of_commands(void **state) {
+    (void)state;
+    for (size_t c = 0; c < lilac_command_count; c++) {
+        lilac_option_group groups[LILAC_GROUPS_MAX];
+        const size_t count = lilac_option_groups(lilac_commands[c], NULL, NULL, groups);
+        assert_in_range(count, 1, LILAC_GROUPS_MAX);
+        bool letters[256] = {false};
+        for (size_t g = 0; g < count; g++) {
+            for (size_t i = 0; i < groups[g].count; i++) {
+                const lilac_option *option = &groups[g].options[i];
+                if (named(groups, count, option->name, strlen(option->name)) != option) {
+                    fail_msg("%s has two options --%s", lilac_commands[c]->name, option->name);
+                }
+                bool *letter = &letters[(unsigned char)option->letter];
+                assert_false(option->letter != 0 && *letter);
+                *letter = true;
+                check_conditions(groups, count, option->with);
+                check_conditions(groups, count, option->without);
+            }
+        }
+    }
 }
 
 static void test_wrong_options(void **state) {
@@ -430,13 +519,21 @@ static void test_lora_tables(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_defaults),        cmocka_unit_test(test_values),
-        cmocka_unit_test(test_wrong_values),    cmocka_unit_test(test_combinations),
-        cmocka_unit_test(test_wrong_options),   cmocka_unit_test(test_too_many_values),
-        cmocka_unit_test(test_edit_distance),   cmocka_unit_test(test_table),
-        cmocka_unit_test(test_table_grows),     cmocka_unit_test(test_wrap),
-        cmocka_unit_test(test_duration),        cmocka_unit_test(test_progress_text),
-        cmocka_unit_test(test_progress_detail), cmocka_unit_test(test_lora_tables),
+        cmocka_unit_test(test_defaults),
+        cmocka_unit_test(test_values),
+        cmocka_unit_test(test_wrong_values),
+        cmocka_unit_test(test_combinations),
+        cmocka_unit_test(test_tables_of_commands),
+        cmocka_unit_test(test_wrong_options),
+        cmocka_unit_test(test_too_many_values),
+        cmocka_unit_test(test_edit_distance),
+        cmocka_unit_test(test_table),
+        cmocka_unit_test(test_table_grows),
+        cmocka_unit_test(test_wrap),
+        cmocka_unit_test(test_duration),
+        cmocka_unit_test(test_progress_text),
+        cmocka_unit_test(test_progress_detail),
+        cmocka_unit_test(test_lora_tables),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

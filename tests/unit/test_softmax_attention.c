@@ -358,19 +358,22 @@ static void test_threads_give_the_same_bytes(void **state) {
     (void)state;
     static const lilac_attention_shape shapes[] = {{1, 1, 900, 900, 32, 32}, {3, 5, 200, 200, 16, 20}};
     static const int threads[] = {2, 3, 7};
-    for (size_t i = 0; i < combinations(); i++) {
-        const int level = level_of(i);
-        const lilac_attention_shape *shape = &shapes[i % 2];
-        softmax_problem *one = softmax_problem_create(shape, i % 3 == 0, NULL, LILAC_ATTENTION_F32, SOFTMAX_UNIFORM, 8);
+    static const lilac_attention_dtype dtypes[] = {LILAC_ATTENTION_F32, LILAC_ATTENTION_BF16};
+    for (size_t i = 0; i < 2 * combinations(); i++) {
+        const int level = level_of(i / 2);
+        const lilac_attention_shape *shape = &shapes[i / 2 % 2];
+        const bool causal = i / 2 % 3 == 0;
+        const size_t rows = shape->batch * shape->heads * shape->queries;
+        softmax_problem *one = softmax_problem_create(shape, causal, NULL, dtypes[i % 2], SOFTMAX_UNIFORM, 8);
         softmax_problem_run(one, level, 1, true);
         for (size_t j = 0; j < sizeof threads / sizeof *threads; j++) {
-            softmax_problem *many =
-                softmax_problem_create(shape, i % 3 == 0, NULL, LILAC_ATTENTION_F32, SOFTMAX_UNIFORM, 8);
+            softmax_problem *many = softmax_problem_create(shape, causal, NULL, dtypes[i % 2], SOFTMAX_UNIFORM, 8);
             softmax_problem_run(many, level, threads[j], true);
             assert_memory_equal(one->output_data, many->output_data,
                                 shape->batch * one->forward.output.batch_stride * sizeof(float));
             assert_memory_equal(one->gradient_data, many->gradient_data,
                                 shape->batch * one->tokens * one->row * sizeof(float));
+            assert_memory_equal(one->log_sum_exp, many->log_sum_exp, rows * sizeof *one->log_sum_exp);
             softmax_problem_destroy(many);
         }
         softmax_problem_destroy(one);
