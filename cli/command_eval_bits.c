@@ -60,7 +60,7 @@ static lilac_status evaluate(lilac_session *session, const eval_settings *settin
     LILAC_TRY(status);
     lilac_progress_bar_clear(&session->bar);
     printf("%.4f bits a %s (%.4f nats) over %llu tokens in %s\n", evaluation.bits,
-           settings->bytes != NULL ? "byte" : "dimension", evaluation.loss, (unsigned long long)evaluation.tokens,
+           lilac_bits_unit(settings->bytes != NULL), evaluation.loss, (unsigned long long)evaluation.tokens,
            lilac_precision_name(evaluation.precision));
     return LILAC_OK;
 }

@@ -69,3 +69,7 @@ lilac_status lilac_evaluation_row(lilac_session *session, lilac_table *table, in
     }
     return LILAC_OK;
 }
+
+const char *lilac_bits_unit(bool bytes) {
+    return bytes ? "byte" : "dimension";
+}

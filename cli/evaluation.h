@@ -20,4 +20,7 @@ LILAC_MUST_USE lilac_status lilac_evaluation_row(lilac_session *session, lilac_t
 /* After an evaluation that failed with NOT_FINITE: says of which model or adapter. */
 void lilac_evaluation_not_finite(lilac_session *session, const char *name);
 
+/* What bits are counted for, as the literature has it: "byte" of a file, "dimension" of an image. */
+const char *lilac_bits_unit(bool bytes);
+
 #endif

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "train_run.h"
 
+#include "evaluation.h"
 #include "files.h"
 #include "train_data.h"
 
@@ -106,11 +107,6 @@ static void speed_text(const train_reports *reports, const lilac_transformer_met
     }
 }
 
-/* What a token is, as the literature has it for bits. */
-static const char *token_name(const lilac_train_settings *settings) {
-    return settings->bytes != NULL ? "byte" : "dimension";
-}
-
 static lilac_status on_report(void *user, const lilac_transformer_metrics *metrics) {
     train_reports *reports = user;
     lilac_session *session = reports->session;
@@ -125,7 +121,7 @@ static lilac_status on_report(void *user, const lilac_transformer_metrics *metri
     if (isfinite(metrics->validation)) {
         lilac_session_note(session, "Step %llu: training %.4f, validation %.4f bits a %s; %s.",
                            (unsigned long long)metrics->step, bits(metrics->loss), bits(metrics->validation),
-                           token_name(reports->settings), speed);
+                           lilac_bits_unit(reports->settings->bytes != NULL), speed);
     }
     return reports->metrics >= 0 ? write_metrics(reports, metrics) : LILAC_OK;
 }
@@ -291,7 +287,7 @@ static void print_outcome(lilac_session *session, const lilac_train_settings *se
     lilac_progress_bar_clear(&session->bar);
     printf("Step %llu of %llu after %s", (unsigned long long)metrics->step, (unsigned long long)steps, duration);
     if (isfinite(metrics->loss)) {
-        printf("; training %.4f bits a %s", bits(metrics->loss), token_name(settings));
+        printf("; training %.4f bits a %s", bits(metrics->loss), lilac_bits_unit(settings->bytes != NULL));
     }
     if (isfinite(metrics->validation)) {
         printf("; validation %.4f", bits(metrics->validation));
