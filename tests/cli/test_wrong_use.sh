@@ -118,7 +118,7 @@ done <<'END'
 1|none/x.png: cannot open the folder|data variants --data data --png none/x.png
 1|none/x.svg|bench attention --tokens 16 --plot none/x.svg
 1|a file of that name is in the way|reproduce lora --output nothing/x --data data
-1|600 test images to complete, expected 1 to 40|reproduce completion --linear linear.st --output out --data data
+1|600 test images to complete, expected 1 to 40|reproduce completion --linear linear.st --output out --data data -q
 1|scripts/fetch-mnist DIR fetches MNIST|reproduce lora --output out --data none
 1|a border of 14 leaves nothing|train -o x --data data --validation 2 --border 14 --metrics lines.jsonl --no-peak -q
 1|none: cannot open: No such file|train -o x --bytes none
