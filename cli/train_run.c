@@ -143,14 +143,17 @@ static lilac_status check_mixtures(lilac_session *session, const lilac_train_set
         settings->from != NULL ? "stays that of --from" : "is categorical");
 }
 
+static lilac_transformer_output output_of(const lilac_train_settings *settings, lilac_transformer_output usual) {
+    return settings->distribution > 0 ? (lilac_transformer_output)(settings->distribution - 1) : usual;
+}
+
 /* The model that training goes on with, with a new output layer where another one is asked for. */
 static lilac_status load_model(lilac_session *session, const lilac_train_settings *settings, const char *file,
                                lilac_transformer **out) {
     lilac_transformer *loaded = NULL;
     LILAC_TRY(lilac_transformer_load(session->context, file, &loaded));
     const lilac_transformer_config *config = lilac_transformer_get_config(loaded);
-    const lilac_transformer_output output =
-        settings->distribution > 0 ? (lilac_transformer_output)(settings->distribution - 1) : config->output;
+    const lilac_transformer_output output = output_of(settings, config->output);
     const bool changes = output != config->output;
     lilac_status status = check_mixtures(session, settings, changes && output == LILAC_TRANSFORMER_LOGISTIC_MIXTURE);
     if (status == LILAC_OK && !changes) {
@@ -172,10 +175,8 @@ static lilac_status create_model(lilac_session *session, const lilac_train_setti
     }
     const bool bytes = settings->bytes != NULL;
     const size_t usual_length = bytes ? 256 : data->pixels - 1;
-    const lilac_transformer_output usual_output =
-        bytes ? LILAC_TRANSFORMER_CATEGORICAL : LILAC_TRANSFORMER_LOGISTIC_MIXTURE;
     const lilac_transformer_output output =
-        settings->distribution > 0 ? (lilac_transformer_output)(settings->distribution - 1) : usual_output;
+        output_of(settings, bytes ? LILAC_TRANSFORMER_CATEGORICAL : LILAC_TRANSFORMER_LOGISTIC_MIXTURE);
     LILAC_TRY(check_mixtures(session, settings, output == LILAC_TRANSFORMER_LOGISTIC_MIXTURE));
     const lilac_transformer_config config = {.length = settings->length > 0 ? (size_t)settings->length : usual_length,
                                              .layers = (size_t)settings->layers,
@@ -316,12 +317,12 @@ static lilac_status save_output(lilac_session *session, const lilac_train_settin
     return LILAC_OK;
 }
 
-static lilac_status train(lilac_session *session, const lilac_train_settings *settings, const lilac_train_data *data,
+static lilac_status train(lilac_session *session, const lilac_train_settings *settings,
+                          const lilac_transformer_training *config, const lilac_train_data *data,
                           lilac_transformer *model, lilac_adapter *adapter, train_reports *reports) {
-    const lilac_transformer_training config = training_config(session, settings, data, reports);
     measure_peak(session, settings, reports);
     lilac_transformer_outcome outcome;
-    const lilac_status status = lilac_train_transformer(session->context, &config, model, adapter, &data->training,
+    const lilac_status status = lilac_train_transformer(session->context, config, model, adapter, &data->training,
                                                         data->has_validation ? &data->validation : NULL, &outcome);
     if (status == LILAC_CANCELLED && settings->checkpoint != NULL) {
         lilac_session_note(session, "Saved the checkpoint %s: the same command with --resume goes on from it.",
@@ -330,7 +331,7 @@ static lilac_status train(lilac_session *session, const lilac_train_settings *se
         LILAC_TRY(save_output(session, settings, model, adapter));
     }
     LILAC_TRY(status);
-    print_outcome(session, settings, config.steps, &outcome);
+    print_outcome(session, settings, config->steps, &outcome);
     return save_output(session, settings, model, adapter);
 }
 
@@ -374,15 +375,15 @@ static lilac_status load_and_train(lilac_session *session, const lilac_train_set
     if (status == LILAC_OK) {
         status = create_adapter(session, settings, model, &adapter);
     }
+    const lilac_transformer_training config = training_config(session, settings, &data, reports);
     if (status == LILAC_OK) {
-        const lilac_transformer_training config = training_config(session, settings, &data, reports);
         status = note_memory(session, &config, &data, model, adapter);
     }
     if (status == LILAC_OK) {
         status = open_metrics(reports);
     }
     if (status == LILAC_OK) {
-        status = train(session, settings, &data, model, adapter, reports);
+        status = train(session, settings, &config, &data, model, adapter, reports);
     }
     lilac_adapter_destroy(adapter);
     lilac_transformer_destroy(model);

@@ -39,16 +39,8 @@ typedef struct {
     lilac_pass_sublayer sublayers[2];
 } shared_parts;
 
-/* A sublayer whose parts are all shared, which is how they stay without backward pass. */
-static lilac_pass_sublayer share_sublayer(const shared_parts *shared, size_t turn, bool exact) {
-    lilac_pass_sublayer sublayer = shared->sublayers[turn];
-    if (exact) {
-        sublayer.input = (lilac_pass_matrix){.values = sublayer.input.values};
-    }
-    return sublayer;
-}
-
-/* What the backward pass needs of a sublayer's input, and of the norm behind it. */
+/* A sublayer begins as one of those shared and stays so without backward pass, which needs an input and a norm of each
+ * sublayer's own. */
 static void cut_input(lilac_workspace *w, const lilac_transformer_pass *pass, bool exact, lilac_pass_matrix *input) {
     const size_t F = pass->model->F;
     if (!pass->config.backward) {
@@ -72,7 +64,7 @@ static void cut_norm(lilac_workspace *w, const lilac_transformer_pass *pass, lil
 
 static lilac_pass_sublayer cut_sublayer(lilac_workspace *w, const lilac_transformer_pass *pass,
                                         const shared_parts *shared, size_t turn) {
-    lilac_pass_sublayer sublayer = share_sublayer(shared, turn, false);
+    lilac_pass_sublayer sublayer = shared->sublayers[turn];
     cut_input(w, pass, false, &sublayer.input);
     cut_norm(w, pass, &sublayer);
     return sublayer;
@@ -120,7 +112,7 @@ static void cut_layers(lilac_workspace *w, lilac_transformer_pass *pass, size_t 
     pass->layers = lilac_workspace_take(w, pass->model->config.layers, sizeof *pass->layers);
     const bool pre_norm = pass->model->config.norm == LILAC_TRANSFORMER_PRE_NORM;
     if (pre_norm) {
-        pass->first = share_sublayer(&shared, 1, false);
+        pass->first = shared.sublayers[1];
         cut_norm(w, pass, &pass->first);
     }
     for (size_t l = 0; l < pass->model->config.layers; l++) {
@@ -137,7 +129,8 @@ static void cut_layers(lilac_workspace *w, lilac_transformer_pass *pass, size_t 
             pass->layers[l] = layer;
         }
     }
-    pass->last = share_sublayer(&shared, 0, true);
+    pass->last = shared.sublayers[0];
+    pass->last.input = (lilac_pass_matrix){.values = pass->last.input.values};
     cut_input(w, pass, true, &pass->last.input);
     if (!pre_norm) {
         cut_norm(w, pass, &pass->last);

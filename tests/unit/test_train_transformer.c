@@ -313,13 +313,13 @@ static void test_steps_are_updates_by_the_gradient(void **state) {
         const lilac_transformer_config *sizes = lilac_transformer_get_config(model);
         const size_t count = lilac_transformer_parameter_count(model);
         const lilac_optimiser_config by_hand = {.kind = kinds[i],
-                                                .weight_decay = 0.3,
-                                                .beta1 = 0.6,
-                                                .beta2 = 0.97,
-                                                .epsilon = 1e-3,
+                                                .weight_decay = config.weight_decay,
+                                                .beta1 = config.beta1,
+                                                .beta2 = config.beta2,
+                                                .epsilon = config.epsilon,
                                                 .tail_count = (lilac_transformer_width(sizes) + 1) *
                                                               lilac_transformer_output_size(sizes),
-                                                .tail_rate = 0.5};
+                                                .tail_rate = config.output_rate};
         const lilac_transformer_pass_config pass_config = {.B = IMAGES, .N = TINY_LENGTH, .backward = true};
         lilac_optimiser optimiser;
         lilac_transformer_pass *pass = NULL;
